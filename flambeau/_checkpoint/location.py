@@ -1,0 +1,46 @@
+"""Where the storages of a checkpoint go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flambeau
+
+
+def restore_location(storage: Any, location: str, map_location: Any) -> Any:
+    """`storage`, which was saved on the device `location`, on the device that `map_location` says.
+
+    `map_location` is None (the same device), a device or its name, a dict of names, or a function
+    `(storage, location) -> storage or None`. Raises RuntimeError for a device that is not there.
+    """
+    if callable(map_location):
+        moved = map_location(storage, location)
+        return _place(storage, location) if moved is None else moved
+    if isinstance(map_location, dict):
+        location = map_location.get(location, location)
+    elif map_location is not None:
+        location = str(map_location)
+    return _place(storage, str(location))
+
+
+def _place(storage: Any, location: str) -> Any:
+    kind = location.partition(":")[0]
+    if kind == "cpu":
+        return storage
+    if kind == "cuda" and not _has_cuda():
+        raise RuntimeError(
+            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device is available:"
+            " load with map_location='cpu' to map the storages to the CPU."
+        )
+    try:
+        device = flambeau.device(location)
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"don't know how to restore data location of a storage (tagged with {location})"
+        ) from error
+    return storage.to(device=device)
+
+
+def _has_cuda() -> bool:
+    cuda = getattr(flambeau, "cuda", None)
+    return cuda is not None and cuda.is_available()

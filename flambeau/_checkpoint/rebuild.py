@@ -1,0 +1,284 @@
+"""What a checkpoint's globals stand for: tensors from storages, and the few harmless types beside them.
+
+The names are PyTorch's, so that its files can be read here and ours there.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import flambeau
+
+from .unpickler import Allowed, check_key
+
+_MAX_DIM = 64
+_MAX_INT64 = (1 << 63) - 1
+# Dtypes with a storage class of their own; the others travel with an UntypedStorage and their name.
+_STORAGE_DTYPES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+}
+_OTHER_DTYPES = ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2")
+_STORAGE_OF_DTYPE = {dtype: storage for storage, dtype in _STORAGE_DTYPES.items()}
+
+
+def get_dtype_name(dtype: Any) -> str:
+    """`flambeau.float32` -> "float32"."""
+    return str(dtype).rpartition(".")[2]
+
+
+def get_storage_class(dtype: Any) -> str | None:
+    """The name of PyTorch's storage class for a dtype; None for those that have none."""
+    return _STORAGE_OF_DTYPE.get(get_dtype_name(dtype))
+
+
+@dataclass(frozen=True)
+class StorageKind:
+    """The storage class that a persistent id names: its dtype, None for an untyped storage."""
+
+    dtype: Any
+
+    @property
+    def itemsize(self) -> int:
+        return 1 if self.dtype is None else self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class TypedBytes:
+    """A storage of the file, with the dtype it was saved under."""
+
+    storage: Any
+    kind: StorageKind
+
+
+# ---- tensors -----------------------------------------------------------------------------------------
+
+
+def _rebuild_tensor_from_bytes(
+    storage: Any, dtype: Any, storage_offset: int, size: tuple, stride: tuple
+) -> Any:
+    """The one place that makes a tensor over a storage, with everything a file says checked first.
+
+    Tensors made over one storage share its memory.
+    """
+    _check_geometry(storage, dtype, storage_offset, size, stride)
+    return flambeau.empty((0,), dtype=dtype).set_(storage, storage_offset, size, stride)
+
+
+def _check_geometry(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any) -> None:
+    if type(size) is not tuple and not isinstance(size, flambeau.Size):
+        raise pickle.UnpicklingError(f"a tensor's size must be a tuple, not {type(size).__name__}")
+    numbers = (offset, *size, *stride)
+    if any(type(number) is not int for number in numbers):
+        raise pickle.UnpicklingError("a tensor's offset, sizes and strides must be integers")
+    if len(size) != len(stride) or len(size) > _MAX_DIM:
+        raise pickle.UnpicklingError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
+    if any(number < 0 or number > _MAX_INT64 for number in numbers):
+        raise pickle.UnpicklingError(
+            f"a tensor of size {tuple(size)}, stride {stride} and offset {offset} is impossible"
+        )
+    _check_extent(storage, dtype.itemsize, offset, size, stride)
+
+
+def _check_extent(storage: Any, itemsize: int, offset: int, size: tuple, stride: tuple) -> None:
+    numel = 1
+    for length in size:
+        numel *= length
+    if numel * itemsize > _MAX_INT64:
+        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} is too large")
+    last = sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    wanted = (offset + last + 1) * itemsize if numel else offset * itemsize
+    if wanted > storage.nbytes():
+        raise pickle.UnpicklingError(
+            f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} needs {wanted} bytes,"
+            f" but its storage has {storage.nbytes()}"
+        )
+
+
+def _rebuild_tensor(storage: Any, storage_offset: Any, size: Any, stride: Any) -> Any:
+    if not isinstance(storage, TypedBytes) or storage.kind.dtype is None:
+        raise pickle.UnpicklingError("a tensor is to be built on something that is no storage")
+    dtype = storage.kind.dtype
+    return _rebuild_tensor_from_bytes(storage.storage, dtype, storage_offset, size, stride)
+
+
+def _rebuild_tensor_v2(
+    storage: Any,
+    storage_offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    backward_hooks: Any,
+    metadata: Any = None,
+) -> Any:
+    tensor = _rebuild_tensor(storage, storage_offset, size, stride)
+    return _finish_tensor(tensor, requires_grad, metadata)
+
+
+def _rebuild_tensor_v3(
+    storage: Any,
+    storage_offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any,
+    backward_hooks: Any,
+    dtype: Any,
+    metadata: Any = None,
+) -> Any:
+    if not isinstance(storage, TypedBytes) or not isinstance(dtype, flambeau.dtype):
+        raise pickle.UnpicklingError("a tensor is to be built on something that is no storage")
+    tensor = _rebuild_tensor_from_bytes(storage.storage, dtype, storage_offset, size, stride)
+    return _finish_tensor(tensor, requires_grad, metadata)
+
+
+def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
+    """Backward hooks are not restored: what stands in their place in a file is always empty."""
+    if isinstance(metadata, dict):
+        if metadata.get("conj"):
+            tensor = tensor.conj()
+        if metadata.get("neg"):
+            tensor = tensor.neg()
+    if requires_grad is True:
+        tensor.requires_grad_()
+    return tensor
+
+
+def _rebuild_parameter(data: Any, requires_grad: Any, backward_hooks: Any) -> Any:
+    if not isinstance(data, flambeau.Tensor):
+        raise pickle.UnpicklingError("a parameter is to be built on something that is no tensor")
+    return flambeau.nn.Parameter(data, requires_grad is True)
+
+
+def _rebuild_parameter_with_state(
+    data: Any, requires_grad: Any, backward_hooks: Any, state: Any
+) -> Any:
+    parameter = _rebuild_parameter(data, requires_grad, backward_hooks)
+    _set_attributes(parameter, state)
+    return parameter
+
+
+def _rebuild_from_type_v2(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+    if function not in (_rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter):
+        raise pickle.UnpicklingError("a tensor is to be built by an unknown function")
+    if kind not in (flambeau.Tensor, flambeau.nn.Parameter):
+        raise pickle.UnpicklingError(f"tensors of type {kind} cannot be loaded")
+    tensor = function(*arguments)
+    _set_attributes(tensor, state)
+    return tensor
+
+
+def _set_attributes(instance: Any, state: Any) -> None:
+    """Set data attributes; a name that Python or the class itself gives a meaning is refused."""
+    if isinstance(state, tuple) and len(state) == 2 and not state[1]:
+        state = state[0]
+    if not isinstance(state, dict):
+        raise pickle.UnpicklingError("the attributes of an object must be a dict")
+    for name in state:
+        if not isinstance(name, str) or name.startswith("__") or hasattr(type(instance), name):
+            raise pickle.UnpicklingError(f"the attribute {name!r} must not be set by a file")
+    instance.__dict__.update(state)
+
+
+# ---- the types beside tensors ------------------------------------------------------------------------
+
+
+def _make_ordered_dict(*arguments: Any) -> OrderedDict:
+    pairs = arguments[0] if arguments else ()
+    return OrderedDict((check_key(key), value) for key, value in pairs)
+
+
+def _make_counter(*arguments: Any) -> Counter:
+    if arguments and not isinstance(arguments[0], dict):
+        raise pickle.UnpicklingError("a Counter is made from a dict")
+    return Counter(*arguments)
+
+
+def _make_default_dict(factory: Any = None, *rest: Any) -> defaultdict:
+    if rest or factory not in (None, *_FACTORIES):
+        raise pickle.UnpicklingError("a defaultdict may only make empty containers and numbers")
+    return defaultdict(factory)
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
+        raise pickle.UnpicklingError("only latin1 text can be encoded")
+    return text.encode("latin1")
+
+
+def _make_bytearray(*arguments: Any) -> bytearray:
+    if len(arguments) == 2:
+        return bytearray(_encode(*arguments))
+    # Not a number: bytearray(n) would allocate n bytes.
+    if arguments and not isinstance(arguments[0], (bytes, bytearray)):
+        raise pickle.UnpicklingError("a bytearray is made from bytes")
+    return bytearray(*arguments)
+
+
+def _make_set(items: Any = ()) -> set:
+    return {check_key(item) for item in items}
+
+
+def _make_frozenset(items: Any = ()) -> frozenset:
+    return frozenset(check_key(item) for item in items)
+
+
+def _make_size(sizes: Any = ()) -> Any:
+    return flambeau.Size(sizes)
+
+
+_FACTORIES = (list, dict, set, int, float, str, tuple)
+
+
+@cache
+def get_allowed_globals() -> dict[str, Allowed]:
+    """The globals that every checkpoint may use, by full name."""
+    table = {
+        "collections.OrderedDict": (OrderedDict, _make_ordered_dict),
+        "collections.Counter": (Counter, _make_counter),
+        "collections.defaultdict": (defaultdict, _make_default_dict),
+        "_codecs.encode": (_encode, _encode),
+        "builtins.bytearray": (bytearray, _make_bytearray),
+        "builtins.set": (set, _make_set),
+        "builtins.frozenset": (frozenset, _make_frozenset),
+        "builtins.complex": (complex, complex),
+        "torch.Size": (flambeau.Size, _make_size),
+        "torch.device": (flambeau.device, flambeau.device),
+        "torch.Tensor": (flambeau.Tensor, None),
+        "torch.nn.parameter.Parameter": (flambeau.nn.Parameter, None),
+        "torch._tensor._rebuild_from_type_v2": (_rebuild_from_type_v2, _rebuild_from_type_v2),
+        "torch.storage.UntypedStorage": (StorageKind(None), None),
+    }
+    for function in _REBUILDERS:
+        table[f"torch._utils.{function.__name__}"] = (function, function)
+    for name in _STORAGE_DTYPES:
+        table[f"torch.{name}"] = (StorageKind(getattr(flambeau, _STORAGE_DTYPES[name])), None)
+    for name in (*_STORAGE_DTYPES.values(), *_OTHER_DTYPES):
+        if hasattr(flambeau, name):
+            table[f"torch.{name}"] = (getattr(flambeau, name), None)
+    for factory in _FACTORIES:
+        table.setdefault(f"builtins.{factory.__name__}", (factory, None))
+    return {name: Allowed(name, value, call) for name, (value, call) in table.items()}
+
+
+_REBUILDERS: tuple[Callable, ...] = (
+    _rebuild_tensor,
+    _rebuild_tensor_v2,
+    _rebuild_tensor_v3,
+    _rebuild_parameter,
+    _rebuild_parameter_with_state,
+)

@@ -1,0 +1,292 @@
+"""The container of checkpoints: a ZIP file whose records are stored as they are, each at a multiple of 64 bytes.
+
+Written here rather than by `zipfile` because records must be aligned (they are mapped into memory), and read here
+because every number in a file from elsewhere is checked before it is used. Names are only ever dictionary keys:
+nothing is extracted to the file system.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+ALIGNMENT = 64
+_LOCAL = struct.Struct("<4s5H3L2H")
+_CENTRAL = struct.Struct("<4s6H3L5H2L")
+_END = struct.Struct("<4s4H2LH")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_LOCAL_MARK, _CENTRAL_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+_END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
+_UTF8_FLAG = 0x800
+_DATE = 0x21  # 1980-01-01, for files that depend on their contents alone
+_MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_MAX_COMMENT = 0xFFFF
+_CRC_CHUNK = 1 << 26
+
+
+def starts_zip(first: bytes) -> bool:
+    """Whether the first bytes of a file are those of a ZIP file."""
+    return first[:4] == _LOCAL_MARK
+
+
+def compute_crc(data: memoryview) -> int:
+    """CRC-32 of a flat memoryview, of any length."""
+    crc = 0
+    for start in range(0, data.nbytes, _CRC_CHUNK):
+        crc = zlib.crc32(data[start : start + _CRC_CHUNK], crc)
+    return crc
+
+
+class ZipWriter:
+    """Writes records one after another to anything with `write`; `close` adds the directory."""
+
+    def __init__(self, file: Any, prefix: str, with_crc: bool = True) -> None:
+        self._file = file
+        self._prefix = prefix
+        self._with_crc = with_crc
+        self._position = 0
+        self._directory: list[tuple[bytes, int, int, int]] = []
+
+    def write_record(self, name: str, data: Any) -> None:
+        """Add the record `prefix/name` with the bytes of `data`."""
+        view = memoryview(data)
+        view = view.cast("B") if view.nbytes else memoryview(b"")
+        path = f"{self._prefix}/{name}".encode()
+        crc = compute_crc(view) if self._with_crc else 0
+        header_at, size = self._position, view.nbytes
+        self._write(_make_local_header(path, crc, size, header_at))
+        self._write(view)
+        self._directory.append((path, crc, size, header_at))
+
+    def close(self) -> None:
+        """Write the directory; the file itself stays open."""
+        start = self._position
+        for entry in self._directory:
+            self._write(_make_central_header(*entry))
+        size, count = self._position - start, len(self._directory)
+        if count > _MAX16 or start > _MAX32:
+            end_at = self._position
+            self._write(
+                _END64.pack(_END64_MARK, 44, 45, 45, 0, 0, count, count, size, start)
+                + _LOCATOR64.pack(_LOCATOR64_MARK, 0, end_at, 1)
+            )
+        few = min(count, _MAX16)
+        tail = (few, few, min(size, _MAX32), min(start, _MAX32), 0)
+        self._write(_END.pack(_END_MARK, 0, 0, *tail))
+
+    def _write(self, data: Any) -> None:
+        self._file.write(data)
+        self._position += memoryview(data).nbytes
+
+
+def _make_local_header(path: bytes, crc: int, size: int, position: int) -> bytes:
+    large = size >= _MAX32
+    extra = struct.pack("<2H2Q", 1, 16, size, size) if large else b""
+    end = position + _LOCAL.size + len(path) + len(extra) + 4
+    padding = -end % ALIGNMENT
+    extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
+    short = _MAX32 if large else size
+    version = 45 if large else 20
+    fields = (version, _UTF8_FLAG, 0, 0, _DATE, crc, short, short, len(path), len(extra))
+    return _LOCAL.pack(_LOCAL_MARK, *fields) + path + extra
+
+
+def _make_central_header(path: bytes, crc: int, size: int, position: int) -> bytes:
+    wide = b""
+    if size >= _MAX32:
+        wide += struct.pack("<2Q", size, size)
+    if position >= _MAX32:
+        wide += struct.pack("<Q", position)
+    extra = struct.pack("<2H", 1, len(wide)) + wide if wide else b""
+    version, short = (45 if wide else 20), min(size, _MAX32)
+    fields = (version, version, _UTF8_FLAG, 0, 0, _DATE, crc, short, short)
+    tail = (len(path), len(extra), 0, 0, 0, 0, min(position, _MAX32))
+    return _CENTRAL.pack(_CENTRAL_MARK, *fields, *tail) + path + extra
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where the bytes of a record lie in the file."""
+
+    offset: int
+    size: int
+    crc: int
+
+
+class ZipReader:
+    """The records of a checkpoint, by name without the prefix.
+
+    Raises RuntimeError for a file that is cut off, inconsistent, compressed or encrypted.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._base = file.tell()
+        self._size = file.seek(0, 2) - self._base
+        entries = self._read_directory()
+        self.prefix = entries[0][0].partition("/")[0] if entries else ""
+        self.records = self._locate_all(entries)
+
+    def find(self, name: str) -> Record | None:
+        """The record called `name`, if there is one."""
+        return self.records.get(name)
+
+    def read(self, name: str, check_crc: bool = True) -> bytes:
+        """The bytes of a record."""
+        record = self.records.get(name)
+        if record is None:
+            raise _corrupt(f"it has no record {name!r}")
+        buffer = bytearray(record.size)
+        self.read_into(record, memoryview(buffer), name, check_crc)
+        return bytes(buffer)
+
+    def read_into(
+        self, record: Record, target: memoryview, name: str, check_crc: bool = True
+    ) -> None:
+        """Fill `target` with the record's first bytes; all of it is checked against its CRC-32.
+
+        A CRC of 0 means that the writer left it out.
+        """
+        self._file.seek(self._base + record.offset)
+        done = 0
+        while done < target.nbytes:
+            count = self._file.readinto(target[done:])
+            if not count:
+                raise _corrupt(f"record {name!r} is cut off")
+            done += count
+        whole = target.nbytes == record.size
+        if check_crc and whole and record.crc and compute_crc(target) != record.crc:
+            raise _corrupt(
+                f"record {name!r} does not match its CRC-32"
+                " (serialization.set_crc32_options(False) loads it all the same)"
+            )
+
+    # ---- directory -------------------------------------------------------------------------------
+
+    def _read_at(self, offset: int, size: int) -> bytes:
+        if offset < 0 or size < 0 or offset + size > self._size:
+            raise _corrupt("its directory points outside the file")
+        self._file.seek(self._base + offset)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise _corrupt("it is cut off")
+        return data
+
+    def _read_directory(self) -> list[tuple[str, int, int, int]]:
+        """(name, header offset, size, CRC) of every record, as the directory has it."""
+        start, size, count = self._find_directory()
+        self._directory_at = start
+        data = self._read_at(start, size)
+        if count * _CENTRAL.size > size:
+            raise _corrupt(f"its directory of {size} bytes cannot hold {count} records")
+        entries, position = [], 0
+        for _ in range(count):
+            entry, position = _parse_central_header(data, position)
+            entries.append(entry)
+        return entries
+
+    def _find_directory(self) -> tuple[int, int, int]:
+        """Offset, size and number of entries of the directory, from the end of the file."""
+        tail_size = min(self._size, _END.size + _MAX_COMMENT)
+        tail = self._read_at(self._size - tail_size, tail_size)
+        at = tail.rfind(_END_MARK)
+        if at < 0 or at + _END.size > len(tail):
+            raise _corrupt("it has no ZIP directory at its end: is it cut off?")
+        _, _, _, _, count, size, start, _ = _END.unpack_from(tail, at)
+        if count == _MAX16 or size == _MAX32 or start == _MAX32:
+            return self._find_directory64(self._size - tail_size + at)
+        return start, size, count
+
+    def _find_directory64(self, end_at: int) -> tuple[int, int, int]:
+        locator = self._read_at(end_at - _LOCATOR64.size, _LOCATOR64.size)
+        mark, _, at, _ = _LOCATOR64.unpack(locator)
+        if mark != _LOCATOR64_MARK:
+            raise _corrupt("its ZIP64 locator is missing")
+        fields = _END64.unpack(self._read_at(at, _END64.size))
+        if fields[0] != _END64_MARK:
+            raise _corrupt("its ZIP64 directory end is missing")
+        count, size, start = fields[7:10]
+        return start, size, count
+
+    def _locate_all(self, entries: list[tuple[str, int, int, int]]) -> dict[str, Record]:
+        records: dict[str, Record] = {}
+        end = 0
+        for path, header_at, size, crc in sorted(entries, key=lambda entry: entry[1]):
+            # Records that overlap would let a small file claim any amount of memory.
+            if header_at < end:
+                raise _corrupt(f"record {path!r} overlaps another")
+            offset = self._find_data(path, header_at)
+            end = offset + size
+            if end > self._directory_at:
+                raise _corrupt(f"record {path!r} of {size} bytes reaches outside the file")
+            prefix, _, name = path.partition("/")
+            if prefix != self.prefix or not name:
+                raise _corrupt(f"record {path!r} lies outside the folder {self.prefix!r}")
+            if name in records:
+                raise _corrupt(f"it has two records {name!r}")
+            records[name] = Record(offset, size, crc)
+        return records
+
+    def _find_data(self, path: str, header_at: int) -> int:
+        header = _LOCAL.unpack(self._read_at(header_at, _LOCAL.size))
+        name_size, extra_size = header[-2:]
+        if header[0] != _LOCAL_MARK or header[3] != 0:
+            raise _corrupt(f"the header of record {path!r} is damaged")
+        if self._read_at(header_at + _LOCAL.size, name_size) != path.encode():
+            raise _corrupt(f"record {path!r} has another name in its header")
+        return header_at + _LOCAL.size + name_size + extra_size
+
+
+def _parse_central_header(data: bytes, position: int) -> tuple[tuple[str, int, int, int], int]:
+    if position + _CENTRAL.size > len(data):
+        raise _corrupt("its directory is cut off")
+    fields = _CENTRAL.unpack_from(data, position)
+    mark, flags, method, crc, packed, size = (fields[i] for i in (0, 3, 4, 7, 8, 9))
+    name_size, extra_size, comment_size = fields[10:13]
+    header_at = fields[16]
+    position += _CENTRAL.size
+    end = position + name_size + extra_size + comment_size
+    if mark != _CENTRAL_MARK or end > len(data):
+        raise _corrupt("its directory is damaged")
+    path = _decode_name(data[position : position + name_size])
+    extra = data[position + name_size : position + name_size + extra_size]
+    size, packed, header_at = _widen(extra, size, packed, header_at)
+    if method != 0 or flags & 1 or size != packed:
+        raise _corrupt(f"record {path!r} is compressed or encrypted: checkpoints store it plainly")
+    return (path, header_at, size, crc), end
+
+
+def _decode_name(raw: bytes) -> str:
+    try:
+        path = raw.decode()
+    except UnicodeDecodeError:
+        raise _corrupt(f"the record name {raw!r} is not UTF-8") from None
+    parts = path.split("/")
+    if "\0" in path or "\\" in path or ".." in parts or parts[0] in ("", "."):
+        raise _corrupt(f"the record name {path!r} is no plain relative path")
+    return path
+
+
+def _widen(extra: bytes, *fields: int) -> list[int]:
+    """The fields that stand at their 32-bit maximum, from the ZIP64 extra field."""
+    position, wide = 0, b""
+    while position + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, position)
+        if kind == 1:
+            wide = extra[position + 4 : position + 4 + size]
+        position += 4 + size
+    result = []
+    for field in fields:
+        if field == _MAX32:
+            if len(wide) < 8:
+                raise _corrupt("its ZIP64 sizes are missing")
+            field, wide = struct.unpack_from("<Q", wide)[0], wide[8:]
+        result.append(field)
+    return result
+
+
+def _corrupt(what: str) -> RuntimeError:
+    return RuntimeError(f"load: the checkpoint cannot be read: {what}")

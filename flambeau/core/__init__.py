@@ -1,0 +1,7 @@
+"""The core floor: the names of the compiled extension."""
+
+from . import _core
+from ._core import *  # noqa: F403
+from ._core import _random_fill, _set_generator_hooks, default_generator
+
+__all__ = [name for name in dir(_core) if not name.startswith("_")]

@@ -1,0 +1,141 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: cdivision=True, nonecheck=False, overflowcheck=False
+# distutils: language = c++
+"""The core: tensors, op calls, autograd and its engine, in one extension module.
+
+Each included file is one subject: types, tensor, operators, loop (pointwise and reduction calls), views,
+autograd (nodes and engine), op (Python ops, modes, plans, machine code), random.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.dict cimport PyDict_SetItem
+from cpython.object cimport PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_REFCNT, PyObject
+from cpython.slice cimport PySlice_AdjustIndices, PySlice_Unpack
+from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from libc.math cimport isinf as isinf_
+from libc.stdint cimport (
+    int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
+)
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memmove, memset
+from libcpp.string cimport string as std_string
+
+from operator import index as operator_index
+from weakref import ref as weakref_ref
+
+tuple_new = tuple.__new__
+
+cdef extern from "Python.h":
+    ctypedef object (*vectorcallfunc)(PyObject*, PyObject**, size_t, PyObject*)
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+    object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
+    void PyType_Modified(type)
+    object PyMethod_New(object, object)
+
+cdef extern from "storage.hpp" namespace "flambeau" nogil:
+    ctypedef struct Storage:
+        int64_t references
+        int64_t version
+        char* data
+        size_t bytes
+        PyObject* owner
+        int64_t flags
+    Storage* storage_new(size_t)
+    Storage* storage_borrow(void*, size_t, PyObject*)
+    void storage_drop(Storage*)
+    bint storage_resize(Storage*, size_t)
+    int64_t kReadOnly
+    void* allocate(size_t)
+    void release_memory "flambeau::release"(void*, size_t)
+    int64_t cached_bytes()
+    int64_t allocated_bytes()
+    int64_t peak_bytes()
+    void reset_peak()
+    void empty_cache_c "flambeau::empty_cache"()
+
+cdef extern from "support.hpp" namespace "flambeau" nogil:
+    int grad_mode_on()
+    int set_grad_mode(int)
+    int inference_mode_on()
+    int set_inference_mode(int)
+    int mode_stack_depth()
+    void set_mode_depth(int)
+    bint mul_overflow(int64_t, int64_t, int64_t*)
+    bint add_overflow(int64_t, int64_t, int64_t*)
+    bint mul_add_overflow(int64_t, int64_t, int64_t*)
+    double bfloat_to_double(uint16_t)
+    uint16_t double_to_bfloat(double)
+    double half_to_double(uint16_t)
+    uint16_t double_to_half(double)
+    void enable_vectorcall(PyObject*, Py_ssize_t)
+    void rename_type(PyObject*, const char*)
+    std_string cpu_feature_names()
+
+cdef extern from "nest.hpp" namespace "flambeau" nogil:
+    ctypedef void (*kernel_fn)(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
+    const int kMaxDims
+    cdef cppclass Nest:
+        int operands
+        int dims
+        int64_t shape[64]
+        int64_t strides[12][64]
+        int perm[64]
+    cdef cppclass NestRun:
+        kernel_fn kernel
+        const int64_t* desc
+        int operands
+        void* pointers[12]
+        int64_t rows
+        int outer
+        int64_t shape[64]
+        int64_t strides[12][64]
+    void nest_order(Nest&, int)
+    void nest_permute(Nest&)
+    int nest_coalesce(Nest&, int, int)
+    void nest_run_c "flambeau::nest_run"(NestRun&, int64_t)
+    void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t)
+    void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t, int)
+    int get_num_threads()
+    void set_num_threads_c "flambeau::set_num_threads"(int)
+
+cdef extern from "loader.hpp" namespace "flambeau":
+    ctypedef struct LoadedObject:
+        pass
+    LoadedObject* load_object_c "flambeau::load_object"(const uint8_t*, size_t, std_string&)
+    void* find_symbol_c "flambeau::find_symbol"(LoadedObject*, const char*)
+
+cdef extern from *:
+    """
+    #define FLAMBEAU_OFFSET(type, member) offsetof(struct type, member)
+    """
+
+include "types.pxi"
+include "tensor.pxi"
+include "operators.pxi"
+include "autograd.pxi"
+include "views.pxi"
+include "loop.pxi"
+include "op.pxi"
+include "random.pxi"
+
+
+cdef int _finish_types() except -1:
+    cdef LoopOp loop = LoopOp.__new__(LoopOp)
+    cdef Op op = Op.__new__(Op)
+    enable_vectorcall(<PyObject*>LoopOp, <char*>&loop.vectorcall - <char*><PyObject*>loop)
+    enable_vectorcall(<PyObject*>Op, <char*>&op.vectorcall - <char*><PyObject*>op)
+    rename_type(<PyObject*>Tensor, "flambeau.Tensor")
+    rename_type(<PyObject*>dtype, "flambeau.dtype")
+    rename_type(<PyObject*>device, "flambeau.device")
+    rename_type(<PyObject*>Generator, "flambeau.Generator")
+    return 0
+
+
+_finish_types()
+Size.__module__ = layout.__module__ = memory_format.__module__ = "flambeau"
+OutOfMemoryError.__module__ = "flambeau"

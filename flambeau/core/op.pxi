@@ -1,0 +1,345 @@
+# Ops written in Python, the stack of modes that may intercept any op, and the plans of generated kernels.
+
+cdef enum:
+    OP_COMPOSITE = 0   # differentiates through what it calls
+    OP_PRIMITIVE = 1   # has its own derivative: the record takes over when history is kept
+
+
+cdef class Op:
+    """A public op whose body is a Python function."""
+
+    cdef vectorcallfunc vectorcall
+    cdef readonly str name
+    cdef public object record
+    cdef readonly object function     # the body
+    cdef object with_history          # called instead when an argument needs a gradient (primitives)
+    cdef int kind
+    cdef object __weakref__
+    cdef dict __dict__
+
+    def __init__(self, str name, record, function, with_history=None):
+        self.vectorcall = <vectorcallfunc>op_vectorcall
+        self.name = name
+        self.record = record
+        self.function = function
+        self.with_history = with_history
+        self.kind = OP_COMPOSITE if with_history is None else OP_PRIMITIVE
+
+    @property
+    def __name__(self):
+        return self.name
+
+    @property
+    def __doc__(self):
+        return self.function.__doc__
+
+    @property
+    def __wrapped__(self):
+        return self.function
+
+    @property
+    def __module__(self):
+        return self.function.__module__
+
+    def __repr__(self):
+        return f"<op {self.name}>"
+
+    def __get__(self, instance, owner):
+        return self if instance is None else PyMethod_New(self, instance)
+
+    def __reduce__(self):
+        return _op_by_name, (self.name,)
+
+    def __call__(self, *args, **kwargs):
+        raise NotImplementedError  # replaced by the vectorcall slot
+
+
+cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, PyObject* kwnames):
+    cdef Op op = <Op>callable
+    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf), i
+    cdef bint history = False
+    cdef object x
+    if mode_stack_depth() > 0:
+        return dispatch_modes(op, args, n, kwnames)
+    if kwnames != NULL:
+        n += PyTuple_GET_SIZE(<object>kwnames)
+    for i in range(n):
+        x = <object>args[i]
+        if isinstance(x, Tensor):
+            if type(x) is not Tensor and overrides(type(x)):
+                return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
+            history = history or needs_gradient(<Tensor>x)
+        elif type(x) is list or type(x) is tuple:
+            for y in x:
+                if isinstance(y, Tensor):
+                    if type(y) is not Tensor and overrides(type(y)):
+                        return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
+                    history = history or needs_gradient(<Tensor>y)
+        elif type(x) not in _plain_types and overrides(type(x)):
+            return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
+    if history and op.kind == OP_PRIMITIVE and grad_mode_on():
+        return PyObject_Vectorcall(op.with_history, args, nargsf, kwnames)
+    return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
+
+
+cdef inline bint needs_gradient(Tensor t) except -1:
+    if t.tracked_view:
+        refresh_view(t)
+    return t.needs_grad
+
+
+cdef set _plain_types = {int, float, bool, complex, str, type(None), slice, dtype, device, Size}
+
+
+# ---- overrides and modes ---------------------------------------------------------------------------
+
+cdef dict _override_cache = {}
+cdef object _disabled_override = None
+cdef object _override_hook = None
+cdef object _mode_hook = None
+
+
+def set_dispatch_hooks(disabled, override, mode):
+    """What marks a type as not overriding, and the functions that dispatch to overrides and to modes."""
+    global _disabled_override, _override_hook, _mode_hook
+    _disabled_override, _override_hook, _mode_hook = disabled, override, mode
+
+
+cdef bint overrides(type t):
+    """Does this type want to see the ops called on it (PyTorch's __torch_function__ protocol)?"""
+    found = _override_cache.get(t)
+    if found is None:
+        handler = getattr(t, "__torch_function__", None)
+        found = handler is not None and handler is not _disabled_override and t is not Tensor
+        if len(_override_cache) > 4096:
+            _override_cache.clear()
+        _override_cache[t] = found
+    return found
+
+
+cdef bint has_override(PyObject** slots, int n, object out):
+    cdef int i
+    for i in range(n):
+        if type(<object>slots[i]) is Tensor:
+            continue
+        if isinstance(<object>slots[i], Tensor):
+            if overrides(type(<object>slots[i])):
+                return True
+        elif type(<object>slots[i]) not in _plain_types and overrides(type(<object>slots[i])):
+            return True
+    return False
+
+
+cdef tuple positional(PyObject** args, Py_ssize_t n):
+    return tuple([<object>args[i] for i in range(n)])
+
+
+cdef dict keywords(PyObject** args, Py_ssize_t n, PyObject* names):
+    if names == NULL:
+        return {}
+    return {<object>PyTuple_GET_ITEM(<object>names, k): <object>args[n + k] for k in range(PyTuple_GET_SIZE(<object>names))}
+
+
+cdef object dispatch_override(object op, PyObject** args, Py_ssize_t n, PyObject* names):
+    return _override_hook(op, positional(args, n), keywords(args, n, names))
+
+
+cdef object dispatch_modes(object op, PyObject** args, Py_ssize_t n, PyObject* names):
+    return _mode_hook(op, positional(args, n), keywords(args, n, names))
+
+
+def enter_mode():
+    """Note that one more mode is active in this thread."""
+    set_mode_depth(mode_stack_depth() + 1)
+
+
+def leave_mode():
+    """Note that one mode less is active in this thread."""
+    set_mode_depth(mode_stack_depth() - 1)
+
+
+def mode_depth():
+    """Active modes in this thread."""
+    return mode_stack_depth()
+
+
+def set_depth(int depth):
+    """Set the number of active modes in this thread; the previous number."""
+    cdef int before = mode_stack_depth()
+    set_mode_depth(depth)
+    return before
+
+
+def needs_history(*tensors):
+    """Does any of these (tensors, sequences of them, or anything else) need a gradient now?"""
+    if not grad_mode_on():
+        return False
+    for t in tensors:
+        if isinstance(t, Tensor):
+            if wants_history(<Tensor>t):
+                return True
+        elif isinstance(t, (list, tuple)):
+            for u in t:
+                if isinstance(u, Tensor) and wants_history(<Tensor>u):
+                    return True
+    return False
+
+
+# ---- plans -----------------------------------------------------------------------------------------
+
+cdef struct PhaseC:
+    kernel_fn kernel
+    int64_t* desc
+    int64_t tasks
+    int64_t grain
+
+
+cdef class Plan:
+    """Phases of generated kernels that share one array of pointers; see kernels/plan.py.
+
+    phases: (kernel address, desc, tasks, grain). `run` takes tensors, addresses or None, and appends the workspace.
+    """
+
+    cdef PhaseC* phases
+    cdef int count
+    cdef readonly int64_t workspace
+    cdef readonly int threads
+
+    def __init__(self, phases, int64_t workspace, int threads):
+        cdef int i, k
+        self.count = len(phases)
+        self.workspace = workspace
+        self.threads = threads
+        self.phases = <PhaseC*>calloc(self.count if self.count else 1, sizeof(PhaseC))
+        if self.phases == NULL:
+            raise MemoryError("out of memory for a plan")
+        for i, (kernel, desc, tasks, grain) in enumerate(phases):
+            self.phases[i].kernel = <kernel_fn><uintptr_t>kernel
+            self.phases[i].desc = <int64_t*>malloc((len(desc) + 1) * sizeof(int64_t))
+            if self.phases[i].desc == NULL:
+                raise MemoryError("out of memory for a plan")
+            for k, value in enumerate(desc):
+                if isinstance(value, float):
+                    (<double*>self.phases[i].desc)[k] = value
+                else:
+                    self.phases[i].desc[k] = value
+            self.phases[i].tasks = tasks
+            self.phases[i].grain = grain
+
+    def __dealloc__(self):
+        cdef int i
+        if self.phases != NULL:
+            for i in range(self.count):
+                free(self.phases[i].desc)
+            free(self.phases)
+
+    def run(self, *operands):
+        """Run every phase in order. The first operand is written (its version goes up)."""
+        cdef void* args[24]
+        cdef int n = <int>len(operands), i
+        cdef char* work = NULL
+        if n > 22:
+            raise ValueError(f"a plan takes at most 22 operands, got {n}")
+        for i in range(n):
+            x = <object>PyTuple_GET_ITEM(operands, i)
+            if isinstance(x, Tensor):
+                args[i] = (<Tensor>x).data_ptr_
+            elif x is None:
+                args[i] = NULL
+            else:
+                args[i] = <void*><uintptr_t>x
+        if self.workspace:
+            work = <char*>allocate(<size_t>self.workspace)
+            if work == NULL:
+                raise OutOfMemoryError(f"not enough memory for a workspace of {self.workspace} bytes")
+        args[n] = work
+        for i in range(self.count):
+            if self.phases[i].tasks <= self.phases[i].grain:
+                if self.phases[i].tasks > 0:
+                    self.phases[i].kernel(args, self.phases[i].desc, 0, self.phases[i].tasks, 0)
+            else:
+                with nogil:
+                    parallel_for(self.phases[i].kernel, args, self.phases[i].desc, self.phases[i].tasks, self.phases[i].grain, self.threads)
+        if work != NULL:
+            release_memory(work, <size_t>self.workspace)
+
+
+def launch(uintptr_t kernel, operands, desc, int64_t tasks, int64_t grain):
+    """Run one kernel once: operands are tensors, addresses or None; desc ints and floats.
+
+    Returns nothing; a kernel that can fail takes the address of a flag among its operands.
+    """
+    Plan([(kernel, desc, tasks, grain)], 0, get_num_threads()).run(*operands)
+
+
+# ---- machine code ----------------------------------------------------------------------------------
+
+cdef class LoadedModule:
+    """Machine code brought in by the loader; lives as long as the process."""
+
+    cdef LoadedObject* handle
+
+
+def load_object(bytes code):
+    """Load an object file made by the kernel compiler. ValueError if it is damaged."""
+    cdef std_string error
+    cdef LoadedModule m = LoadedModule.__new__(LoadedModule)
+    m.handle = load_object_c(<const uint8_t*><char*>code, len(code), error)
+    if m.handle == NULL:
+        raise ValueError(f"object code cannot be loaded: {error.decode(errors='replace')}")
+    return m
+
+
+def find_symbol(LoadedModule module, str name):
+    """Address of a function in a loaded module."""
+    cdef bytes raw = name.encode()
+    cdef void* p = find_symbol_c(module.handle, raw)
+    if p == NULL:
+        raise KeyError(f"no symbol {name!r} in the module")
+    return <uintptr_t>p
+
+
+def cpu_features():
+    """The instruction sets this processor has, as LLVM names them."""
+    return frozenset(cpu_feature_names().decode().split())
+
+
+def threads():
+    """How many threads kernels use."""
+    return get_num_threads()
+
+
+def set_threads(int n):
+    """Set how many threads kernels use."""
+    if n < 1:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    set_num_threads_c(n)
+
+
+def memory_stats():
+    """Bytes in use, most in use since the last reset, and kept for reuse."""
+    return {"allocated": allocated_bytes(), "peak": peak_bytes(), "cached": cached_bytes()}
+
+
+def reset_peak_memory():
+    """Start measuring peak memory anew."""
+    reset_peak()
+
+
+def empty_cache():
+    """Give unused memory back to the system."""
+    empty_cache_c()
+
+
+def install(str name, value):
+    """Add a method to Tensor (an extension type, whose attributes Python code cannot set)."""
+    PyDict_SetItem(<object>(<PyTypeObject*>Tensor).tp_dict, name, value)
+    PyType_Modified(<type>Tensor)
+
+
+def install_all(dict methods):
+    """Add many methods to Tensor."""
+    d = <object>(<PyTypeObject*>Tensor).tp_dict
+    for name, value in methods.items():
+        PyDict_SetItem(d, name, value)
+    PyType_Modified(<type>Tensor)

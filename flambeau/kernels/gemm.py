@@ -1,0 +1,245 @@
+"""Plans for matrix products: which kernel, which blocks, how many tasks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import gemm_direct, gemm_dot, gemm_packed
+from .element import Element
+from .plan import Phase, Plan, ceil_div, round_up
+from .target import Target, host
+from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, RELU
+
+# A task should be worth a wake-up of another thread: some microseconds of multiply-adds.
+TASK_WORK = 1 << 16
+# Up to this size of B (bytes of one product) reading it in place beats packing.
+DIRECT_BYTES = 1 << 17
+DOT_ROWS = 4
+K_BLOCK, M_BLOCK = 384, 192
+
+
+class _Product(NamedTuple):
+    """One batch of products; strides in elements."""
+
+    dtype: str
+    m: int
+    n: int
+    k: int
+    a: tuple[int, int]
+    b: tuple[int, int]
+    c_row: int
+    flags: int
+    batch: tuple[int, int, int, int]
+    threads: int
+    target: Target
+    swapped: bool = False  # A and B have changed places
+
+    def element(self) -> Element:
+        return Element(self.dtype, self.target)
+
+
+def plan_gemm(
+    dtype: str,
+    m: int,
+    n: int,
+    k: int,
+    a_strides: tuple[int, int],
+    b_strides: tuple[int, int],
+    c_strides: tuple[int, int],
+    threads: int,
+    *,
+    bias: str | None = None,
+    activation: str | None = None,
+    accumulate: bool = False,
+    batch: tuple[int, int, int, int] = (1, 0, 0, 0),
+    target: Target | None = None,
+) -> Plan:
+    """C (m, n) = A (m, k) @ B (k, n) [+ C] [+ bias], [relu]; args: C, A, B, bias, workspace.
+
+    Strides are in elements and arbitrary, but the columns of C lie side by side. `bias` is
+    'column' (n numbers) or 'row' (m numbers); `batch` is (count, strides of A, B and C).
+    """
+    if c_strides[1] != 1 and n != 1:
+        raise ValueError(f"gemm: columns of the result must lie side by side, got {c_strides}")
+    if activation not in (None, "relu") or bias not in (None, "column", "row"):
+        raise ValueError(f"gemm: unknown activation {activation!r} or bias {bias!r}")
+    if m == 0 or n == 0 or batch[0] == 0:
+        return Plan((), 0)
+    flags = ACCUMULATE if accumulate else 0
+    flags |= {None: 0, "column": BIAS_COLUMN, "row": BIAS_ROW}[bias]
+    flags |= RELU if activation else 0
+    p = _Product(
+        dtype, m, n, k, a_strides, b_strides, c_strides[0], flags, batch, threads, target or host()
+    )
+    return _choose(_as_row(p))
+
+
+def _as_row(p: _Product) -> _Product:
+    """A product with one column as its transpose: C^T = B^T @ A^T."""
+    if p.n != 1 or p.m == 1 or p.c_row != 1:
+        return p
+    swapped = {0: 0, BIAS_COLUMN: BIAS_ROW, BIAS_ROW: BIAS_COLUMN}[p.flags & (BIAS_COLUMN | BIAS_ROW)]
+    flags = p.flags & (ACCUMULATE | RELU) | swapped
+    count, a_batch, b_batch, c_batch = p.batch
+    return p._replace(
+        m=1,
+        n=p.m,
+        a=(p.b[1], p.b[0]),
+        b=(p.a[1], p.a[0]),
+        c_row=p.m,
+        flags=flags,
+        batch=(count, b_batch, a_batch, c_batch),
+        swapped=True,
+    )
+
+
+def _choose(p: _Product) -> Plan:
+    element = p.element()
+    side_by_side = p.a[1] == 1 and p.b[0] == 1
+    if side_by_side and p.m <= DOT_ROWS and p.b[1] != 1 and not element.complex:
+        return _plan_dot(p, element)
+    work = p.m * p.n * p.k
+    columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
+    small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
+    if element.complex or (small and not (columns_apart and work > 32 * TASK_WORK)):
+        return _plan_direct(p, element)
+    return _plan_packed(p, element)
+
+
+def _batch_bytes(p: _Product, size: int) -> dict[str, int]:
+    _, a, b, c = p.batch
+    return {"a_batch": a * size, "b_batch": b * size, "c_batch": c * size}
+
+
+def _arguments(p: _Product) -> dict[str, int]:
+    return {"a_argument": 2 if p.swapped else 1, "b_argument": 1 if p.swapped else 2}
+
+
+def _plan_dot(p: _Product, element: Element) -> Plan:
+    columns = gemm_dot.dot_shape(p.target)[1]
+    per_column = p.m * max(p.k, 16)
+    wanted = min(4 * p.threads, p.batch[0] * p.n * per_column // TASK_WORK) if p.threads > 1 else 1
+    blocks = max(1, min(ceil_div(wanted, p.batch[0]), ceil_div(p.n, columns)))
+    n_block = round_up(ceil_div(p.n, blocks), columns)
+    n_tasks = ceil_div(p.n, n_block)
+    size = element.size
+    desc = gemm_dot.FIELDS.pack(
+        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size,
+        flags=p.flags, n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p),
+    )  # fmt: skip
+    tasks = p.batch[0] * n_tasks
+    grain = _grain(p, tasks, p.m * n_block * p.k)
+    return Plan((Phase(gemm_dot.source(p.dtype, p.target), desc, tasks, grain),), 0)
+
+
+def _grain(p: _Product, tasks: int, work: int) -> int:
+    """Tasks in a chunk: all of them when there is too little to share."""
+    if p.threads == 1 or tasks * work < TASK_WORK:
+        return tasks
+    return max(1, min(tasks // (4 * p.threads), ceil_div(TASK_WORK, max(work, 1))))
+
+
+def _panel_columns(n: int, lanes: int, vectors: int) -> int:
+    """Columns of a panel: as even as whole vectors allow."""
+    used = ceil_div(n, lanes)
+    return ceil_div(used, ceil_div(used, vectors)) * lanes
+
+
+def _plan_direct(p: _Product, element: Element) -> Plan:
+    rows, vectors = gemm_direct.tile_shape(p.target, element)
+    size, compute = element.size, element.compute
+    partial = p.n % element.lanes != 0 and not element.masked
+    pack = p.b[1] != 1 or partial or compute is not element
+    panel = _panel_columns(p.n, element.lanes, vectors)
+    m_block, n_block = _share(p, rows, panel, pack)
+    m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
+    scratch = round_up(p.k * panel * compute.size, 64) + 64 if pack else 0
+    desc = gemm_direct.FIELDS.pack(
+        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
+        b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags, m_block=m_block,
+        n_block=n_block, m_tasks=m_tasks, n_tasks=n_tasks, panel=panel, pack=pack,
+        scratch=scratch, **_batch_bytes(p, size), **_arguments(p),
+    )  # fmt: skip
+    tasks = p.batch[0] * m_tasks * n_tasks
+    grain = _grain(p, tasks, m_block * n_block * p.k)
+    kernel = gemm_direct.source(p.dtype, p.target)
+    return Plan((Phase(kernel, desc, tasks, grain),), scratch * p.threads)
+
+
+def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
+    """Rows and columns of a task, so that every thread gets an equal part when it pays."""
+    work = p.m * p.n * p.k
+    if p.threads == 1 or p.batch[0] >= 2 * p.threads or work < 2 * TASK_WORK:
+        return p.m, p.n
+    pieces = p.threads * (1 if work < 32 * TASK_WORK else 4)
+    down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
+    if (pack and across > 1) or down < p.threads:  # B is packed once for each task
+        return p.m, ceil_div(across, min(across, pieces)) * panel
+    return ceil_div(down, min(down, pieces)) * rows, p.n
+
+
+def _plan_packed(p: _Product, element: Element) -> Plan:
+    rows, vectors = gemm_packed.packed_shape(p.target, element)
+    columns = vectors * element.lanes
+    compute = element.compute
+    a_panels, b_panels = ceil_div(p.m, rows), ceil_div(p.n, columns)
+    a_bytes = round_up(a_panels * rows * p.k * compute.size, 64)
+    b_bytes = round_up(round_up(p.n, element.lanes) * p.k * compute.size, 64)
+    # A product shared by the whole batch is packed once.
+    a_count = p.batch[0] if p.batch[1] else 1
+    b_count = p.batch[0] if p.batch[2] else 1
+    if a_count != b_count:
+        a_count = b_count = p.batch[0]
+    places = {
+        "a_at": b_count * b_bytes, "b_at": 0,
+        "a_bytes": a_bytes if a_count > 1 else 0, "b_bytes": b_bytes if b_count > 1 else 0,
+    }  # fmt: skip
+    pack = _pack_phase(p, element, places, a_panels, b_panels, max(a_count, b_count))
+    tiles = _tile_phase(p, element, places, rows, columns)
+    return Plan((pack, tiles), a_count * a_bytes + b_count * b_bytes)
+
+
+def _pack_phase(
+    p: _Product, element: Element, places: dict[str, int], a_panels: int, b_panels: int, count: int
+) -> Phase:
+    size = element.size
+    batch = _batch_bytes(p, size)
+    desc = gemm_packed.PACK_FIELDS.pack(
+        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
+        b_column=p.b[1] * size, a_panels=a_panels, b_panels=b_panels,
+        a_batch=batch["a_batch"], b_batch=batch["b_batch"], **places, **_arguments(p),
+    )  # fmt: skip
+    tasks = count * (a_panels + b_panels)
+    grain = max(1, tasks // (4 * p.threads)) if p.threads > 1 else tasks
+    return Phase(gemm_packed.sources(p.dtype, p.target)[0], desc, tasks, min(grain, 16))
+
+
+def _tile_phase(
+    p: _Product, element: Element, places: dict[str, int], rows: int, columns: int
+) -> Phase:
+    m_block, n_block = _blocks(p, rows, columns)
+    m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
+    # Partial sums of half types must not be rounded: one block of k.
+    k_block = K_BLOCK * 4 // element.size if element.compute is element else p.k
+    if p.k < 2 * k_block:
+        k_block = ceil_div(p.k, ceil_div(p.k, k_block))
+    desc = gemm_packed.TILE_FIELDS.pack(
+        m=p.m, n=p.n, k=p.k, c_row=p.c_row * element.size, flags=p.flags, m_block=m_block,
+        n_block=n_block, k_block=k_block, m_tasks=m_tasks, n_tasks=n_tasks,
+        c_batch=p.batch[3] * element.size, **places,
+    )  # fmt: skip
+    tasks = p.batch[0] * m_tasks * n_tasks
+    return Phase(gemm_packed.sources(p.dtype, p.target)[1], desc, tasks, 1)
+
+
+def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
+    """Blocks of C: tall enough to reuse a panel of B, enough of them to balance the threads."""
+    m_block = min(round_up(p.m, rows), round_up(M_BLOCK, rows))
+    m_block = round_up(ceil_div(p.m, ceil_div(p.m, m_block)), rows)
+    pieces = ceil_div(p.m, m_block) * p.batch[0]
+    across = ceil_div(p.n, columns)
+    if p.threads == 1:
+        return m_block, round_up(p.n, columns)
+    wanted = 4 * p.threads
+    n_tasks = max(1, min(across, ceil_div(wanted, pieces)))
+    return m_block, ceil_div(across, n_tasks) * columns

@@ -1,0 +1,346 @@
+"""LLVM emission of lowered scalar graphs, over any number of lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import dtypes as dt
+from . import scalar
+from .ir import Builder, float_bits, suffix
+from .scalar import Expr
+
+_FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+_INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
+_ROUNDING = ("sqrt", "floor", "ceil", "trunc", "rint")
+_FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+
+
+class Emitter:
+    """Emits graphs of scalars as operations on `lanes` elements at once."""
+
+    def __init__(self, builder: Builder, lanes: int) -> None:
+        self.b = builder
+        self.lanes = lanes
+
+    # ---- types and constants ---------------------------------------------------------------------
+
+    def type(self, dtype: str) -> str:
+        """LLVM type of a value of this element type."""
+        return self._vector(dt.INFO[dtype].llvm)
+
+    def _vector(self, element: str) -> str:
+        return f"<{self.lanes} x {element}>" if self.lanes > 1 else element
+
+    def constant(self, value, dtype: str) -> str:
+        """A constant in every lane."""
+        info = dt.INFO[dtype]
+        if info.kind == "f":
+            text = float_bits(value, info.llvm)
+        elif info.kind == "b":
+            text = "true" if value else "false"
+        else:
+            text = str(int(value))
+        return f"splat ({info.llvm} {text})" if self.lanes > 1 else text
+
+    def splat(self, value: str, dtype: str) -> str:
+        """A scalar in every lane."""
+        return self.b.splat(value, dt.INFO[dtype].llvm, self.lanes)
+
+    # ---- graphs ----------------------------------------------------------------------------------
+
+    def graph(
+        self, roots: list[Expr], leaf: Callable[[Expr], str | None], known: dict[Expr, str]
+    ) -> list[str]:
+        """Values of the roots. `leaf` answers for inputs and the like; `known` keeps what was emitted."""
+        stack = list(reversed(roots))
+        while stack:
+            current = stack[-1]
+            if current in known:
+                stack.pop()
+                continue
+            value = self.constant(current.value, current.dtype) if current.op == "const" else leaf(current)
+            if value is None:
+                missing = [a for a in current.args if a not in known]
+                if missing:
+                    stack.extend(reversed(missing))
+                    continue
+                value = self.operation(current, [known[a] for a in current.args])
+            known[current] = value
+            stack.pop()
+        return [known[root] for root in roots]
+
+    def operation(self, e: Expr, args: list[str]) -> str:
+        """One node, its arguments already emitted."""
+        kind = dt.kind(e.args[0].dtype) if e.args else dt.kind(e.dtype)
+        t = self.type(e.args[0].dtype if e.args else e.dtype)
+        op = e.op
+        if op in _FLOAT and kind == "f":
+            return self.b.emit(f"{_FLOAT[op]} {t} {args[0]}, {args[1]}")
+        if op in _INTEGER:
+            return self.b.emit(f"{_INTEGER[op]} {t} {args[0]}, {args[1]}")
+        if op in ("div", "rem"):
+            return self._integer_division(e, args)
+        if op in ("shl", "shr"):
+            return self._shift(e, args)
+        if op == "cmp":
+            return self._compare(e, args)
+        if op == "select":
+            return self._select(e, args)
+        if op == "neg":
+            return self.b.emit(f"fneg {t} {args[0]}" if kind == "f" else f"sub {t} {self._zero(e)}, {args[0]}")
+        if op == "not":
+            ones = self.constant(True, "bool") if kind == "b" else self.constant(-1, e.dtype)
+            return self.b.emit(f"xor {t} {args[0]}, {ones}")
+        if op == "abs":
+            return self._absolute(e, args[0])
+        if op in _ROUNDING or op in ("fma", "copysign"):
+            return self._float_intrinsic(op, e.dtype, args)
+        if op == "cast":
+            return self.cast(args[0], e.args[0].dtype, e.dtype)
+        if op == "bitcast":
+            return self.b.emit(f"bitcast {t} {args[0]} to {self.type(e.dtype)}")
+        if op == "extern":
+            return self._extern(e, args)
+        if op == "detach":
+            return args[0]
+        if op == "ldexp":
+            return self._ldexp(e, args)
+        raise NotImplementedError(f"no LLVM emission for {op}")
+
+    # ---- single operations -----------------------------------------------------------------------
+
+    def _zero(self, e: Expr) -> str:
+        return self.constant(0, e.dtype)
+
+    def _suffix(self, dtype: str) -> str:
+        name = suffix(dt.INFO[dtype].llvm)
+        return f"v{self.lanes}{name}" if self.lanes > 1 else name
+
+    def _float_intrinsic(self, op: str, dtype: str, args: list[str]) -> str:
+        t = self.type(dtype)
+        return self.b.intrinsic(f"llvm.{op}.{self._suffix(dtype)}", t, *((t, a) for a in args))
+
+    def _ldexp(self, e: Expr, args: list[str]) -> str:
+        t, i = self.type(e.dtype), self.type("i32")
+        name = f"llvm.ldexp.{self._suffix(e.dtype)}.{self._suffix('i32')}"
+        return self.b.intrinsic(name, t, (t, args[0]), (i, args[1]))
+
+    def _absolute(self, e: Expr, a: str) -> str:
+        t = self.type(e.dtype)
+        if dt.is_float(e.dtype):
+            return self.b.intrinsic(f"llvm.fabs.{self._suffix(e.dtype)}", t, (t, a))
+        return self.b.intrinsic(f"llvm.abs.{self._suffix(e.dtype)}", t, (t, a), ("i1", "false"))
+
+    def _compare(self, e: Expr, args: list[str]) -> str:
+        dtype = e.args[0].dtype
+        t, p = self.type(dtype), e.value
+        if dt.is_float(dtype):
+            return self.b.emit(f"fcmp {_FLOAT_COMPARE[p]} {t} {args[0]}, {args[1]}")
+        sign = "" if p in ("eq", "ne") else ("s" if dt.kind(dtype) == "i" else "u")
+        return self.b.emit(f"icmp {sign}{p} {t} {args[0]}, {args[1]}")
+
+    def _select(self, e: Expr, args: list[str]) -> str:
+        t = self.type(e.dtype)
+        return self.b.emit(f"select {self.type('bool')} {args[0]}, {t} {args[1]}, {t} {args[2]}")
+
+    def _integer_division(self, e: Expr, args: list[str]) -> str:
+        """Never traps: x / 0 is 0, and the smallest integer / -1 wraps."""
+        t, bit = self.type(e.dtype), self.type("bool")
+        a, b = args
+        signed = dt.kind(e.dtype) == "i"
+        zero, one = self.constant(0, e.dtype), self.constant(1, e.dtype)
+        is_zero = self.b.emit(f"icmp eq {t} {b}, {zero}")
+        unsafe = is_zero
+        if signed:
+            minus_one = self.b.emit(f"icmp eq {t} {b}, {self.constant(-1, e.dtype)}")
+            unsafe = self.b.emit(f"or {bit} {is_zero}, {minus_one}")
+        safe = self.b.emit(f"select {bit} {unsafe}, {t} {one}, {t} {b}")
+        name = ("s" if signed else "u") + e.op
+        result = self.b.emit(f"{name} {t} {a}, {safe}")
+        if signed:
+            wrapped = self.b.emit(f"sub {t} {zero}, {a}") if e.op == "div" else zero
+            result = self.b.emit(f"select {bit} {minus_one}, {t} {wrapped}, {t} {result}")
+        return self.b.emit(f"select {bit} {is_zero}, {t} {zero}, {t} {result}")
+
+    def _shift(self, e: Expr, args: list[str]) -> str:
+        """Amounts outside 0..bits-1 shift everything out, as in PyTorch."""
+        t, bit = self.type(e.dtype), self.type("bool")
+        bits = dt.INFO[e.dtype].size * 8
+        signed = dt.kind(e.dtype) == "i"
+        name = "shl" if e.op == "shl" else ("ashr" if signed else "lshr")
+        last = self.constant(bits - 1, e.dtype)
+        if e.args[1].op == "const" and 0 <= e.args[1].value < bits:
+            return self.b.emit(f"{name} {t} {args[0]}, {args[1]}")
+        wild = self.b.emit(f"icmp ugt {t} {args[1]}, {last}")
+        amount = self.b.emit(f"select {bit} {wild}, {t} {last}, {t} {args[1]}")
+        shifted = self.b.emit(f"{name} {t} {args[0]}, {amount}")
+        if name == "ashr":
+            return shifted
+        return self.b.emit(f"select {bit} {wild}, {t} {self.constant(0, e.dtype)}, {t} {shifted}")
+
+    def _extern(self, e: Expr, args: list[str]) -> str:
+        element = dt.INFO[e.dtype].llvm
+        types = ", ".join([element] * len(args))
+        self.b.declare(e.value, f"declare {element} @{e.value}({types})")
+        if self.lanes == 1:
+            return self.b.emit(f"call {element} @{e.value}({', '.join(f'{element} {a}' for a in args)})")
+        vector, result = self.type(e.dtype), "poison"
+        for lane in range(self.lanes):
+            picks = [self.b.emit(f"extractelement {vector} {a}, i32 {lane}") for a in args]
+            one = self.b.emit(f"call {element} @{e.value}({', '.join(f'{element} {p}' for p in picks)})")
+            result = self.b.emit(f"insertelement {vector} {result}, {element} {one}, i32 {lane}")
+        return result
+
+    # ---- conversions -----------------------------------------------------------------------------
+
+    def cast(self, value: str, source: str, target: str) -> str:
+        """Convert between real element types (bool, integers, floats)."""
+        if source == target:
+            return value
+        if source == "bf16":
+            return self.cast(self._from_bf16(value), "f32", target)
+        if target == "bf16":
+            return self._to_bf16(self.cast(value, source, "f32"))
+        a, b = dt.INFO[source], dt.INFO[target]
+        if "f16" in (source, target) and "f32" not in (source, target):
+            return self.cast(self.cast(value, source, "f32"), "f32", target)
+        if b.kind == "b":
+            if a.kind == "f":
+                return self.b.emit(f"fcmp une {self.type(source)} {value}, {self.constant(0, source)}")
+            return self.b.emit(f"icmp ne {self.type(source)} {value}, {self.constant(0, source)}")
+        if a.kind == "f" and b.kind == "f":
+            return self._convert("fpext" if a.size < b.size else "fptrunc", value, source, target)
+        if a.kind == "f":
+            return self._float_to_integer(value, source, target)
+        if b.kind == "f":
+            return self._convert("sitofp" if a.kind == "i" else "uitofp", value, source, target)
+        if a.kind != "b" and a.size == b.size:
+            return value
+        if a.kind == "b" or a.size < b.size:
+            return self._convert("sext" if a.kind == "i" else "zext", value, source, target)
+        return self._convert("trunc", value, source, target)
+
+    def _convert(self, op: str, value: str, source: str, target: str) -> str:
+        return self.b.emit(f"{op} {self.type(source)} {value} to {self.type(target)}")
+
+    def _float_to_integer(self, value: str, source: str, target: str) -> str:
+        # Out-of-range results are whatever the machine gives; freeze keeps them from being poison.
+        if target == "u64":
+            wide = self._convert("fptoui", value, source, "u64")
+            return self.b.emit(f"freeze {self.type('u64')} {wide}")
+        middle = "i64" if target in ("i64", "u32") else "i32"
+        wide = self._convert("fptosi", value, source, middle)
+        wide = self.b.emit(f"freeze {self.type(middle)} {wide}")
+        return self.cast(wide, middle, target)
+
+    def _from_bf16(self, value: str) -> str:
+        wide = self.b.emit(f"zext {self.type('i16')} {value} to {self.type('i32')}")
+        shifted = self.b.emit(f"shl {self.type('i32')} {wide}, {self.constant(16, 'i32')}")
+        return self.b.emit(f"bitcast {self.type('i32')} {shifted} to {self.type('f32')}")
+
+    def _to_bf16(self, value: str) -> str:
+        """Round to nearest even on the bits; NaN stays a quiet NaN."""
+        i = self.type("i32")
+        bits = self.b.emit(f"bitcast {self.type('f32')} {value} to {i}")
+        top = self.b.emit(f"lshr {i} {bits}, {self.constant(16, 'i32')}")
+        odd = self.b.emit(f"and {i} {top}, {self.constant(1, 'i32')}")
+        bias = self.b.emit(f"add {i} {odd}, {self.constant(0x7FFF, 'i32')}")
+        rounded = self.b.emit(f"add {i} {bits}, {bias}")
+        high = self.b.emit(f"lshr {i} {rounded}, {self.constant(16, 'i32')}")
+        nan = self.b.emit(f"fcmp uno {self.type('f32')} {value}, {value}")
+        result = self.b.emit(
+            f"select {self.type('bool')} {nan}, {i} {self.constant(0x7FC0, 'i32')}, {i} {high}"
+        )
+        return self.b.emit(f"trunc {i} {result} to {self.type('i16')}")
+
+    # ---- memory ----------------------------------------------------------------------------------
+
+    def load(self, dtype: str, pointer: str, mask: str | None = None) -> str:
+        """`lanes` adjacent elements of a real type."""
+        info = dt.INFO[dtype]
+        element = "i8" if info.kind == "b" else info.llvm
+        if mask is not None:
+            value = self.b.masked_load(element, self.lanes, pointer, mask, info.size)
+        else:
+            value = self.b.load(self._vector(element), pointer, info.size)
+        if info.kind != "b":
+            return value
+        t = self.type("u8")
+        return self.b.emit(f"icmp ne {t} {value}, {self.constant(0, 'u8')}")
+
+    def store(self, value: str, dtype: str, pointer: str, mask: str | None = None) -> None:
+        """Store `lanes` adjacent elements of a real type."""
+        info = dt.INFO[dtype]
+        element = info.llvm
+        if info.kind == "b":
+            value = self.b.emit(f"zext {self.type('bool')} {value} to {self.type('u8')}")
+            element = "i8"
+        if mask is not None:
+            self.b.masked_store(element, self.lanes, value, pointer, mask, info.size)
+        else:
+            self.b.store(self._vector(element), value, pointer, info.size)
+
+    def load_pair(self, dtype: str, pointer: str) -> tuple[str, str]:
+        """Adjacent complex elements as (real parts, imaginary parts)."""
+        part = dt.INFO[dt.COMPLEX_PART[dtype]]
+        if self.lanes == 1:
+            second = self.b.offset(pointer, 1, part.llvm)
+            return self.b.load(part.llvm, pointer, part.size), self.b.load(part.llvm, second, part.size)
+        t = f"<{2 * self.lanes} x {part.llvm}>"
+        both = self.b.load(t, pointer, part.size)
+        even = self.b.shuffle(both, "poison", t, range(0, 2 * self.lanes, 2))
+        return even, self.b.shuffle(both, "poison", t, range(1, 2 * self.lanes, 2))
+
+    def store_pair(self, values: tuple[str, str], dtype: str, pointer: str) -> None:
+        """Store adjacent complex elements."""
+        part = dt.INFO[dt.COMPLEX_PART[dtype]]
+        if self.lanes == 1:
+            self.b.store(part.llvm, values[0], pointer, part.size)
+            self.b.store(part.llvm, values[1], self.b.offset(pointer, 1, part.llvm), part.size)
+            return
+        t = f"<{self.lanes} x {part.llvm}>"
+        order = [k // 2 + (k % 2) * self.lanes for k in range(2 * self.lanes)]
+        both = self.b.shuffle(values[0], values[1], t, order)
+        self.b.store(f"<{2 * self.lanes} x {part.llvm}>", both, pointer, part.size)
+
+    def gather(self, dtype: str, pointer: str, byte_offsets: str, mask: str | None) -> str:
+        """Elements of a 4- or 8-byte type at pointer + each lane's byte offset."""
+        info = dt.INFO[dtype]
+        t = self.type(dtype)
+        pointers = self.b.emit(f"getelementptr i8, ptr {pointer}, <{self.lanes} x i64> {byte_offsets}")
+        name = f"llvm.masked.gather.{self._suffix(dtype)}.v{self.lanes}p0"
+        self.b.declare(name, f"declare {t} @{name}(<{self.lanes} x ptr>, {self.type('bool')}, {t})")
+        where = mask or self.constant(True, "bool")
+        return self.b.emit(
+            f"call {t} @{name}(<{self.lanes} x ptr> align {info.size} {pointers}, "
+            f"{self.type('bool')} {where}, {t} zeroinitializer)"
+        )
+
+    def numbers(self, first: str) -> str:
+        """first, first + 1, ... (i64), one a lane."""
+        if self.lanes == 1:
+            return first
+        t = self.type("i64")
+        iota = "<" + ", ".join(f"i64 {k}" for k in range(self.lanes)) + ">"
+        return self.b.emit(f"add {t} {self.b.splat(first, 'i64', self.lanes)}, {iota}")
+
+
+def maskable(nodes: list[Expr]) -> bool:
+    """May lanes beyond the end be computed on zeros and thrown away? Not where work is done lane by lane."""
+    return not any(
+        n.op in ("extern", "input_part")
+        or (n.op in ("div", "rem") and not dt.is_float(n.dtype))
+        or dt.is_complex(n.dtype)
+        for n in nodes
+    )
+
+
+def cost(nodes: list[Expr]) -> int:
+    """A rough count of instructions a lane needs, to choose unrolling and parallel grain."""
+    weights = {"div": 4, "sqrt": 4, "extern": 40, "rem": 8, "input": 0, "const": 0}
+    return sum(weights.get(n.op, 1) for n in nodes)
+
+
+def is_lowered(e: Expr) -> bool:
+    """True if nothing but machine operations is left."""
+    return all(n.op != "call" for n in scalar.topological([e]))

@@ -1,0 +1,115 @@
+"""Copies of matrix blocks into the order in which register tiles read them."""
+
+from __future__ import annotations
+
+from .element import Element, transpose
+from .ir import Builder
+
+_PARAMETERS = [
+    ("i64", "%depth"),  # length along the summed index
+    ("ptr", "%from"),
+    ("i64", "%step"),  # bytes from one value of the summed index to the next
+    ("i64", "%side"),  # bytes from one column (row of A) to the next
+    ("i64", "%count"),  # columns to copy; those up to the panel's width become zeros or copies
+    ("ptr", "%to"),
+    ("i64", "%width"),  # columns of the panel
+]
+
+
+def emit_pack(b: Builder, name: str, source: Element, width: int | None = None) -> None:
+    """Define `void name(_PARAMETERS)`: to[depth][width] = from, in the compute type.
+
+    The panel's width is a multiple of the vector's lanes, or the constant `width`.
+    """
+    with b.function(name, _PARAMETERS, "internal", "noinline"):
+        pack = _Pack(b, source, width)
+        along_columns = b.emit(f"icmp eq i64 %side, {source.size}")
+        along_depth = b.emit(f"icmp eq i64 %step, {source.size}")
+
+        def other() -> None:
+            if pack.can_transpose:
+                b.choose(along_depth, pack.transposed, pack.by_element)
+            else:
+                pack.by_element()
+
+        b.choose(along_columns, pack.rows, other)
+
+
+class _Pack:
+    def __init__(self, b: Builder, source: Element, width: int | None) -> None:
+        self.b, self.source, self.into = b, source, source.compute
+        self.width = str(width) if width else "%width"
+        self.lanes = source.lanes
+        self.partial = bool(width and width % source.lanes)
+        self.can_transpose = not source.complex and source.width <= 16 and not self.partial
+        self.row_bytes = b.mul(self.width, self.into.size)
+
+    def rows(self) -> None:
+        """Columns lie side by side: copy vectors."""
+        b = self.b
+        with b.loop("0", "%depth") as k:
+            start = b.offset("%from", b.mul(k.index, "%step"))
+            to = b.offset("%to", b.mul(k.index, self.row_bytes))
+            if self.partial:
+                self._row_by_element(start, to)
+            else:
+                self._row_by_vector(start, to)
+
+    def _row_by_vector(self, start: str, to: str) -> None:
+        b = self.b
+        with b.loop("0", self.width, str(self.lanes)) as j:
+            tail = self.source.tail(b, b.sub("%count", j.index))
+            value = self.source.load(b, b.offset(start, b.mul(j.index, self.source.size)), tail)
+            self.into.store(b, value, b.offset(to, b.mul(j.index, self.into.size)))
+
+    def by_element(self) -> None:
+        """Any strides."""
+        b = self.b
+        with b.loop("0", "%depth") as k:
+            start = b.offset("%from", b.mul(k.index, "%step"))
+            self._row_by_element(start, b.offset("%to", b.mul(k.index, self.row_bytes)))
+
+    def _row_by_element(self, start: str, to: str) -> None:
+        b = self.b
+        with b.loop("0", "%count") as j:
+            at = b.offset(to, b.mul(j.index, self.into.size))
+            self.source.copy_one(b, b.offset(start, b.mul(j.index, "%side")), at, self.into)
+        with b.loop("%count", self.width) as j:
+            at = b.offset(to, b.mul(j.index, self.into.size))
+            self.into.store_parts(b, self.into.zero_parts(), at)
+
+    def transposed(self) -> None:
+        """The summed index lies side by side: transpose squares in registers."""
+        b, lanes = self.b, self.lanes
+        whole = b.emit(f"and i64 %depth, {-lanes}")
+        last = b.sub("%count", "1")
+        with b.loop("0", self.width, str(lanes)) as j:
+            # Columns beyond the last are copies of it: what they yield is never stored.
+            columns = [
+                b.offset("%from", b.mul(b.min(b.add(j.index, r), last), "%side"))
+                for r in range(lanes)
+            ]
+            to = b.offset("%to", b.mul(j.index, self.into.size))
+            with b.loop("0", whole, str(lanes)) as k:
+                self._square(columns, to, k.index, None)
+            if self.source.masked:
+                with b.when(b.less(whole, "%depth")):
+                    self._square(columns, to, whole, b.sub("%depth", whole))
+        if not self.source.masked:
+            with b.loop(whole, "%depth") as k:
+                start = b.offset("%from", b.mul(k.index, "%step"))
+                self._row_by_element(start, b.offset("%to", b.mul(k.index, self.row_bytes)))
+
+    def _square(self, columns: list[str], to: str, k: str, limit: str | None) -> None:
+        b = self.b
+        at = b.mul(k, self.source.size)
+        tail = self.source.tail(b, limit) if limit else None
+        rows = [self.source.load(b, b.offset(column, at), tail) for column in columns]
+        turned = transpose(b, rows, self.source.vector, self.lanes)
+        for r, row in enumerate(turned):
+            target = b.offset(to, b.mul(b.add(k, r), self.row_bytes))
+            if limit is None:
+                self.into.store(b, row, target)
+            else:
+                with b.when(b.less(str(r), limit)):
+                    self.into.store(b, row, target)

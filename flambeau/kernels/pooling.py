@@ -1,0 +1,224 @@
+"""Plans for pooling and its gradients, in one to three spatial dimensions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from . import pool_adaptive, pool_backward, pool_window
+from .conv_shape import pool_output_size
+from .plan import Phase, Plan, ceil_div
+from .target import Target, host
+
+CHUNK = 1 << 13  # inputs looked at in one chunk, at least
+
+
+def pooled_shape(
+    op: str,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+) -> tuple[int, ...]:
+    """Shape of a pooling's output. Raises RuntimeError for windows that no input can have."""
+    n = len(kernel)
+    least = (("kernel_size", kernel, 1), ("stride", stride, 1), ("dilation", dilation, 1))
+    for what, values, lowest in least:
+        if min(values) < lowest:
+            raise RuntimeError(f"{op}: {what} must be at least {lowest}, got {tuple(values)}")
+    if any(p < 0 or 2 * p > k for p, k in zip(padding, kernel, strict=True)):
+        raise RuntimeError(
+            f"{op}: padding must be at least 0 and at most half of the kernel size "
+            f"{tuple(kernel)}, got {tuple(padding)}"
+        )
+    rows = zip(x_shape[-n:], kernel, stride, padding, dilation, strict=True)
+    out = tuple(pool_output_size(*row, ceil_mode) for row in rows)
+    if min(out) < 1:
+        raise RuntimeError(
+            f"{op}: input {tuple(x_shape)} is too small for kernel_size {tuple(kernel)}: "
+            f"the output would be {out}"
+        )
+    return (*x_shape[:-n], *out)
+
+
+def plan_max_pool(
+    dtype: str,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    ceil_mode: bool,
+    threads: int,
+    *,
+    indices: bool = True,
+    target: Target | None = None,
+) -> Plan:
+    """y, and int64 places in each plane; args: y, indices, x, workspace, or y, x, workspace.
+
+    NaN counts as greater than anything.
+    """
+    y_shape = pooled_shape("max_pool", x_shape, kernel, stride, padding, dilation, ceil_mode)
+    source = pool_window.source(dtype, target or host(), "max_index" if indices else "max")
+    window = _window(x_shape, y_shape, kernel, stride, padding, dilation)
+    return _plan_window(source, window, x_shape, y_shape, len(kernel), threads)
+
+
+def plan_avg_pool(
+    dtype: str,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    threads: int,
+    *,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    target: Target | None = None,
+) -> Plan:
+    """Means of windows; args: y, x, workspace."""
+    ones = (1,) * len(kernel)
+    y_shape = pooled_shape("avg_pool", x_shape, kernel, stride, padding, ones, ceil_mode)
+    window = _window(x_shape, y_shape, kernel, stride, padding, ones)
+    window |= _divisor(count_include_pad, divisor_override)
+    source = pool_window.source(dtype, target or host(), "average")
+    return _plan_window(source, window, x_shape, y_shape, len(kernel), threads)
+
+
+def plan_avg_pool_backward(
+    dtype: str,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    ceil_mode: bool,
+    threads: int,
+    *,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    target: Target | None = None,
+) -> Plan:
+    """args: dx, dy, workspace."""
+    ones = (1,) * len(kernel)
+    y_shape = pooled_shape("avg_pool", x_shape, kernel, stride, padding, ones, ceil_mode)
+    window = _window(x_shape, y_shape, kernel, stride, padding, ones)
+    window |= _divisor(count_include_pad, divisor_override)
+    desc = pool_window.FIELDS.pack(**window, row_tasks=1, row_block=1)
+    source = pool_backward.average_source(dtype, target or host())
+    return _plan_planes(source, desc, x_shape, len(kernel), threads)
+
+
+def plan_index_backward(
+    dtype: str,
+    x_shape: Sequence[int],
+    y_shape: Sequence[int],
+    spatial: int,
+    threads: int,
+    *,
+    target: Target | None = None,
+) -> Plan:
+    """Gradient of a maximum pooling (adaptive or not); args: dx, dy, indices, workspace."""
+    inputs, outputs = math.prod(x_shape[-spatial:]), math.prod(y_shape[-spatial:])
+    desc = pool_backward.INDEX_FIELDS.pack(in_size=inputs, out_size=outputs)
+    source = pool_backward.index_source(dtype, target or host())
+    return _plan_planes(source, desc, x_shape, spatial, threads)
+
+
+def plan_adaptive_pool(
+    dtype: str,
+    x_shape: Sequence[int],
+    output_size: Sequence[int],
+    threads: int,
+    kind: str,
+    *,
+    target: Target | None = None,
+) -> Plan:
+    """kind 'max' (args y, indices, x, workspace) or 'average' (args y, x, workspace)."""
+    source = pool_adaptive.source(dtype, target or host(), kind)
+    desc = _adaptive_desc(x_shape, output_size)
+    if math.prod(output_size) == 0:
+        return Plan((), 0)
+    return _plan_planes(source, desc, x_shape, len(output_size), threads)
+
+
+def plan_adaptive_avg_pool_backward(
+    dtype: str,
+    x_shape: Sequence[int],
+    output_size: Sequence[int],
+    threads: int,
+    *,
+    target: Target | None = None,
+) -> Plan:
+    """args: dx, dy, workspace."""
+    source = pool_adaptive.source(dtype, target or host(), "spread")
+    desc = _adaptive_desc(x_shape, output_size)
+    return _plan_planes(source, desc, x_shape, len(output_size), threads)
+
+
+def _three(values: Sequence[int], fill: int) -> tuple[int, ...]:
+    return (fill,) * (3 - len(values)) + tuple(values)
+
+
+def _adaptive_desc(x_shape: Sequence[int], output_size: Sequence[int]) -> tuple[int, ...]:
+    n = len(output_size)
+    names = [f"in_{axis}" for axis in "dhw"] + [f"out_{axis}" for axis in "dhw"]
+    values = _three(x_shape[-n:], 1) + _three(output_size, 1)
+    return pool_adaptive.FIELDS.pack(**dict(zip(names, values, strict=True)))
+
+
+def _window(
+    x_shape: Sequence[int],
+    y_shape: Sequence[int],
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> dict[str, int]:
+    """The desc's numbers for each axis; vectors serve strides of 1 and 2, and 32-bit places."""
+    n = len(kernel)
+    rows = {
+        "in": _three(x_shape[-n:], 1), "out": _three(y_shape[-n:], 1),
+        "kernel": _three(kernel, 1), "stride": _three(stride, 1),
+        "pad": _three(padding, 0), "dilation": _three(dilation, 1),
+    }  # fmt: skip
+    named = {
+        f"{name}_{axis}": value
+        for name, values in rows.items()
+        for axis, value in zip("dhw", values, strict=True)
+    }
+    vectors = stride[-1] <= 2 and math.prod(x_shape[-n:]) < 2**31
+    return {**named, "vectors": int(vectors), "include_pad": 0, "divisor": 0}
+
+
+def _divisor(count_include_pad: bool, divisor_override: int | None) -> dict[str, int]:
+    if divisor_override == 0:
+        raise RuntimeError("avg_pool: divisor_override must not be zero")
+    return {"include_pad": int(count_include_pad), "divisor": divisor_override or 0}
+
+
+def _plan_window(source, window, x_shape, y_shape, spatial: int, threads: int) -> Plan:
+    planes, inputs = math.prod(x_shape[:-spatial]), math.prod(x_shape[-spatial:])
+    rows = math.prod(y_shape[-spatial:-1])
+    if planes == 0:
+        return Plan((), 0)
+    # Few large planes are cut into blocks of rows.
+    blocks = min(rows, ceil_div(4 * threads, planes), max(1, inputs // CHUNK))
+    row_block = ceil_div(rows, blocks)
+    row_tasks = ceil_div(rows, row_block)
+    desc = pool_window.FIELDS.pack(**window, row_tasks=row_tasks, row_block=row_block)
+    tasks = planes * row_tasks
+    return Plan((Phase(source, desc, tasks, _grain(tasks, inputs // row_tasks)),), 0)
+
+
+def _plan_planes(source, desc, x_shape, spatial: int, threads: int) -> Plan:
+    planes, inputs = math.prod(x_shape[:-spatial]), math.prod(x_shape[-spatial:])
+    if planes == 0:
+        return Plan((), 0)
+    return Plan((Phase(source, desc, planes, _grain(planes, inputs)),), 0)
+
+
+def _grain(tasks: int, inputs: int) -> int:
+    return max(1, min(tasks, CHUNK // max(inputs, 1)))

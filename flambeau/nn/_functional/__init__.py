@@ -1,0 +1,1 @@
+"""Composites behind `flambeau.nn.functional`, a file per subject."""

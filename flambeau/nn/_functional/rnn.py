@@ -1,0 +1,204 @@
+"""Recurrent layers: the cells, and loops over time for padded and for packed sequences."""
+
+from __future__ import annotations
+
+import flambeau
+from flambeau import ops
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flambeau import Tensor
+
+    State = tuple[Tensor, ...]
+    # (input part of the gates, state before, recurrent weights) -> state after
+    Step = Callable[[Tensor, State, "Recurrent"], State]
+
+
+class Recurrent:
+    """Weights of one layer in one direction: input, hidden, and for LSTMs with projection the
+    projection.
+    """
+
+    __slots__ = ("bias_hh", "bias_ih", "weight_hh", "weight_hr", "weight_ih")
+
+    def __init__(self, weights: list[Tensor], has_bias: bool) -> None:
+        self.weight_ih, self.weight_hh = weights[:2]
+        self.bias_ih, self.bias_hh = weights[2:4] if has_bias else (None, None)
+        rest = weights[4 if has_bias else 2 :]
+        self.weight_hr = rest[0] if rest else None
+
+
+def step_lstm(gates_x: Tensor, state: State, cell: Recurrent) -> State:
+    """c' = f c + i g, h' = o tanh(c'), with the gates i, f, g, o = gates_x + W_hh h + b_hh in this
+    order.
+    """
+    hidden, memory = state
+    gates = gates_x + ops.linear(hidden, cell.weight_hh, cell.bias_hh)
+    i, f, g, o = gates.chunk(4, -1)
+    memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
+    hidden = o.sigmoid() * memory.tanh()
+    if cell.weight_hr is not None:
+        hidden = ops.linear(hidden, cell.weight_hr)
+    return hidden, memory
+
+
+def step_gru(gates_x: Tensor, state: State, cell: Recurrent) -> State:
+    """h' = (1 - z) n + z h with r, z = sigmoid(x_ + h_) and n = tanh(x_n + r h_n)."""
+    (hidden,) = state
+    r_x, z_x, n_x = gates_x.chunk(3, -1)
+    r_h, z_h, n_h = ops.linear(hidden, cell.weight_hh, cell.bias_hh).chunk(3, -1)
+    reset = (r_x + r_h).sigmoid()
+    update = (z_x + z_h).sigmoid()
+    new = (n_x + reset * n_h).tanh()
+    return (new + update * (hidden - new),)
+
+
+def step_rnn_tanh(gates_x: Tensor, state: State, cell: Recurrent) -> State:
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh)."""
+    return ((gates_x + ops.linear(state[0], cell.weight_hh, cell.bias_hh)).tanh(),)
+
+
+def step_rnn_relu(gates_x: Tensor, state: State, cell: Recurrent) -> State:
+    """h' = relu(W_ih x + b_ih + W_hh h + b_hh)."""
+    return (ops.relu(gates_x + ops.linear(state[0], cell.weight_hh, cell.bias_hh)),)
+
+
+STEPS: dict[str, Step] = {
+    "LSTM": step_lstm,
+    "GRU": step_gru,
+    "RNN_TANH": step_rnn_tanh,
+    "RNN_RELU": step_rnn_relu,
+}
+
+
+def run_layer(
+    mode: str, input: Tensor, state: State, cell: Recurrent, reverse: bool
+) -> tuple[Tensor, State]:
+    """Run one layer in one direction over (T, N, I) -> (T, N, H) and the final state.
+
+    A fused kernel per mode can take this function's place: everything around it is layers and
+    directions.
+    """
+    step = STEPS[mode]
+    # One matrix product for the inputs of all times; only the hidden part has to go step by step.
+    gates = ops.linear(input, cell.weight_ih, cell.bias_ih).unbind(0)
+    outputs = []
+    for gates_x in reversed(gates) if reverse else gates:
+        state = step(gates_x, state, cell)
+        outputs.append(state[0])
+    if reverse:
+        outputs.reverse()
+    return flambeau.stack(outputs), state
+
+
+def run_packed_layer(
+    mode: str, data: Tensor, sizes: list[int], state: State, cell: Recurrent, reverse: bool
+) -> tuple[Tensor, State]:
+    """`run_layer` over packed rows (sum(sizes), I), where the batch has sizes[t] rows at time t."""
+    step = STEPS[mode]
+    gates = ops.linear(data, cell.weight_ih, cell.bias_ih).split(sizes)
+    outputs, final = (_run_shrinking, _run_growing)[reverse](step, gates, sizes, state, cell)
+    return flambeau.cat(outputs), final
+
+
+def _run_shrinking(
+    step: Step, gates: list[Tensor], sizes: list[int], state: State, cell: Recurrent
+) -> tuple[list[Tensor], State]:
+    """Forward in time: sequences, sorted by length, drop out at the end of the batch; keep their
+    states.
+    """
+    outputs: list[Tensor] = []
+    finished: list[State] = []
+    for gates_x, size in zip(gates, sizes, strict=True):
+        if size < state[0].shape[0]:
+            finished.append(tuple(part[size:] for part in state))
+            state = tuple(part[:size] for part in state)
+        state = step(gates_x, state, cell)
+        outputs.append(state[0])
+    finished.append(state)
+    finished.reverse()
+    return outputs, tuple(flambeau.cat(parts) for parts in zip(*finished, strict=True))
+
+
+def _run_growing(
+    step: Step, gates: list[Tensor], sizes: list[int], state: State, cell: Recurrent
+) -> tuple[list[Tensor], State]:
+    """Backward in time: sequences join at the end of the batch, each with its initial state."""
+    outputs: list[Tensor] = []
+    initial = state
+    state = tuple(part[: sizes[-1]] for part in initial)
+    for gates_x, size in zip(reversed(gates), reversed(sizes), strict=True):
+        have = state[0].shape[0]
+        if size > have:
+            state = tuple(
+                flambeau.cat([part, start[have:size]])
+                for part, start in zip(state, initial, strict=True)
+            )
+        state = step(gates_x, state, cell)
+        outputs.append(state[0])
+    outputs.reverse()
+    return outputs, state
+
+
+def run_layers(
+    mode: str,
+    input: Tensor,
+    state: State,
+    weights: list[list[Tensor]],
+    *,
+    has_bias: bool,
+    bidirectional: bool,
+    dropout: float,
+    training: bool,
+    batch_sizes: list[int] | None = None,
+) -> tuple[Tensor, State]:
+    """Run a stack of recurrent layers.
+
+    Args:
+        input: (T, N, I), or packed rows with `batch_sizes`.
+        state: per part (hidden, and cell for LSTMs) (layers directions, N, H).
+        weights: per layer and direction, in this order, the tensors `Recurrent` takes.
+        dropout: share dropped between layers while training.
+
+    Returns:
+        Outputs of the last layer, directions concatenated, and the final state like `state`.
+    """
+    directions = 2 if bidirectional else 1
+    finals: list[State] = []
+    for layer in range(len(weights) // directions):
+        outputs = []
+        for direction in range(directions):
+            index = layer * directions + direction
+            start = tuple(part[index] for part in state)
+            cell = Recurrent(weights[index], has_bias)
+            if batch_sizes is None:
+                output, final = run_layer(mode, input, start, cell, direction == 1)
+            else:
+                output, final = run_packed_layer(
+                    mode, input, batch_sizes, start, cell, direction == 1
+                )
+            outputs.append(output)
+            finals.append(final)
+        input = outputs[0] if directions == 1 else flambeau.cat(outputs, -1)
+        is_last = layer == len(weights) // directions - 1
+        if dropout and training and not is_last:
+            input = ops.dropout(input, dropout, True)
+    return input, tuple(flambeau.stack(parts) for parts in zip(*finals, strict=True))
+
+
+def run_cell(
+    mode: str,
+    input: Tensor,
+    state: State,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias_ih: Tensor | None,
+    bias_hh: Tensor | None,
+) -> State:
+    """One step of a cell on (N, I) or (I)."""
+    has_bias = bias_ih is not None
+    weights = [weight_ih, weight_hh, bias_ih, bias_hh] if has_bias else [weight_ih, weight_hh]
+    gates_x = ops.linear(input, weight_ih, bias_ih)
+    return STEPS[mode](gates_x, state, Recurrent(weights, has_bias))

@@ -1,0 +1,224 @@
+"""Padding layers."""
+
+from __future__ import annotations
+
+from .. import functional as F
+from .module import Module
+from .utils import _ntuple, _pair, _quadruple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flambeau import Tensor
+
+__all__ = [
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+]
+
+_sextuple = _ntuple(6)
+
+
+class _PadNd(Module):
+    """Pads with `F.pad`; a number stands for every side."""
+
+    mode: str
+    padding: tuple[int, ...]
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pad(input, self.padding, self.mode)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
+class _ConstantPadNd(_PadNd):
+    mode = "constant"
+    value: float
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.pad(input, self.padding, "constant", self.value)
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, value={self.value}"
+
+
+class CircularPad1d(_PadNd):
+    """Pads (N, C, L) with the values of the opposite end; `padding` is one number or (left,
+    right).
+    """
+
+    mode = "circular"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _pair(padding)
+
+
+class CircularPad2d(_PadNd):
+    """Pads (N, C, H, W) with the values of the opposite end; `padding` is one number or (left,
+    right, top, bottom).
+    """
+
+    mode = "circular"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _quadruple(padding)
+
+
+class CircularPad3d(_PadNd):
+    """Pads (N, C, D, H, W) with the values of the opposite end; `padding` is one number or (left,
+    right, top, bottom, front, back).
+    """
+
+    mode = "circular"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _sextuple(padding)
+
+
+class ConstantPad1d(_ConstantPadNd):
+    """Pads (N, C, L) with `value`; `padding` is one number or (left, right)."""
+
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__()
+        self.padding = _pair(padding)
+        self.value = value
+
+
+class ConstantPad2d(_ConstantPadNd):
+    """Pads (N, C, H, W) with `value`; `padding` is one number or (left, right, top, bottom)."""
+
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__()
+        self.padding = _quadruple(padding)
+        self.value = value
+
+
+class ConstantPad3d(_ConstantPadNd):
+    """Pads (N, C, D, H, W) with `value`; `padding` is one number or (left, right, top, bottom,
+    front, back).
+    """
+
+    def __init__(self, padding: Any, value: float) -> None:
+        super().__init__()
+        self.padding = _sextuple(padding)
+        self.value = value
+
+
+class ReflectionPad1d(_PadNd):
+    """Pads (N, C, L) with its reflection at the edge, which is not repeated; `padding` is one
+    number or (left, right).
+    """
+
+    mode = "reflect"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _pair(padding)
+
+
+class ReflectionPad2d(_PadNd):
+    """Pads (N, C, H, W) with its reflection at the edge, which is not repeated; `padding` is one
+    number or (left, right, top, bottom).
+    """
+
+    mode = "reflect"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _quadruple(padding)
+
+
+class ReflectionPad3d(_PadNd):
+    """Pads (N, C, D, H, W) with its reflection at the edge, which is not repeated; `padding` is one
+    number or (left, right, top, bottom, front, back).
+    """
+
+    mode = "reflect"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _sextuple(padding)
+
+
+class ReplicationPad1d(_PadNd):
+    """Pads (N, C, L) with its edge values; `padding` is one number or (left, right)."""
+
+    mode = "replicate"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _pair(padding)
+
+
+class ReplicationPad2d(_PadNd):
+    """Pads (N, C, H, W) with its edge values; `padding` is one number or (left, right, top,
+    bottom).
+    """
+
+    mode = "replicate"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _quadruple(padding)
+
+
+class ReplicationPad3d(_PadNd):
+    """Pads (N, C, D, H, W) with its edge values; `padding` is one number or (left, right, top,
+    bottom, front, back).
+    """
+
+    mode = "replicate"
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__()
+        self.padding = _sextuple(padding)
+
+
+class ZeroPad1d(ConstantPad1d):
+    """Pads (N, C, L) with zeros; `padding` is one number or (left, right)."""
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
+class ZeroPad2d(ConstantPad2d):
+    """Pads (N, C, H, W) with zeros; `padding` is one number or (left, right, top, bottom)."""
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"
+
+
+class ZeroPad3d(ConstantPad3d):
+    """Pads (N, C, D, H, W) with zeros; `padding` is one number or (left, right, top, bottom, front,
+    back).
+    """
+
+    def __init__(self, padding: Any) -> None:
+        super().__init__(padding, 0.0)
+
+    def extra_repr(self) -> str:
+        return f"{self.padding}"

@@ -1,0 +1,456 @@
+"""The record of a loop program: from body and types to kernels, and from body to derivative programs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import core
+from ..core import LoopOp
+from ..kernels import cache, derive, loops, scalar, target
+from ..kernels import dtypes as dt
+from ..kernels.dtypes import BY_CODE, INFO
+from ..kernels.loops import LoopSpec, Operand
+from ..kernels.scalar import Expr
+from . import promotion
+from .promotion import Promote
+
+POINTWISE, REDUCTION, ROWS = 0, 1, 2
+FORMS = ("flat", "nest", "reduce", "columns", "tile")
+_G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure is worked out
+
+
+class LoopRecord:
+    """One loop op: body, promotion, accepted types; compiles kernels and derives gradients on demand."""
+
+    def __init__(
+        self,
+        form: int,
+        body: Callable,
+        *,
+        name: str,
+        promote: Promote = Promote.DEFAULT,
+        accepts: str = "buifc",
+        over: Sequence[str] | None = None,
+        fixed: dict[str, str] | None = None,
+        integers: Sequence[str] = (),
+        operands: int | None = None,
+        dim: Any = NotImplemented,
+        dtype: bool = False,
+        empty: bool = True,
+        operator: str | None = None,
+        samples: Any = None,
+        count: bool = False,
+        doc: str | None = None,
+    ) -> None:
+        signature = inspect.signature(body)
+        positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+        keyword = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        self.form = form
+        self.body = body
+        self.name = name
+        self.promote = promote
+        self.accepts = accepts
+        self.names = tuple(p.name for p in positional + keyword)
+        self.operands = len(positional) if operands is None else operands
+        self.defaults = tuple(
+            p.default for p in positional[self.operands :] + keyword if p.default is not p.empty
+        )
+        self.over = tuple(over) if over is not None else self.names[: self.operands]
+        self.fixed = fixed or {}
+        self.integers = frozenset(integers)
+        self.dim = dim
+        self.takes_dtype = dtype
+        self.allows_empty = empty
+        self.operator = operator
+        self.samples = samples
+        self.wants_count = count
+        self.doc = doc if doc is not None else body.__doc__
+        self.op: LoopOp | None = None
+
+    def make_op(self) -> LoopOp:
+        """The callable op."""
+        op = LoopOp(self.name, self, self.form, self.names, self.operands, self.defaults, self.wants_count)
+        op.keyword_dim = self.dim
+        op.takes_dtype = self.takes_dtype
+        op.source = self.source
+        self.op = op
+        return op
+
+    # ---- types -----------------------------------------------------------------------------------
+
+    def types(self, ranks: Sequence[tuple[int, int]], request: str | None = None) -> tuple[list[str], str | None]:
+        """Compute type of each operand (halves in float32 by the caller), and the result's stored type."""
+        taking_part = [r for n, r in zip(self.names, ranks[: self.operands], strict=False) if n in self.over]
+        common = promotion.result_type(taking_part)
+        if self.form != POINTWISE and request is not None:
+            common = request
+        elif self.promote is Promote.SUM and dt.kind(common) in "bui":
+            common = "i64"
+        if self.promote in (Promote.FLOAT, Promote.FLOAT_REAL):
+            common = promotion.to_float(common)
+        if dt.kind(common) not in self.accepts:
+            raise self._not_implemented(common)
+        if self.promote is Promote.EACH:
+            return self._each(ranks, common), None
+        compute = [self.fixed.get(n, common) for n in self.names[: self.operands]]
+        result = {
+            Promote.BOOL: "bool",
+            Promote.LONG: "i64",
+            Promote.REAL: promotion.real_part(common),
+            Promote.FLOAT_REAL: promotion.real_part(common),
+        }.get(self.promote, common)
+        return compute, result
+
+    def _each(self, ranks: Sequence[tuple[int, int]], common: str) -> list[str]:
+        """Operands keep their category, at the precision of the common type."""
+        result = []
+        for name, (code, rank) in zip(self.names[: self.operands], ranks, strict=False):
+            own = BY_CODE[code].name
+            if name in self.fixed:
+                own = self.fixed[name]
+            elif dt.kind(own) == "f" and dt.kind(common) in "fc":
+                own = common if dt.is_float(common) else dt.COMPLEX_PART[common]
+            elif dt.kind(own) == "c" and dt.is_complex(common):
+                own = common
+            elif rank == 2 and dt.kind(common) in "fc":
+                own = promotion.real_part(common) if dt.kind(own) != "c" else common
+            result.append(own)
+        return result
+
+    def _not_implemented(self, name: str) -> Exception:
+        kinds = {"b": "bool", "u": "unsigned integers", "i": "integers", "f": "floating point", "c": "complex"}
+        takes = ", ".join(kinds[k] for k in "buifc" if k in self.accepts)
+        full = core.dtypes[INFO[name].code].name
+        return RuntimeError(f'{self.name}: "{self.name}" not implemented for \'{full}\': it takes {takes}')
+
+    def check_inplace(self, op: LoopOp, ranks: Sequence[tuple[int, int]], code: int) -> None:
+        """Raise unless the result of these operands may be stored in type `code`."""
+        _, result = self.types(ranks)
+        if result is not None and promotion.category(INFO[result].code) > promotion.category(code):
+            raise RuntimeError(
+                f"{self.name}_: result type {core.dtypes[INFO[result].code].name} can't be cast to the desired "
+                f"output type {core.dtypes[code].name}"
+            )
+
+    def check_empty(self, op: LoopOp) -> None:
+        """Raise if reducing nothing has no answer."""
+        if not self.allows_empty:
+            raise IndexError(f"{self.name}(): Expected reduction dim to have non-zero size.")
+
+    # ---- kernels ---------------------------------------------------------------------------------
+
+    def trace(self, ranks: Sequence[tuple[int, int]], request: str | None) -> tuple[Expr, list[str], str]:
+        """The body's graph over stored inputs; each input's stored type; the result's stored type."""
+        compute, result = self.types(ranks, request)
+        stored = []
+        for (code, rank), type_ in zip(ranks[: self.operands], compute, strict=False):
+            stored.append(BY_CODE[code].name if rank != 2 else dt.opmath(type_))
+        part = dt.opmath(promotion.real_part(_widest(compute)))
+        for name, (code, _) in zip(self.names[self.operands :], ranks[self.operands :], strict=True):
+            stored.append(self._scalar_type(name, BY_CODE[code].name, compute, part))
+        wanted = [dt.opmath(c) for c in compute] + stored[self.operands :]
+        handles = [
+            scalar.cast(scalar.input(i, s), w) for i, (s, w) in enumerate(zip(stored, wanted, strict=True))
+        ]
+        n = self.operands
+        root = self.body(*handles[:n], **dict(zip(self.names[n:], handles[n:], strict=True)))
+        if result is None:
+            result = _stored_like(root.dtype, [BY_CODE[c].name for c, _ in ranks[: self.operands]])
+        return root, stored, result
+
+    def _scalar_type(self, name: str, given: str, compute: list[str], part: str) -> str:
+        if name in self.integers:
+            return "i64"
+        widest = _widest(compute)
+        if dt.kind(widest) in "bui":
+            return widest if dt.kind(widest) != "b" else given
+        return dt.opmath(widest) if given == "c128" else part
+
+    def compile(
+        self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> tuple:
+        """(address, result code, scalar codes, grain[, partial, final, accumulator code]) for a signature."""
+        wanted = BY_CODE[request].name if request >= 0 else None
+        with scalar.tracing():
+            root, stored, result = self.trace(ranks, wanted if form in (2, 3) else None)
+            if wanted is not None and form not in (2, 3):
+                result = wanted
+            cache.show("graph", f"{self.name} {stored} -> {result}: {root!r}")
+            spec = self._spec(form, [scalar.cast(root, result)], stored, accesses, result)
+            text = loops.build(spec, target.host())
+            address = cache.function(text)
+            weight = len(scalar.topological([root]))
+            codes = tuple(INFO[s].code for s in stored)
+            answer = (address, INFO[result].code, codes, loops.grain(weight))
+            chunked = self._chunked(form, root, stored, accesses, result)
+        return answer if chunked is None else answer + chunked
+
+    def _spec(
+        self, form: int, roots: list[Expr], stored: list[str], accesses: list[str], result: str
+    ) -> LoopSpec:
+        ins = [Operand(s, a) for s, a in zip(stored, accesses[1:], strict=False)]
+        ins += [Operand(s, "s") for s in stored[len(ins) :]]
+        outs = (Operand(result, accesses[0]),)
+        return LoopSpec(FORMS[form], outs, tuple(ins), tuple(roots), self.form == REDUCTION)
+
+    def _chunked(
+        self, form: int, root: Expr, stored: list[str], accesses: list[str], result: str
+    ) -> tuple | None:
+        """Kernels that reduce chunks of a row and then the chunks, where the program is one reduction."""
+        reductions = [n for n in scalar.topological([root]) if n.op == "reduce"]
+        if form != 2 or self.form != REDUCTION or self.operands != 1 or len(stored) != 1:
+            return None
+        if len(reductions) != 1 or reductions[0].value.startswith("arg"):
+            return None
+        one = reductions[0]
+        if one.dtype == "bool" or dt.is_complex(one.dtype) or any(
+            n.op == "position" for n in scalar.topological([root])
+        ):
+            return None
+        partial = self._spec(2, [one], stored, accesses, one.dtype)
+        again = scalar.node("reduce", (scalar.input(0, one.dtype),), one.dtype, one.value)
+
+        def visit(n: Expr, args: tuple) -> Expr:
+            return again if n is one else scalar.node(n.op, args, n.dtype, n.value)
+
+        (final_root,) = scalar.rebuild([scalar.cast(root, result)], visit)
+        final = self._spec(2, [final_root], [one.dtype], ["c", "c"], result)
+        host = target.host()
+        return (
+            cache.function(loops.build(partial, host)),
+            cache.function(loops.build(final, host)),
+            INFO[one.dtype].code,
+        )
+
+    def source(self, device: str = "cpu", *types: str, stage: str = "ir") -> str:
+        """The kernel's text: `op.source("cpu")` LLVM IR, `stage="asm"` machine code, "cuda" or "opencl" C."""
+        names = types or ("float32",) * self.operands
+        by_name = {d.name: d for d in core.dtypes}
+        ranks = [(by_name[n].code, 0) for n in names]
+        ranks += [(INFO["f64"].code, 2)] * (len(self.names) - self.operands)
+        form = 0 if self.form == POINTWISE else 2
+        with scalar.tracing():
+            root, stored, result = self.trace(ranks, None)
+            spec = self._spec(form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result)
+            if device != "cpu":
+                from ..kernels import cdialect
+
+                return cdialect.build(spec, device, name=self.name)
+            text = loops.build(spec, target.host())
+        return cache.assembly(text) if stage == "asm" else text
+
+    # ---- derivative ------------------------------------------------------------------------------
+
+    def derive(self, op: LoopOp) -> tuple[list, list[int]]:
+        """Per operand: its derivative op (None zero, True the cotangent itself) and what that reads."""
+        vjps: list[Any] = []
+        uses: list[int] = []
+        custom = getattr(op, "vjp", None)
+        for i in range(self.operands):
+            rule, mask = self._derive_operand(op, i, custom)
+            vjps.append(rule)
+            uses.append(mask)
+        return vjps, uses
+
+    def _derive_operand(self, op: LoopOp, i: int, custom: Callable | None) -> tuple[Any, int]:
+        if self.fixed.get(self.names[i]) in ("bool", "i64"):
+            return None, 0
+        graph = _custom_graph(self, custom, i) if custom is not None else _auto_graph(self, i)
+        found: set[int] = set()
+        reduces = wants_count = False
+        zero = identity = True
+        for kind in "fc":
+            if kind not in self.accepts and not (kind == "f" and "c" not in self.accepts):
+                continue
+            with scalar.tracing():
+                shape = self._structure(graph, kind)
+                if shape is None:
+                    continue
+                zero = False
+                nodes = scalar.topological([shape])
+                identity = identity and shape.op == "input" and shape.value == _G
+                found |= {n.value for n in nodes if n.op == "input"}
+                reduces = reduces or any(n.op == "reduce" for n in nodes)
+                wants_count = wants_count or any(n.op == "count" for n in nodes)
+        if zero:
+            return None, 0
+        if identity:
+            return True, 0
+        used = [k for k in range(self.operands) if k in found]
+        return self._derived_op(op, i, graph, used, _OUT in found, reduces, wants_count), (
+            sum(1 << k for k in used) | (1 << 30 if _OUT in found else 0)
+        )
+
+    def _structure(self, graph: Callable, kind: str) -> Expr | None:
+        """The derivative's graph over double-precision stand-ins."""
+        main = "f64" if kind == "f" else "c128"
+        operands = [
+            scalar.input(k, self.fixed.get(n, main)) for k, n in enumerate(self.names[: self.operands])
+        ]
+        scalars = [
+            scalar.input(100 + k, "i64" if n in self.integers else "f64")
+            for k, n in enumerate(self.names[self.operands :])
+        ]
+        return graph(operands, scalars, None, None)
+
+    def _derived_op(
+        self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool, reduces: bool, count: bool
+    ) -> LoopOp:
+        kept = [self.names[k] for k in used]
+        scalars = list(self.names[self.operands :])
+        names = [_unused("g", kept + scalars), *kept]
+        if with_out:
+            names.append(_unused("out", names + scalars))
+        as_scalar = count and not reduces
+        total = self.operands
+
+        def body(*handles: Expr) -> Expr:
+            g, rest = handles[0], list(handles[1:])
+            operands: list[Expr] = []
+            like = g.dtype
+            for k in range(total):
+                operands.append(rest.pop(0) if k in used else scalar.input(900 + k, self.fixed.get(self.names[k], like)))
+            out = rest.pop(0) if with_out else None
+            result = graph(operands, rest[: len(scalars)], g, out, rest[len(scalars)] if as_scalar else None)
+            return result if result is not None else scalar.const(0, g.dtype)
+
+        parameters = names + scalars + ([_unused("count", names + scalars)] if as_scalar else [])
+        body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in parameters]
+        )
+        record = LoopRecord(
+            ROWS if reduces else POINTWISE,
+            _by_position(body, len(names), parameters),
+            name=f"{self.name}_vjp{i}",
+            promote=Promote.EACH,
+            fixed={n: self.fixed[n] for n in names if n in self.fixed},
+            integers=[s for s in scalars if s in self.integers],
+            operands=len(names),
+            count=as_scalar,
+            doc=f"Derivative of {self.name} with respect to {self.names[i]}.",
+        )
+        return record.make_op()
+
+
+def _by_position(body: Callable, operands: int, parameters: list[str]) -> Callable:
+    """The body taking its scalars by keyword, as records call it."""
+
+    def call(*args: Expr, **scalars: Expr) -> Expr:
+        return body(*args, *(scalars[p] for p in parameters[operands:]))
+
+    call.__signature__ = body.__signature__  # type: ignore[attr-defined]
+    return call
+
+
+def _forward(record: LoopRecord, operands: list[Expr], scalars: list[Expr]) -> Expr:
+    return record.body(*operands, **dict(zip(record.names[record.operands :], scalars, strict=True)))
+
+
+def _row_inputs(record: LoopRecord, extra: list[Expr | None]) -> frozenset[int]:
+    """Inputs with one value a row: cotangent and output of a reduction. Anything else may broadcast, and
+    the core sums its gradient over the broadcast dimensions."""
+    if record.form != REDUCTION:
+        return frozenset()
+    return frozenset(_leaf_index(e) for e in extra if e is not None)
+
+
+def _unused(name: str, taken: Sequence[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _leaf_index(e: Expr) -> int:
+    while e.op != "input":
+        e = e.args[0]
+    return e.value
+
+
+def _auto_graph(record: LoopRecord, i: int) -> Callable:
+    """The derivative from the body; called with g=None it works on stand-ins."""
+
+    def graph(operands, scalars, g, out, count=None) -> Expr | None:
+        root = _forward(record, operands, scalars)
+        structure = g is None
+        g = g if g is not None else scalar.input(_G, root.dtype)
+        if g.dtype != root.dtype:
+            g = scalar.cast(g, root.dtype)
+        rows = _row_inputs(record, [g, out])
+        result = derive.vjp([root], [g], [operands[i]], rows)[0]
+        if result is None:
+            return None
+        stand_in = out if out is not None else (scalar.input(_OUT, root.dtype) if structure else None)
+        if stand_in is not None:
+            result = _use_output(result, root, stand_in, len(operands), force=not structure)
+        return _replace_count(result, count)
+
+    return graph
+
+
+def _use_output(result: Expr, root: Expr, out: Expr, operands: int, force: bool) -> Expr:
+    """Read the saved output instead of recomputing it, where that leaves fewer operands to save."""
+
+    def visit(n: Expr, args: tuple) -> Expr:
+        return out if n is root else _again(n, args)
+
+    (replaced,) = scalar.rebuild([result], visit)
+    before = {n.value for n in scalar.topological([result]) if n.op == "input" and n.value < operands}
+    after = {n.value for n in scalar.topological([replaced]) if n.op == "input" and n.value < operands}
+    return replaced if force or len(after) < len(before) else result
+
+
+def _again(n: Expr, args: tuple) -> Expr:
+    return n if args == n.args else scalar.node(n.op, args, n.dtype, n.value)
+
+
+def _replace_count(result: Expr, count: Expr | None) -> Expr:
+    if count is None:
+        return result
+
+    def visit(n: Expr, args: tuple) -> Expr:
+        return scalar.cast(count, n.dtype) if n.op == "count" else _again(n, args)
+
+    return scalar.rebuild([result], visit)[0]
+
+
+def _custom_graph(record: LoopRecord, custom: Callable, i: int) -> Callable:
+    """The derivative given on the record: vjp(g, operands..., [out]) -> one cotangent or a tuple."""
+    wanted = list(inspect.signature(custom).parameters)[1:]
+
+    def graph(operands, scalars, g, out, count=None) -> Expr | None:
+        root = None
+        if g is None or "out" in wanted:
+            root = _forward(record, operands, scalars) if out is None else out
+        g = g if g is not None else scalar.input(_G, root.dtype)
+        values = dict(zip(record.names, [*operands, *scalars], strict=True))
+        if "out" in wanted:
+            values["out"] = out if out is not None else scalar.input(_OUT, root.dtype)
+        result = custom(g, *(values[w] for w in wanted))
+        if isinstance(result, tuple):
+            result = result[i]
+        return None if result is None else _replace_count(result, count)
+
+    return graph
+
+
+def _widest(names: Sequence[str]) -> str:
+    """The operand type that sets the precision."""
+    best = names[0]
+    for n in names[1:]:
+        best = n if _weight(n) > _weight(best) else best
+    return best
+
+
+def _weight(name: str) -> tuple[int, int]:
+    return ("buifc".index(dt.kind(name)), INFO[name].size)
+
+
+def _stored_like(name: str, stored: Sequence[str]) -> str:
+    """Narrow a float32 result back to the half type all floating operands are stored in."""
+    floats = {s for s in stored if dt.kind(s) in "fc"}
+    if name == "f32" and len(floats) == 1:
+        only = next(iter(floats))
+        return only if only in ("f16", "bf16") else name
+    return name

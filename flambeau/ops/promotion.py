@@ -1,0 +1,126 @@
+"""Type promotion: the element type an op computes in and the one it returns.
+
+Operands come as (dtype code, rank): rank 0 a tensor with dimensions, 1 a 0-d tensor, 2 a Python number.
+A category (bool < integer < float < complex) that appears only among lower ranks raises the category,
+never the width, of the higher ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from .. import core
+from ..kernels import dtypes as dt
+from ..kernels.dtypes import BY_CODE
+
+Rank = tuple[int, int]
+
+_CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+
+
+class Promote(Enum):
+    """How an op's types follow from its operands'."""
+
+    DEFAULT = "the operands' common type"
+    FLOAT = "the common type, integers become the default float"
+    BOOL = "compute in the common type, return bool"
+    REAL = "compute in the common type, return its real part's type"
+    FLOAT_REAL = "like FLOAT, then the real part's type"
+    LONG = "compute in the common type, return int64"
+    EACH = "every operand keeps its type; the body decides"
+    SUM = "integers and bool become int64"
+
+
+def category(code: int) -> int:
+    """0 bool, 1 integer, 2 float, 3 complex."""
+    return _CATEGORY[BY_CODE[code].kind]
+
+
+def default_float() -> str:
+    """Short name of the default floating-point type."""
+    return core.get_default_dtype().short
+
+
+def promote_names(a: str, b: str) -> str:
+    """The smallest type that holds values of both."""
+    if a == b:
+        return a
+    ka, kb = dt.INFO[a], dt.INFO[b]
+    ca, cb = _CATEGORY[ka.kind], _CATEGORY[kb.kind]
+    if ca < cb:
+        a, b, ka, kb, ca, cb = b, a, kb, ka, cb, ca
+    if ca == 3:
+        part = dt.COMPLEX_PART[a]
+        if cb == 3:
+            return "c128" if "c128" in (a, b) else "c64"
+        return "c128" if part == "f64" or b == "f64" else "c64"
+    if ca == 2:
+        if cb < 2:
+            return a
+        if {a, b} == {"f16", "bf16"}:
+            return "f32"
+        return a if ka.size >= kb.size else b
+    if ca == 0 or cb == 0:
+        return a
+    return _promote_integers(ka, kb)
+
+
+def _promote_integers(a: dt.Info, b: dt.Info) -> str:
+    if a.kind == b.kind:
+        return a.name if a.size >= b.size else b.name
+    unsigned, signed = (a, b) if a.kind == "u" else (b, a)
+    if signed.size > unsigned.size:
+        return signed.name
+    wider = {1: "i16", 2: "i32", 4: "i64"}.get(unsigned.size)
+    if wider is None or (unsigned.name != "u8" and False):
+        raise TypeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}")
+    return wider
+
+
+def _number_type(code: int) -> str:
+    """What a Python number stands for: bool, int64, the default float, or its complex."""
+    kind = BY_CODE[code].kind
+    if kind == "f":
+        return default_float()
+    return dt.COMPLEX_OF[default_float()] if kind == "c" else BY_CODE[code].name
+
+
+def result_type(ranks: Sequence[Rank]) -> str:
+    """The common type of the operands."""
+    best: list[str | None] = [None, None, None]
+    for code, rank in ranks:
+        name = _number_type(code) if rank == 2 else BY_CODE[code].name
+        best[rank] = name if best[rank] is None else promote_names(best[rank], name)
+    result: str | None = None
+    for name in best:
+        if name is None:
+            continue
+        if result is None:
+            result = name
+        elif _CATEGORY[dt.INFO[name].kind] > _CATEGORY[dt.INFO[result].kind]:
+            result = _raise_category(result, name)
+    assert result is not None
+    return result
+
+
+def _raise_category(high: str, low: str) -> str:
+    """`low` has the higher category but the lower rank: take its category, the other's precision."""
+    if dt.is_complex(low) and dt.is_float(high):
+        return dt.COMPLEX_OF[high]
+    return low
+
+
+def to_float(name: str) -> str:
+    """The type itself if float or complex, else the default float."""
+    return name if dt.kind(name) in "fc" else default_float()
+
+
+def real_part(name: str) -> str:
+    """The type of the parts of a complex type; a real type is its own."""
+    return dt.COMPLEX_PART.get(name, name)
+
+
+def complex_part_precision(name: str) -> str:
+    """f32 or f64: what parts computed beside this type are computed in."""
+    return "f64" if name in ("f64", "c128") else "f32"

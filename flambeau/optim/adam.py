@@ -1,0 +1,174 @@
+"""Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flambeau
+
+from ._fused import maximum, specialise, sqrt
+from ._multi_tensor import (
+    MultiTensorOptimizer,
+    check_implementation,
+    check_lr,
+    check_option,
+    make_step,
+    turn_steps_into_tensors,
+)
+from .optimizer import Params
+
+__all__ = ["Adam"]
+
+
+def adam_update(
+    p,
+    g,
+    m,
+    v,
+    v_max=None,
+    *,
+    step_size,
+    shrink,
+    beta1_rest,
+    beta2,
+    beta2_rest,
+    eps,
+    weight_decay,
+    correction2_sqrt,
+    decay,
+    decoupled,
+    maximize,
+    amsgrad,
+):
+    """One Adam step: step_size = lr / (1 - beta1^t), correction2_sqrt = sqrt(1 - beta2^t), shrink = 1 - lr * decay."""
+    g = -g if maximize else g
+    if decay and decoupled:
+        p = p * shrink
+    elif decay:
+        g = g + weight_decay * p
+    m = m + beta1_rest * (g - m)
+    v = beta2 * v + beta2_rest * g * g
+    if not amsgrad:
+        return p - step_size * (m / (sqrt(v) / correction2_sqrt + eps)), m, v
+    v_max = maximum(v_max, v)
+    return p - step_size * (m / (sqrt(v_max) / correction2_sqrt + eps)), m, v, v_max
+
+
+class Adam(MultiTensorOptimizer):
+    r"""Adam (Kingma and Ba, 2014, https://arxiv.org/abs/1412.6980).
+
+    With g the gradient plus `weight_decay` * p, and t the step count from 1:
+    m = beta1 * m + (1 - beta1) * g, v = beta2 * v + (1 - beta2) * g^2,
+    p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+
+    Args:
+        params: tensors or groups of them.
+        lr: learning rate, a number or a one-element tensor.
+        betas: (beta1, beta2), each in [0, 1).
+        eps: added to the denominator.
+        weight_decay: as above; with `decoupled_weight_decay` (AdamW) p is scaled by 1 - lr * weight_decay instead.
+        amsgrad: use the largest v so far (Reddi et al., 2018).
+        maximize: go up the gradient instead of down.
+        differentiable: let autograd run through the step.
+        foreach, fused, capturable: accepted for PyTorch's sake; every step is one fused kernel.
+
+    >>> import flambeau as torch
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+    >>> optimizer = torch.optim.Adam([weight], lr=0.5)
+    >>> (weight * 3).sum().backward(); optimizer.step(); weight.tolist()
+    [0.5]
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: Any = 1e-3,
+        betas: tuple[Any, Any] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        check_lr(lr, foreach, capturable)
+        check_option("epsilon value", eps)
+        _check_betas(betas)
+        check_option("weight_decay value", weight_decay)
+        check_implementation(fused, foreach, differentiable)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in _ADDED_OPTIONS.items():
+                group.setdefault(name, value)
+        turn_steps_into_tensors(self.state)
+
+    def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
+        names = ("exp_avg", "exp_avg_sq")
+        return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
+
+    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
+        state["step"] = make_step()
+        for name in self._state_names(group):
+            state[name] = flambeau.zeros_like(param).detach()
+
+    def _rule(self, group: dict[str, Any], key: Any) -> Callable:
+        return specialise(
+            adam_update,
+            decay=group["weight_decay"] != 0,
+            decoupled=group["decoupled_weight_decay"],
+            maximize=group["maximize"],
+            amsgrad=group["amsgrad"],
+        )
+
+    def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:
+        (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+        return {
+            "step_size": lr / (1 - beta1**key),
+            "shrink": 1 - lr * decay,
+            "beta1_rest": 1 - beta1,
+            "beta2": beta2,
+            "beta2_rest": 1 - beta2,
+            "eps": group["eps"],
+            "weight_decay": decay,
+            "correction2_sqrt": (1 - beta2**key) ** 0.5,
+        }
+
+
+def _check_betas(betas: tuple[Any, Any]) -> None:
+    if isinstance(betas[0], flambeau.Tensor) != isinstance(betas[1], flambeau.Tensor):
+        raise ValueError("betas must be either both floats or both Tensors")
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
+_ADDED_OPTIONS = {  # options that old checkpoints lack
+    "amsgrad": False,
+    "maximize": False,
+    "foreach": None,
+    "capturable": False,
+    "differentiable": False,
+    "fused": None,
+    "decoupled_weight_decay": False,
+}

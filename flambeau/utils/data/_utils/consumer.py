@@ -1,0 +1,124 @@
+"""The consumer's view of its worker processes: start, feed, receive, stop."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from .transport import BatchReceiver
+from .worker import WorkerPlan, run_worker
+
+_STOP_SECONDS = 5.0
+
+
+def choose_context(wanted: Any):
+    """The multiprocessing context: the wanted one, the program's choice, else fork on Linux."""
+    if isinstance(wanted, str):
+        return multiprocessing.get_context(wanted)
+    if wanted is not None:
+        return wanted
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    if chosen is None and sys.platform.startswith("linux"):
+        chosen = "fork"
+    return multiprocessing.get_context(chosen)
+
+
+class Worker:
+    """A worker process and our end of its pipe."""
+
+    def __init__(self, context, plan: WorkerPlan, siblings: list[Worker]) -> None:
+        self.connection, theirs = context.Pipe()
+        inherited = []
+        if context.get_start_method() == "fork":
+            inherited = [self.connection, *(sibling.connection for sibling in siblings)]
+        self.process = context.Process(
+            target=run_worker, args=(plan, theirs, inherited), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+        self._receiver = BatchReceiver(self.connection)
+        self.outstanding = 0
+        self.active = True
+
+    def ask(self, epoch: int, index: Any) -> None:
+        """Send a task; its answer is one `receive` away."""
+        self._send(("task", epoch, self._receiver.take_released(), index))
+        self.outstanding += 1
+
+    def restart(self, epoch: int) -> None:
+        """Begin a new epoch: what is still under way for the old one is forgotten."""
+        self._send(("restart", epoch, self._receiver.take_released(), None))
+        self.outstanding = 0
+        self.active = True
+
+    def _send(self, message: tuple) -> None:
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            self.fail()
+
+    def receive(self, epoch: int) -> tuple[str, Any] | None:
+        """The next answer, `(kind, value)`; None for one of an earlier epoch."""
+        try:
+            (kind, sent_epoch), value = self._receiver.receive()
+        except (EOFError, OSError):
+            self.fail()
+        if sent_epoch != epoch:
+            return None
+        self.outstanding -= 1
+        return kind, value
+
+    def fail(self) -> None:
+        """Raise the RuntimeError that says how this worker ended."""
+        self.process.join(_STOP_SECONDS)
+        raise RuntimeError(
+            f"DataLoader worker (pid(s) {self.process.pid}) exited unexpectedly"
+            f"{_describe_exit(self.process.exitcode)}"
+        ) from None
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is None:
+        return ": it closed its pipe"
+    if code >= 0:
+        return f" with exit code {code}"
+    return f": killed by signal {-code} ({signal.Signals(-code).name})"
+
+
+def wait_for_any(workers: list[Worker], timeout: float | None) -> Worker | None:
+    """The first of `workers` that has something to receive, or has died; None after `timeout` seconds."""
+    owners = {worker.connection: worker for worker in workers}
+    deaths = {worker.process.sentinel: worker for worker in workers}
+    ready = multiprocessing.connection.wait([*owners, *deaths], timeout)
+    for thing in ready:
+        if thing in owners:  # what a dead worker has sent before is still good
+            return owners[thing]
+    return deaths[ready[0]] if ready else None
+
+
+def stop_workers(workers: list[Worker], owner_pid: int) -> None:
+    """Tell workers to stop, wait a little, then end those that do not; nothing is left behind."""
+    if os.getpid() != owner_pid:
+        return  # a fork inherited the iterator: the workers are not its children
+    for worker in workers:
+        try:
+            worker.connection.send(None)
+        except OSError:
+            pass  # already dead: joined below
+        worker.connection.close()
+    deadline = time.monotonic() + _STOP_SECONDS
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        if worker.process.is_alive():
+            worker.process.terminate()
+            worker.process.join(1.0)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
+    workers.clear()

@@ -1,0 +1,246 @@
+"""Batches from a worker to its consumer: small things through a pipe, tensors through shared memory.
+
+A worker owns a few shared blocks. It copies the tensors of a batch into a free block and sends a message that
+says where they lie; the consumer maps the block once and builds tensors that alias it. When the last of them
+dies, the block's number goes back to the worker with the next task and the block is used again. Memory is thus
+bounded by the batches alive at one time. A block has no name in the file system: it vanishes with the processes.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import io
+import mmap
+import os
+import pickle
+import sys
+import tempfile
+import weakref
+from multiprocessing import reduction
+from typing import Any
+
+import flambeau
+
+_ALIGNMENT = 64
+_INLINE_LIMIT = 4096  # bytes; a smaller tensor is cheaper inside the message
+_MESSAGE_LIMIT = 1 << 15  # a longer pickle travels in the block: a pipe holds little before it blocks
+_WINDOWS = sys.platform == "win32"
+_NON_LEAF = (
+    "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support"
+    " crossing process boundaries. If you just want to transfer the data, call detach() on the tensor"
+    " before returning it from the dataset or collate_fn."
+)
+
+
+class SharedBlock:
+    """Anonymous memory that a second process can map: `memory` is a writable mmap of `nbytes` bytes."""
+
+    def __init__(self, number: int, nbytes: int, handle: int | None = None) -> None:
+        self.number = number
+        self.nbytes = nbytes
+        if _WINDOWS:
+            tag = f"flambeau-{os.getpid() if handle is None else handle}-{number}"
+            self.memory = mmap.mmap(-1, nbytes, tagname=tag)
+            self.handle = os.getpid()
+            return
+        self.handle = _open_anonymous_file(nbytes) if handle is None else handle
+        self.memory = mmap.mmap(self.handle, nbytes)
+
+    def close_handle(self) -> None:
+        """Give up the file descriptor; the mapping stays."""
+        if not _WINDOWS:
+            os.close(self.handle)
+
+
+def _open_anonymous_file(nbytes: int) -> int:
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("flambeau-batch", os.MFD_CLOEXEC)
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, nbytes)
+    return descriptor
+
+
+def _round_up(nbytes: int, multiple: int) -> int:
+    return -(-nbytes // multiple) * multiple
+
+
+class BlockPool:
+    """The worker's blocks: `take` finds or makes a free one, `give_back` frees those no longer in use."""
+
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
+        self._free: list[SharedBlock] = []
+        self._used: dict[int, SharedBlock] = {}
+        self._made = 0
+
+    def take(self, nbytes: int) -> tuple[SharedBlock, bool, list[int]]:
+        """A block of at least `nbytes`: (block, whether it is new, numbers of blocks given up)."""
+        fitting = [block for block in self._free if block.nbytes >= nbytes]
+        if fitting:
+            block = min(fitting, key=lambda block: block.nbytes)
+            self._free.remove(block)
+            dropped = self._drop(self._free[self._keep :])
+        else:
+            dropped = self._drop(list(self._free))  # all too small: sizes have grown
+            block = SharedBlock(self._made, _round_up(nbytes, 1 << 16))
+            self._made += 1
+        self._used[block.number] = block
+        return block, not fitting, dropped
+
+    def _drop(self, blocks: list[SharedBlock]) -> list[int]:
+        for block in blocks:
+            self._free.remove(block)
+            block.memory.close()
+        return [block.number for block in blocks]
+
+    def give_back(self, numbers: list[int]) -> None:
+        self._free += [self._used.pop(number) for number in numbers]
+
+
+class BatchSender:
+    """The worker's end: pickles batches, their tensors and large buffers placed in shared blocks."""
+
+    def __init__(self, connection, consumer_pid: int, keep: int) -> None:
+        self._connection = connection
+        self._consumer_pid = consumer_pid
+        self._pool = BlockPool(keep)
+
+    def send(self, head: tuple, value: Any) -> None:
+        """Send `head` (a small tuple) and `value`."""
+        stream = io.BytesIO()
+        pickler = _BatchPickler(stream)
+        pickler.dump(value)
+        text, parts = stream.getbuffer(), pickler.parts
+        if text.nbytes > _MESSAGE_LIMIT:
+            parts.append(text)
+            text = b""
+        if not parts:
+            self._connection.send_bytes(pickle.dumps((head, bytes(text), None)))
+            return
+        offsets, total = _lay_out([part.nbytes for part in parts])
+        block, new, dropped = self._pool.take(total)
+        places = [(offset, part.nbytes) for part, offset in zip(parts, offsets, strict=True)]
+        for part, (offset, size) in zip(parts, places, strict=True):
+            block.memory[offset : offset + size] = part
+        place = (block.number, block.nbytes, block.handle if new else None, dropped, places)
+        self._connection.send_bytes(pickle.dumps((head, bytes(text), place)))
+        if new:
+            self._hand_over(block)
+
+    def _hand_over(self, block: SharedBlock) -> None:
+        if not _WINDOWS:
+            reduction.send_handle(self._connection, block.handle, self._consumer_pid)
+            block.close_handle()
+
+    def give_back(self, numbers: list[int]) -> None:
+        """The consumer has let go of these blocks."""
+        self._pool.give_back(numbers)
+
+
+def _lay_out(sizes: list[int]) -> tuple[list[int], int]:
+    """Aligned offsets of parts of the given sizes, and the total."""
+    offsets, end = [], 0
+    for size in sizes:
+        offsets.append(end)
+        end = _round_up(end + size, _ALIGNMENT)
+    return offsets, end
+
+
+class _BatchPickler(pickle.Pickler):
+    """Leaves buffers of some size out of the pickle; `parts` holds them in order, as flat memoryviews."""
+
+    def __init__(self, stream: io.BytesIO) -> None:
+        super().__init__(stream, protocol=5, buffer_callback=self._take_buffer)
+        self.parts: list[memoryview] = []
+        self._sources: list = []  # tensors whose memory `parts` points at
+
+    def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < _INLINE_LIMIT:
+            return True  # stays in the pickle
+        self.parts.append(raw)
+        return False
+
+    def reducer_override(self, value: Any) -> Any:
+        if type(value) is not flambeau.Tensor or value.device.type != "cpu":
+            return NotImplemented
+        if value.requires_grad and not value.is_leaf:
+            raise RuntimeError(_NON_LEAF)
+        dense = value.detach().resolve_conj().resolve_neg().contiguous()
+        self._sources.append(dense)
+        name = str(dense.dtype).rpartition(".")[2]
+        content = pickle.PickleBuffer(_view_bytes(dense))
+        return _restore_tensor, (content, name, tuple(dense.shape), value.requires_grad)
+
+
+def _view_bytes(dense):
+    """The memory of a contiguous tensor as a writable buffer."""
+    nbytes = dense.numel() * dense.element_size()
+    kind = ctypes.c_ubyte * nbytes
+    return kind.from_address(dense.data_ptr()) if nbytes else kind()
+
+
+def _restore_tensor(content, dtype_name: str, shape: tuple, requires_grad: bool):
+    dtype = getattr(flambeau, dtype_name)
+    if 0 in shape:
+        return flambeau.empty(shape, dtype=dtype, requires_grad=requires_grad)
+    tensor = flambeau.frombuffer(content, dtype=dtype).view(shape)
+    return tensor.requires_grad_() if requires_grad else tensor
+
+
+class BatchReceiver:
+    """The consumer's end: maps the worker's blocks and rebuilds its batches over them."""
+
+    def __init__(self, connection) -> None:
+        self._connection = connection
+        self._blocks: dict[int, mmap.mmap] = {}
+        # A deque: finalizers append to it from any thread, even in the middle of a send.
+        self._released: collections.deque[int] = collections.deque()
+
+    def receive(self) -> tuple[tuple, Any]:
+        """The next `(head, value)`; EOFError or OSError when the worker is gone."""
+        head, text, place = pickle.loads(self._connection.recv_bytes())
+        if place is None:
+            return head, pickle.loads(text)
+        views = self._map_parts(*place)
+        if not text:
+            text = bytes(views.pop())
+        return head, pickle.loads(text, buffers=views)
+
+    def _map_parts(self, number: int, nbytes: int, handle, dropped: list, places: list) -> list:
+        for old in dropped:
+            del self._blocks[old]
+        if handle is not None:
+            self._blocks[number] = self._map_block(number, nbytes, handle)
+        lease = _Lease()
+        release = weakref.finalize(lease, self._released.append, number)
+        release.atexit = False
+        return [_view_block(self._blocks[number], *place, lease) for place in places]
+
+    def _map_block(self, number: int, nbytes: int, handle: int) -> mmap.mmap:
+        if not _WINDOWS:
+            handle = reduction.recv_handle(self._connection)
+        block = SharedBlock(number, nbytes, handle)
+        block.close_handle()
+        return block.memory
+
+    def take_released(self) -> list[int]:
+        """Numbers of the blocks that no batch uses any more, for the worker."""
+        numbers = []
+        while self._released:
+            numbers.append(self._released.popleft())
+        return numbers
+
+
+class _Lease:
+    """Alive while any view of a block is: its finalizer releases the block."""
+
+
+def _view_block(memory: mmap.mmap, offset: int, nbytes: int, lease: _Lease):
+    """Part of a block as a writable buffer that keeps `lease` alive."""
+    view = (ctypes.c_ubyte * nbytes).from_buffer(memory, offset)
+    view.lease = lease
+    return view

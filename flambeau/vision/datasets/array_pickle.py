@@ -1,0 +1,191 @@
+"""Reading pickles of plain data and NumPy arrays without running anything in them.
+
+A pickle is a program: it may call any function it can name. Archives such as CIFAR's contain only
+dicts, lists, tuples, strings, bytes, numbers and arrays. This reader knows those and nothing else:
+the few names that an array's pickle calls are answered by objects of this module that record their
+checked arguments; NumPy itself is called only by `_ArrayRecord.build`, on bytes of the right length.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+from collections.abc import Callable
+from typing import IO, Any
+
+from flambeau.vision._lazy import require_numpy
+
+__all__ = ["ArrayUnpickler", "load_array_pickle"]
+
+# Booleans, integers and floats of fixed size. Never "O": an object array is a pickle of its own.
+_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
+_BYTE_ORDERS = frozenset("<>|=")
+
+
+def load_array_pickle(path: str | os.PathLike[str], encoding: str = "latin1") -> Any:
+    """Read a pickle of plain data and arrays, such as a CIFAR batch; run nothing that is in it.
+
+    `encoding` is for the strings of Python 2. Raises pickle.UnpicklingError for anything that such
+    a pickle does not contain, and for a truncated file.
+    """
+    with open(path, "rb") as file:
+        try:
+            return build_arrays(ArrayUnpickler(file, encoding=encoding).load())
+        except (EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
+            raise pickle.UnpicklingError(f"{os.fspath(path)} is damaged: {error}") from error
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that resolves only the names used by pickles of NumPy arrays."""
+
+    def __init__(self, file: IO[bytes], *, encoding: str = "latin1") -> None:
+        super().__init__(file, encoding=encoding)
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """Answer one of the names in `_GLOBALS`; refuse every other name."""
+        maker = _GLOBALS.get((module_name, global_name))
+        if maker is None:
+            raise pickle.UnpicklingError(
+                f"refused to load {module_name}.{global_name}: only plain data and NumPy arrays "
+                "are read; this file is not what it should be"
+            )
+        return maker
+
+
+class _Maker:
+    """Stands for a function that a pickle names: can be called, cannot be changed by the pickle."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any) -> Any:
+        return self._make(*args)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("refused to set the state of a function")
+
+
+class _DtypeRecord:
+    """Stands for `numpy.dtype` while unpickling: a checked type code and its byte order."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, align: Any = False, copy: Any = False) -> None:
+        if not isinstance(code, str) or code not in _DTYPES:
+            raise pickle.UnpicklingError(f"refused to load an array with dtype {code!r}")
+        self.code = code
+        self.order = "="
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, subarray, names, fields, item size, alignment, flags)
+        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in _BYTE_ORDERS:
+            raise pickle.UnpicklingError("an array's dtype is damaged")
+        if any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("refused to load an array of records")
+        self.order = state[1]
+
+    @property
+    def item_size(self) -> int:
+        return int(self.code[1:])
+
+
+class _ArrayRecord:
+    """Stands for an array while unpickling: checked shape, dtype, order and bytes."""
+
+    __slots__ = ("array", "data", "dtype", "is_fortran", "shape")
+
+    def __init__(self) -> None:
+        self.array = None
+        self.dtype: _DtypeRecord | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, shape, dtype, is Fortran order, data); version is missing in very old pickles
+        *_, shape, dtype, is_fortran, data = state
+        if isinstance(data, str):  # bytes of Python 2, decoded as latin1
+            data = data.encode("latin1")
+        if type(dtype) is not _DtypeRecord or type(data) is not bytes:
+            raise pickle.UnpicklingError("an array's dtype or data is damaged")
+        if type(shape) is not tuple or not all(type(n) is int and n >= 0 for n in shape):
+            raise pickle.UnpicklingError(f"an array's shape is damaged: {shape!r}")
+        if len(shape) > 32 or math.prod(shape) * dtype.item_size != len(data):
+            raise pickle.UnpicklingError(
+                f"an array of shape {shape} and dtype {dtype.code} cannot have {len(data)} bytes"
+            )
+        self.shape, self.dtype, self.is_fortran, self.data = shape, dtype, bool(is_fortran), data
+
+    def build(self) -> Any:
+        """Make the array, once; it is writable and owns its memory."""
+        if self.dtype is None:
+            raise pickle.UnpicklingError("an array has no data")
+        if self.array is None:
+            np = require_numpy()
+            dtype = np.dtype(self.dtype.order + self.dtype.code)
+            flat = np.frombuffer(self.data, dtype=dtype).copy()
+            self.array = flat.reshape(self.shape, order="F" if self.is_fortran else "C")
+        return self.array
+
+
+def _make_array(subtype: Any, shape: Any, typecode: Any) -> _ArrayRecord:
+    if subtype is not _NDARRAY:
+        raise pickle.UnpicklingError("refused to load an array of a class other than ndarray")
+    return _ArrayRecord()
+
+
+def _refuse_call(*args: Any) -> None:
+    raise pickle.UnpicklingError("refused to call numpy.ndarray")
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    # Python 3 writes bytes like this in the protocols of Python 2.
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("refused to encode anything but latin1 text")
+    return text.encode("latin1")
+
+
+_NDARRAY = _Maker(_refuse_call)
+_RECONSTRUCT = _Maker(_make_array)
+_GLOBALS: dict[tuple[str, str], _Maker] = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Maker(_DtypeRecord),
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("_codecs", "encode"): _Maker(_encode),
+}
+
+
+def build_arrays(value: Any) -> Any:
+    """Replace the array records in nested dicts, lists and tuples by arrays.
+
+    Raises pickle.UnpicklingError for a structure that contains itself, or one more than a hundred deep.
+    """
+    return _Builder().build(value, 0)
+
+
+class _Builder:
+    """Builds each container once, however often a hostile pickle refers to it."""
+
+    def __init__(self) -> None:
+        self.built: dict[int, Any] = {}
+
+    def build(self, value: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is _ArrayRecord:
+            return value.build()
+        if kind in (_Maker, _DtypeRecord):
+            raise pickle.UnpicklingError("refused to load a function or dtype as data")
+        if kind not in (dict, list, tuple):
+            return value
+        if depth > 100:
+            raise pickle.UnpicklingError("refused to load data nested more than 100 deep")
+        # The pickled structure outlives this builder, so an id stands for one container.
+        if id(value) not in self.built:
+            self.built[id(value)] = self._build_items(value, depth + 1)
+        return self.built[id(value)]
+
+    def _build_items(self, value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            return {self.build(k, depth): self.build(v, depth) for k, v in value.items()}
+        return type(value)(self.build(item, depth) for item in value)

@@ -1,0 +1,1 @@
+"""Flambeau's tests."""
