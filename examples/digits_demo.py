@@ -12,26 +12,26 @@ from __future__ import annotations
 
 import time
 
-START = time.perf_counter()
+START = time.perf_counter()  # before the other imports, which count as well
 
-import argparse  # noqa: E402  (the clock above counts the imports too)
-import os  # noqa: E402
-import pickle  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+import argparse
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
 
-from digits_report import LayerRow, RunSummary, write_report  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from digits_report import LayerRow, RunSummary, write_report
+from tqdm import tqdm
 
-import flambeau as torch  # noqa: E402
-import flambeau.nn.functional as F  # noqa: E402
-from flambeau import nn, optim  # noqa: E402
-from flambeau.utils.data import DataLoader  # noqa: E402
-from flambeau.vision import datasets, transforms  # noqa: E402
+import flambeau as torch
+import flambeau.nn.functional as F
+from flambeau import nn, optim
+from flambeau.utils.data import DataLoader
+from flambeau.vision import datasets, transforms
 
 GOAL = 0.98
-MEAN, STD = 0.305, 0.376  # of the training pixels on the scale 0..1
+MEAN, STD = 0.306, 0.376  # of the training pixels on the scale 0..1
 
 
 class DigitNet(nn.Module):
@@ -65,7 +65,7 @@ class Run:
         self.path = args.out / "checkpoint.pt"
         self.train_loader, self.test_loader = make_loaders(args.batch_size)
         self.model = DigitNet()
-        self.optimizer = optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.01)
+        self.optimizer = optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.05)
         self.scheduler = optim.lr_scheduler.OneCycleLR(
             self.optimizer,
             max_lr=6e-3,
@@ -117,10 +117,15 @@ class Run:
 
 
 def make_loaders(batch_size: int) -> tuple[DataLoader, DataLoader]:
-    """Make the loaders of the training images, shifted at random, and of the held-out ones."""
+    """Make the loaders of the training images, moved a little at random, and the held-out ones."""
     to_input = [transforms.ToTensor(), transforms.Normalize((MEAN,), (STD,))]
-    shift = transforms.RandomCrop(8, padding=1)
-    train = datasets.Digits(train=True, transform=transforms.Compose([shift, *to_input]))
+    move = transforms.RandomAffine(
+        degrees=10,
+        translate=(0.1, 0.1),
+        scale=(0.9, 1.1),
+        interpolation=transforms.InterpolationMode.BILINEAR,
+    )
+    train = datasets.Digits(train=True, transform=transforms.Compose([move, *to_input]))
     test = datasets.Digits(train=False, transform=transforms.Compose(to_input))
     return (
         DataLoader(train, batch_size=batch_size, shuffle=True),
@@ -143,7 +148,9 @@ def train_epoch(run: Run, bar: tqdm, criterion: nn.Module) -> tuple[float, float
         loss_sum += loss.item() * len(labels)
         correct += int((scores.argmax(dim=1) == labels).sum())
         seen += len(labels)
-        bar.set_postfix(loss=f"{loss_sum / seen:.3f}", accuracy=f"{correct / seen:.1%}", refresh=False)
+        bar.set_postfix(
+            loss=f"{loss_sum / seen:.3f}", accuracy=f"{correct / seen:.1%}", refresh=False
+        )
         bar.update()
     return loss_sum / seen, correct / seen
 
@@ -167,7 +174,7 @@ def predict(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
 
 def train(run: Run) -> None:
     """Train the epochs that are left, saving after each."""
-    criterion = nn.CrossEntropyLoss()
+    criterion = nn.CrossEntropyLoss(label_smoothing=0.1)
     epochs, batches = run.settings["epochs"], len(run.train_loader)
     with tqdm(total=epochs * batches, initial=len(run.history) * batches, unit="step") as bar:
         while not run.is_finished:

@@ -133,7 +133,7 @@ def make_curves(run: RunSummary) -> str:
     accuracy = draw_chart(rates, Axis(low, 1.0, steps, "{:.0%}"), goal=run.goal)
     note = f"The axis starts at {low:.0%}; earlier epochs lie below it." if low else ""
     return f"""<section class="pair">
-<figure class="card"><figcaption>Loss<small>cross-entropy, mean over the images</small></figcaption>
+<figure class="card"><figcaption>Loss<small>cross-entropy with label smoothing, mean over the images</small></figcaption>
 {draw_chart(losses, loss_axis)}</figure>
 <figure class="card"><figcaption>Accuracy<small>{note}</small></figcaption>
 {accuracy}</figure>
@@ -153,7 +153,9 @@ def draw_chart(series: dict[str, list[float]], axis: Axis, goal: float | None = 
     parts = [draw_grid(axis), draw_epochs(count)]
     if goal is not None:
         y = axis.place(goal)
-        parts.append(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         parts.append(f'<text class="tick" x="{LEFT + 4}" y="{y - 5:.1f}">goal {goal:.0%}</text>')
     ends = spread_labels([axis.place(values[-1]) for values in series.values()])
     for (name, values), end in zip(series.items(), ends, strict=True):
@@ -172,7 +174,9 @@ def draw_grid(axis: Axis) -> str:
     parts = []
     for tick in axis.ticks:
         y = axis.place(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         text = axis.form.format(tick)
         parts.append(f'<text class="tick end" x="{LEFT - 8}" y="{y + 4:.1f}">{text}</text>')
     return "".join(parts)
@@ -234,7 +238,9 @@ def encode_png(rows: Sequence[Sequence[int]]) -> str:
 def draw_digit(rows: list[list[int]], size: int, text: str) -> str:
     """Show one digit as ink on paper."""
     ink = [[255 - value for value in row] for row in rows]
-    return f'<img src="{encode_png(ink)}" width="{size}" height="{size}" alt="{text}" title="{text}">'
+    return (
+        f'<img src="{encode_png(ink)}" width="{size}" height="{size}" alt="{text}" title="{text}">'
+    )
 
 
 def make_matrix(run: RunSummary) -> str:
@@ -308,7 +314,7 @@ def make_mistakes(run: RunSummary) -> str:
         )
     body = "".join(cards) or "<p>There are none.</p>"
     return f"""<section class="card"><h2>Every mistake</h2>
-<p>The bars show how probable the network held each digit; the right one is outlined.</p>
+<p>The bars show how probable the network held each digit; that of the right digit is blue.</p>
 <div class="mistakes">{body}</div></section>"""
 
 

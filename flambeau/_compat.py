@@ -1,12 +1,12 @@
 """Names of PyTorch that resolve to Flambeau: what `flambeau run` stands on.
 
-After `install()`, `import torch` gives the module `flambeau`, `import torch.nn.functional` the module
-`flambeau.nn.functional` and `import torchvision` the module `flambeau.vision`: the very same module
-objects, never a second copy. Nothing else changes: PyTorch, if it is installed, is not touched.
+After `install()`, `import torch` gives the module `flambeau`, `import torch.nn.functional` the
+module `flambeau.nn.functional` and `import torchvision` the module `flambeau.vision`: the very same
+module objects, never a second copy. PyTorch, if it is installed, is not touched.
 
 Processes started by `multiprocessing` need the finder before they import the script. A forked child
-inherits it. A spawned child, or one from a fork server, first unpickles the "preparation data" of its
-parent; `install` adds one entry to that dictionary whose unpickling calls `install` in the child.
+inherits it. A spawned child, or one from a fork server, first unpickles the "preparation data" of
+its parent; `install` adds an entry to that dictionary that calls `install` when it is unpickled.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def install() -> bool:
 
 
 def prepare_children() -> None:
-    """Make processes that `multiprocessing` spawns install the finder before they run the script."""
+    """Make processes that `multiprocessing` spawns install the finder before the script runs."""
     from multiprocessing import set_forkserver_preload, spawn
 
     original = spawn.get_preparation_data

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from importlib.metadata import Distribution
+    from types import CodeType, TracebackType
 
 __all__ = ["main"]
 
@@ -66,7 +67,9 @@ def add_run_command(commands: argparse._SubParsersAction) -> None:
     )
     run.add_argument("-m", dest="is_module", action="store_true", help="SCRIPT is a module's name")
     run.add_argument("script", metavar="SCRIPT", help="file (or, after -m, module) to run")
-    run.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="the script's arguments")
+    run.add_argument(
+        "args", metavar="ARGS", nargs=argparse.REMAINDER, help="the script's arguments"
+    )
     run.set_defaults(command=lambda a: run_program(a.script, a.args, is_module=a.is_module))
 
 
@@ -95,7 +98,8 @@ def run_program(script: str, args: Sequence[str], *, is_module: bool = False) ->
         run_module(script) if is_module else run_script(script)
     except Exception as error:
         # The launcher's frames say nothing about the script: show the script's alone.
-        sys.excepthook(type(error), error, strip_launcher(error.__traceback__))
+        error.__traceback__ = strip_launcher(error.__traceback__)
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 
@@ -104,13 +108,12 @@ def run_module(name: str) -> None:
     """Run a module as `python -m name` does: the current folder is first on the path."""
     import runpy
 
+    from flambeau._compat import module_exists
+
     put_first_on_path(os.getcwd())
-    try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
-    except ImportError as error:
-        if error.__cause__ is None and error.name is None:  # runpy's own words: no such module
-            sys.exit(f"flambeau run: {error}")
-        raise
+    if not module_exists(name):
+        fail(f"No module named {name}")
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def run_script(path: str) -> None:
@@ -136,7 +139,7 @@ def put_first_on_path(folder: str) -> None:
         sys.path[0] = folder
 
 
-def compile_script(path: str):
+def compile_script(path: str) -> CodeType:
     """Read and compile a script; a missing file ends the program as Python's own message does."""
     import io
 
@@ -144,9 +147,14 @@ def compile_script(path: str):
         with io.open_code(os.path.abspath(path)) as file:
             source = file.read()
     except OSError as error:
-        number = error.errno
-        sys.exit(f"flambeau run: can't open file {path!r}: [Errno {number}] {error.strerror}")
+        fail(f"can't open file {path!r}: [Errno {error.errno}] {error.strerror}")
     return compile(source, path, "exec", dont_inherit=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End the program as Python does when there is nothing to run: exit status 2."""
+    print(f"flambeau run: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def strip_launcher(traceback: TracebackType | None) -> TracebackType | None:
@@ -210,15 +218,17 @@ def list_dependency_sizes() -> list[tuple[str, str]]:
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            sizes.append((name, "not installed" if name != "flambeau" else "not installed (checkout)"))
+            sizes.append(
+                (name, "not installed" if name != "flambeau" else "not installed (checkout)")
+            )
             continue
         sizes.append((name, f"{distribution.version}, {format_bytes(measure(distribution))}"))
     return sizes
 
 
-def measure(distribution) -> int:
+def measure(distribution: Distribution) -> int:
     """Add up the sizes in bytes of a distribution's files."""
-    paths = (distribution.locate_file(file) for file in distribution.files or ())
+    paths = (str(distribution.locate_file(file)) for file in distribution.files or ())
     return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
 
 
@@ -239,19 +249,17 @@ def format_bytes(count: int) -> str:
 # -------------------------------------------------------------------------------------- cache
 
 
-def summarize_cache() -> dict:
+def summarize_cache() -> dict[str, Any]:
     """Ask the kernel cache for its folder, number of entries and size in bytes."""
     from flambeau.kernels import cache
 
     return cache.summary()
 
 
-def describe_cache(summary: dict) -> str:
+def describe_cache(summary: dict[str, Any]) -> str:
     """Write the summary of the kernel cache in one line."""
-    known = {"folder", "entries", "bytes"}
-    line = f"{summary['folder']}: {summary['entries']} kernels, {format_bytes(summary['bytes'])}"
-    rest = [f"{name} {value}" for name, value in summary.items() if name not in known]
-    return ", ".join([line, *rest])
+    size = format_bytes(summary["bytes"])
+    return f"{summary['folder']}: {summary['objects']} objects of machine code, {size}"
 
 
 def show_cache() -> int:
@@ -262,8 +270,9 @@ def show_cache() -> int:
 
 def warm_cache() -> int:
     """Compile the common kernels, with a progress bar."""
-    from flambeau.kernels import cache
     from tqdm import tqdm
+
+    from flambeau.kernels import cache
 
     with tqdm(desc="compiling kernels", unit="kernel", dynamic_ncols=True) as bar:
 
@@ -280,10 +289,10 @@ def clear_cache() -> int:
     """Delete the cached machine code and say how much room that gave back."""
     from flambeau.kernels import cache
 
-    before = cache.summary()
-    cache.clear()
+    before = summarize_cache()
+    count = cache.clear()
     size = format_bytes(before["bytes"])
-    print(f"removed {before['entries']} kernels ({size}) from {before['folder']}")
+    print(f"removed {count} files ({size}) from {before['folder']}")
     return 0
 
 

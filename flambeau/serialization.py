@@ -1,7 +1,7 @@
 """Saving and loading objects with tensors, in PyTorch's file format.
 
-`load` runs no code from the file: unless `weights_only=False`, a pickle may only use the types of checkpoints and
-those that `add_safe_globals` names.
+`load` runs no code from the file: unless `weights_only=False`, a pickle may only use the types of
+checkpoints and those that `add_safe_globals` names.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def set_crc32_options(compute_crc32: bool) -> None:
     _crc_enabled = bool(compute_crc32)
 
 
-# ---- saving ------------------------------------------------------------------------------------------
+# ---- saving --------------------------------------------------------------------------------------
 
 
 def save(
@@ -70,8 +70,9 @@ def save(
 ) -> None:
     """Write `obj` to a file that `load`, and PyTorch's, can read.
 
-    Tensors are written with the whole of their storage, once for all that share it. A path is written to a
-    temporary file first and renamed, so that a crash never leaves half a checkpoint in its place.
+    Tensors are written with the whole of their storage, once for all that share it. A path is
+    written to a temporary file first and renamed, so that a crash never leaves half a checkpoint in
+    its place.
 
     Args:
         obj: anything that can be pickled.
@@ -88,7 +89,9 @@ def save(
     {'weight': tensor([1., 1.])}
     """
     if pickle_module is not pickle or not _use_new_zipfile_serialization:
-        raise ValueError("save: checkpoints are written with Python's pickle, in the ZIP format only")
+        raise ValueError(
+            "save: checkpoints are written with Python's pickle, in the ZIP format only"
+        )
     stream = io.BytesIO()
     pickler = CheckpointPickler(stream, pickle_protocol)
     pickler.dump(obj)
@@ -131,7 +134,7 @@ def _open_for_writing(f: FileLike) -> Iterator[tuple[Any, str]]:
 
 @contextlib.contextmanager
 def _replace_file(path: str) -> Iterator[IO[bytes]]:
-    """A new file that takes the place of `path` once all is written; `path` stays as it is on an error."""
+    """A new file that replaces `path` once all is written; an error leaves `path` alone."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise RuntimeError(f"Parent directory {folder} does not exist.")
@@ -161,7 +164,7 @@ def _choose_mode(path: str) -> int:
     return 0o666 & ~mask
 
 
-# ---- loading -----------------------------------------------------------------------------------------
+# ---- loading -------------------------------------------------------------------------------------
 
 
 def load(
@@ -177,22 +180,26 @@ def load(
 
     Args:
         f: a path, or a file open for reading that can seek.
-        map_location: the device for the tensors: a device or its name, a dict from names to names, or a function
-            `(storage, location) -> storage`; None keeps the device they were saved from.
+        map_location: the device for the tensors: a device or its name, a dict from names to names,
+            or a function `(storage, location) -> storage`; None keeps the device they were saved
+            from.
         pickle_module: another unpickler, with `weights_only=False` only.
-        weights_only: True (default) allows tensors, containers, numbers, text and `add_safe_globals`. False unpickles
-            anything, and so runs whatever code the file holds: only for files that you trust.
-        mmap: True maps the file instead of reading it: tensors are read from disk when they are first used.
+        weights_only: True (default) allows tensors, containers, numbers, text and
+            `add_safe_globals`. False unpickles anything, and so runs whatever code the file holds:
+            only for files that you trust.
+        mmap: True maps the file instead of reading it: tensors are read from disk when they are
+            first used.
 
     Tensors that shared memory when they were saved share it again.
-    Raises UnpicklingError for a pickle that is damaged or not allowed, RuntimeError for a damaged file, EOFError for
-    an empty one.
+    Raises UnpicklingError for a pickle that is damaged or not allowed, RuntimeError for a damaged
+    file, EOFError for an empty one.
     """
     if weights_only is None:
         weights_only = pickle_module is None
     if weights_only and pickle_module is not None:
         raise RuntimeError(
-            "Can not safely load weights when explicit pickle_module is specified: pass weights_only=False"
+            "Can not safely load weights when explicit pickle_module is specified: pass"
+            " weights_only=False"
         )
     if mmap and not isinstance(f, str | os.PathLike):
         raise ValueError("f must be a file path in order to use the mmap argument")
@@ -231,14 +238,14 @@ def _open_for_reading(f: FileLike) -> Iterator[Any]:
     for method in ("read", "readinto", "seek", "tell"):
         if not hasattr(f, method):
             raise AttributeError(
-                f"load: the file has no {method!r} method: it must be readable, binary and able to seek."
-                " Read it into an io.BytesIO first."
+                f"load: the file has no {method!r} method: it must be readable, binary and able"
+                " to seek. Read it into an io.BytesIO first."
             )
     yield f
 
 
 def get_unsafe_globals_in_checkpoint(f: FileLike) -> list[str]:
-    """Full names of the globals in a checkpoint that `load` would refuse. Nothing is built or run."""
+    """Full names of the globals in a checkpoint that `load` would refuse; nothing is run."""
     with _open_for_reading(f) as file:
         if not starts_zip(file.read(4)):
             raise ValueError("Expected input to be a checkpoint returned by torch.save")

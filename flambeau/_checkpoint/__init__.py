@@ -1,1 +1,1 @@
-"""Parts of `flambeau.serialization`: the ZIP container, the restricted unpickler, and what ties them to tensors."""
+"""Parts of `flambeau.serialization`: the container, the unpickler, tensors over storages."""

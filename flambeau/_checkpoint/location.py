@@ -29,16 +29,16 @@ def _place(storage: Any, location: str) -> Any:
         return storage
     if kind == "cuda" and not _has_cuda():
         raise RuntimeError(
-            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device is available:"
-            " load with map_location='cpu' to map the storages to the CPU."
+            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device"
+            " is available: load with map_location='cpu' to map the storages to the CPU."
         )
     try:
-        device = flambeau.device(location)
-    except RuntimeError as error:
+        return storage.to(device=flambeau.device(location))
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
         raise RuntimeError(
-            f"don't know how to restore data location of a storage (tagged with {location})"
+            f"don't know how to restore data location of a storage (tagged with {location}):"
+            " load with map_location='cpu'"
         ) from error
-    return storage.to(device=device)
 
 
 def _has_cuda() -> bool:

@@ -1,4 +1,4 @@
-"""Writing the pickle of a checkpoint: tensors by reference to their storage, globals under PyTorch's names."""
+"""Writing the pickle of a checkpoint, with PyTorch's names for all that it refers to."""
 
 from __future__ import annotations
 
@@ -105,7 +105,8 @@ class CheckpointPickler(pickle._Pickler):  # type: ignore[name-defined]
                 self._keys[address] = key
         if nbytes and self._dtypes.setdefault(address, class_name or "") != (class_name or ""):
             raise RuntimeError(
-                "Cannot save multiple tensors or storages that view the same data as different types"
+                "Cannot save multiple tensors or storages that view the same data as different"
+                " types"
             )
         if class_name is None:
             kind, count = _name("torch.storage", "UntypedStorage"), nbytes

@@ -40,7 +40,9 @@ class Loader:
         self.pickle_module = pickle_module
         self.pickle_options = pickle_options or {}
 
-    def unpickle(self, data: bytes, load_persistent: Callable, position: int = 0) -> tuple[Any, int]:
+    def unpickle(
+        self, data: bytes, load_persistent: Callable, position: int = 0
+    ) -> tuple[Any, int]:
         """The object pickled at `position`, and the position behind it."""
         if self.weights_only:
             machine = RestrictedUnpickler(data, find_global, load_persistent, find_build, position)
@@ -74,7 +76,7 @@ def make_storage(nbytes: int) -> Any:
     return flambeau.UntypedStorage(nbytes)
 
 
-# ---- ZIP ---------------------------------------------------------------------------------------------
+# ---- ZIP -----------------------------------------------------------------------------------------
 
 
 def load_zip(file: BinaryIO, loader: Loader, mapped: bool) -> Any:
@@ -173,11 +175,11 @@ def parse_identity(identity: Any) -> tuple[StorageKind, str, str, int]:
     return kind, key, location, count * kind.itemsize
 
 
-# ---- the format before -------------------------------------------------------------------------------
+# ---- the format before ---------------------------------------------------------------------------
 
 
 def load_legacy(data: bytes, loader: Loader) -> Any:
-    """The object in a checkpoint of the format that PyTorch wrote before 1.6: pickles, then raw storages."""
+    """The object in a checkpoint of before PyTorch 1.6: pickles, then raw storages."""
     source = _LegacyStorages(loader, len(data))
     header, position = _read_legacy_header(data, loader)
     value, position = loader.unpickle(data, source.load, position)
@@ -245,7 +247,7 @@ class _LegacyStorages:
                 swap_bytes(view, kind)
 
 
-# ---- looking without loading -------------------------------------------------------------------------
+# ---- looking without loading ---------------------------------------------------------------------
 
 
 def list_unsafe_globals(data: bytes) -> list[str]:

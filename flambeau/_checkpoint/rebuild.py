@@ -1,4 +1,4 @@
-"""What a checkpoint's globals stand for: tensors from storages, and the few harmless types beside them.
+"""What a checkpoint's globals stand for: tensors from storages, and a few plain types.
 
 The names are PyTorch's, so that its files can be read here and ours there.
 """
@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import flambeau
+from flambeau.core import from_storage
 
 from .unpickler import Allowed, check_key
 
@@ -66,7 +67,7 @@ class TypedBytes:
     kind: StorageKind
 
 
-# ---- tensors -----------------------------------------------------------------------------------------
+# ---- tensors -------------------------------------------------------------------------------------
 
 
 def _rebuild_tensor_from_bytes(
@@ -77,7 +78,7 @@ def _rebuild_tensor_from_bytes(
     Tensors made over one storage share its memory.
     """
     _check_geometry(storage, dtype, storage_offset, size, stride)
-    return flambeau.empty((0,), dtype=dtype).set_(storage, storage_offset, size, stride)
+    return from_storage(storage, dtype, storage_offset, size, stride)
 
 
 def _check_geometry(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any) -> None:
@@ -105,8 +106,8 @@ def _check_extent(storage: Any, itemsize: int, offset: int, size: tuple, stride:
     wanted = (offset + last + 1) * itemsize if numel else offset * itemsize
     if wanted > storage.nbytes():
         raise pickle.UnpicklingError(
-            f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} needs {wanted} bytes,"
-            f" but its storage has {storage.nbytes()}"
+            f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} needs"
+            f" {wanted} bytes, but its storage has {storage.nbytes()}"
         )
 
 
@@ -194,7 +195,7 @@ def _set_attributes(instance: Any, state: Any) -> None:
     instance.__dict__.update(state)
 
 
-# ---- the types beside tensors ------------------------------------------------------------------------
+# ---- the types beside tensors --------------------------------------------------------------------
 
 
 def _make_ordered_dict(*arguments: Any) -> OrderedDict:

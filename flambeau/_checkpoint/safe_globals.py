@@ -17,7 +17,8 @@ SafeGlobal = Callable | tuple[Callable, str]
 def add_safe_globals(safe_globals: list[SafeGlobal]) -> None:
     """Let `load` use these functions and classes: a file may then call them, with any arguments.
 
-    An entry is a function or class, or a pair with the full name that it has in files, where that differs.
+    An entry is a function or class, or a pair with the full name that it has in files, where that
+    differs.
 
     >>> import flambeau as torch
     >>> torch.serialization.add_safe_globals([range])
@@ -89,16 +90,22 @@ def _find_added(full: str) -> Any:
 
 
 def _allow(full: str, target: Any) -> Allowed:
-    make = (lambda *arguments: target.__new__(target, *arguments)) if isinstance(target, type) else None
+    make = (
+        (lambda *arguments: target.__new__(target, *arguments))
+        if isinstance(target, type)
+        else None
+    )
     return Allowed(full, target, call=target, make=make)
 
 
 def _explain(full: str) -> str:
     return (
-        f"Weights only load failed. Unsupported global: GLOBAL {full} was not an allowed global by default."
-        f" If you trust it, allow it with `flambeau.serialization.add_safe_globals([{full}])` or the"
-        f" `flambeau.serialization.safe_globals([{full}])` context manager; load(..., weights_only=False) allows"
-        " everything, and can run any code that the file holds: only do that for a file from a trusted source."
+        f"Weights only load failed. Unsupported global: GLOBAL {full} was not an allowed global"
+        " by default. If you trust it, allow it with"
+        f" `flambeau.serialization.add_safe_globals([{full}])` or the"
+        f" `flambeau.serialization.safe_globals([{full}])` context manager; load(...,"
+        " weights_only=False) allows everything, and can run any code that the file holds: only"
+        " do that for a file from a trusted source."
     )
 
 

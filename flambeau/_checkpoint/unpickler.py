@@ -1,8 +1,9 @@
 """A pickle reader that cannot run code.
 
-It is a loop over opcodes, not Python's `pickle`: nothing is ever imported by name. A global in the file is looked up in
-a table of allowed ones; only what stands in that table can be called, built or referred to. Everything else in a pickle
-(INST, OBJ, extension codes, ...) is refused. Any fault in the data is an UnpicklingError.
+It is a loop over opcodes, not Python's `pickle`: nothing is ever imported by name. A global in the
+file is looked up in a table of allowed ones; only what stands in that table can be called, built or
+referred to. Everything else in a pickle (INST, OBJ, extension codes, ...) is refused. Any fault in
+the data is an UnpicklingError.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _FAULTS = (
 
 
 class Allowed:
-    """What a global of a pickle stands for: `value` is what it means as data, `call` what calling it does.
+    """A global of a pickle: `value` is what it means as data, `call` what calling it does.
 
     `make` serves NEWOBJ and `build(instance, state)` serves BUILD; those left out are refused.
     """
@@ -55,10 +56,11 @@ class Allowed:
 
 
 class RestrictedUnpickler:
-    """Reads one pickle from `data`, starting at `position`; afterwards `position` is just behind it.
+    """Reads one pickle from `data` at `position`, which then moves behind it.
 
-    `find_global(module, name)` gives an `Allowed` or raises; `load_persistent(id)` gives the object behind a
-    persistent id; `find_build(instance)` gives the function that BUILD applies to it, or None.
+    `find_global(module, name)` gives an `Allowed` or raises; `load_persistent(id)` gives the object
+    behind a persistent id; `find_build(instance)` gives the function that BUILD applies to it, or
+    None.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class RestrictedUnpickler:
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The object. Raises UnpicklingError for anything unexpected, EOFError when there is no data at all."""
+        """The object; UnpicklingError for anything unexpected, EOFError for no data at all."""
         if self.position >= len(self._data):
             raise EOFError("Ran out of input")
         try:
@@ -103,7 +105,8 @@ class RestrictedUnpickler:
             handler = handlers.get(opcode)
             if handler is None:
                 raise pickle.UnpicklingError(
-                    f"Unsupported operand {opcode} ({bytes([opcode])!r}) at byte {self.position - 1}"
+                    f"Unsupported operand {opcode} ({bytes([opcode])!r}) at byte"
+                    f" {self.position - 1}"
                 )
             handler(self)
 
@@ -279,7 +282,7 @@ def _as_value(item: Any) -> Any:
 
 
 def _check_kind(value: Any, kind: type, opcode: str) -> Any:
-    """`value`, which must be of `kind` itself or a subclass whose methods are known to be harmless."""
+    """`value`, which must be of `kind` or of an allowed subclass."""
     if not isinstance(value, kind):
         raise pickle.UnpicklingError(f"{opcode} cannot be applied to {_describe(value)}")
     return value
@@ -290,7 +293,7 @@ def _describe(value: Any) -> str:
 
 
 def check_key(key: Any) -> Any:
-    """`key`, unless hashing it could take for ever or overflow the stack: a tuple nested deep or doubled often."""
+    """`key`, unless hashing it could take for ever or overflow the stack: a deep tuple."""
     if isinstance(key, _PLAIN_KEYS) or not isinstance(key, (tuple, frozenset)):
         return key
     pending, count = [(key, 0)], 0
@@ -349,7 +352,9 @@ _TABLE: dict[bytes, Callable] = {
     pickle.SHORT_BINBYTES: _sized("<B", _Machine._load_bytes),
     pickle.BINBYTES: _sized("<I", _Machine._load_bytes),
     pickle.BINBYTES8: _sized("<Q", _Machine._load_bytes),
-    pickle.BYTEARRAY8: _sized("<Q", lambda machine, size: machine._push(bytearray(machine._take(size)))),
+    pickle.BYTEARRAY8: _sized(
+        "<Q", lambda machine, size: machine._push(bytearray(machine._take(size)))
+    ),
     pickle.SHORT_BINSTRING: _sized("<B", _Machine._load_old_string),
     pickle.BINSTRING: _sized("<i", _Machine._load_old_string),
     pickle.EMPTY_LIST: _constant(list),

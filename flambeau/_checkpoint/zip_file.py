@@ -1,8 +1,8 @@
-"""The container of checkpoints: a ZIP file whose records are stored as they are, each at a multiple of 64 bytes.
+"""The container of checkpoints: a ZIP file of uncompressed records at multiples of 64 bytes.
 
-Written here rather than by `zipfile` because records must be aligned (they are mapped into memory), and read here
-because every number in a file from elsewhere is checked before it is used. Names are only ever dictionary keys:
-nothing is extracted to the file system.
+Written here rather than by `zipfile` because records must be aligned (they are mapped into memory),
+and read here because every number in a file from elsewhere is checked before it is used. Names are
+only ever dictionary keys: nothing is extracted to the file system.
 """
 
 from __future__ import annotations

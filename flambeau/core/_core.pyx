@@ -121,6 +121,7 @@ include "autograd.pxi"
 include "views.pxi"
 include "loop.pxi"
 include "op.pxi"
+include "product.pxi"
 include "random.pxi"
 
 

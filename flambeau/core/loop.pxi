@@ -664,7 +664,7 @@ cdef bint tile_pays(LoopOp op, PyObject** slots, Nest* nest, int* item) noexcept
     """Is there an operand whose rows are columns, of a size that a register transpose handles?"""
     cdef int i
     cdef bint found = False
-    if True or nest.shape[0] < 16 or nest.shape[1] < 16 or op.scalars + op.operands > 4:
+    if nest.shape[0] < 16 or nest.shape[1] < 16 or op.scalars + op.operands > 4:
         return False
     for i in range(op.operands):
         if not isinstance(<object>slots[i], Tensor):

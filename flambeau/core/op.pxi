@@ -237,7 +237,6 @@ cdef class Plan:
         """Run every phase in order. The first operand is written (its version goes up)."""
         cdef void* args[24]
         cdef int n = <int>len(operands), i
-        cdef char* work = NULL
         if n > 22:
             raise ValueError(f"a plan takes at most 22 operands, got {n}")
         for i in range(n):
@@ -248,20 +247,29 @@ cdef class Plan:
                 args[i] = NULL
             else:
                 args[i] = <void*><uintptr_t>x
-        if self.workspace:
-            work = <char*>allocate(<size_t>self.workspace)
-            if work == NULL:
-                raise OutOfMemoryError(f"not enough memory for a workspace of {self.workspace} bytes")
-        args[n] = work
-        for i in range(self.count):
-            if self.phases[i].tasks <= self.phases[i].grain:
-                if self.phases[i].tasks > 0:
-                    self.phases[i].kernel(args, self.phases[i].desc, 0, self.phases[i].tasks, 0)
-            else:
-                with nogil:
-                    parallel_for(self.phases[i].kernel, args, self.phases[i].desc, self.phases[i].tasks, self.phases[i].grain, self.threads)
-        if work != NULL:
-            release_memory(work, <size_t>self.workspace)
+        run_phases(self, args, n)
+
+
+cdef int run_phases(Plan plan, void** args, int n) except -1:
+    """Run a plan on n operands; args has room for the workspace behind them."""
+    cdef char* work = NULL
+    cdef int i
+    cdef PhaseC* p
+    if plan.workspace:
+        work = <char*>allocate(<size_t>plan.workspace)
+        if work == NULL:
+            raise OutOfMemoryError(f"not enough memory for a workspace of {plan.workspace} bytes")
+    args[n] = work
+    for i in range(plan.count):
+        p = &plan.phases[i]
+        if p.tasks <= p.grain:
+            p.kernel(args, p.desc, 0, p.tasks, 0)
+        else:
+            with nogil:
+                parallel_for(p.kernel, args, p.desc, p.tasks, p.grain, plan.threads)
+    if work != NULL:
+        release_memory(work, <size_t>plan.workspace)
+    return 0
 
 
 def launch(uintptr_t kernel, operands, desc, int64_t tasks, int64_t grain):

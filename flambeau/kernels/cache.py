@@ -115,7 +115,7 @@ def _machine(target: Target, optimise: int = 2):
     llvm.set_option("flambeau", "-disable-lsr")
     machine = llvm.Target.from_triple(target.triple)
     return machine.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=optimise, reloc="pic", codemodel="default", jit=False
+        cpu=target.cpu, features=target.features, opt=optimise, reloc="pic", codemodel="small", jit=False
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_weight
+from . import conv_weight, conv_weight_dot
 from .conv_shape import Geometry, geometry
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
@@ -15,6 +15,7 @@ TILES = {32: [(12, 1), (12, 2), (8, 3)], 16: [(10, 1), (6, 2)]}
 PIXELS = 400  # of a chunk: enough to pay for loading and storing the sums
 PARTS = 8
 PART_BYTES = 1 << 19  # sums larger than this are not kept in several copies
+DOT_FILTERS = 8  # filters of a group that leave most of a vector empty
 TASK_WORK = 1 << 15  # multiply-adds of vectors that make a part worth having
 
 
@@ -34,7 +35,10 @@ def plan_conv_backward_weight(
     g = geometry(x_shape, w_shape, stride, padding, dilation, groups)
     if g.out_channels * g.in_channels == 0:
         return Plan((), 0)
-    return _Layout(g, Element(dtype, target or host()), threads).plan()
+    element = Element(dtype, target or host())
+    few = g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16
+    layout = _DotLayout if few and not element.complex else _Layout
+    return layout(g, element, threads).plan()
 
 
 def _choose_tile(element: Element, filters: int) -> tuple[int, int]:
@@ -91,13 +95,17 @@ class _Layout:
             blocks = min(ceil_div(PARTS, self.parts * g.groups), g.in_channels)
         self.channel_block = ceil_div(g.in_channels, blocks)
 
+    def _copy_shape(self) -> None:
+        """Rows and columns of the copy of a plane."""
+        (_, sh, sw), (_, kh, kw), (_, dh, dw) = self.g.stride, self.g.kernel, self.g.dilation
+        self.copy_rows = (self.strip_rows - 1) * sh + (kh - 1) * dh + 1
+        self.copy_pitch = (self.g.output[2] - 1) * sw + (kw - 1) * dw + 1
+        self.plane = self.copy_rows * self.copy_pitch
+
     def _place(self) -> None:
         g, size, slack = self.g, self.inner.size, 2 * self.element.target.vector_bytes
-        (_, sh, sw), (_, kh, kw), (_, dh, dw) = g.stride, g.kernel, g.dilation
-        self.copy_rows = (self.strip_rows - 1) * sh + (kh - 1) * dh + 1
-        self.copy_pitch = (g.output[2] - 1) * sw + (kw - 1) * dw + 1
+        self._copy_shape()
         planes = 0 if self.in_place else self.image_block * self.channel_block * g.kernel[0]
-        self.plane = self.copy_rows * self.copy_pitch
         self.gradients = round_up(planes * self.plane * size + slack, 64)
         pixels = self.image_block * self.strip_rows * g.output[2]
         panel = min(self.sums_row, self.vectors * self.inner.lanes * size)
@@ -121,23 +129,35 @@ class _Layout:
             return Plan((finish,), 0)
         return Plan((Phase(kernels[0], self._desc(), tasks, 1), finish), self.sums + self.scratch * self.threads)
 
-    def _desc(self) -> tuple[int, ...]:
+    def _places(self) -> dict[str, int]:
+        """The desc's numbers that do not depend on the method."""
         g, size = self.g, self.element.size
         (d, h, w), (od, oh, ow) = g.input, g.output
         x_channel, y_channel = d * h * w * size, od * oh * ow * size
         x_group, y_group = g.in_channels * x_channel, g.out_channels * y_channel
+        return {
+            "x_image": g.groups * x_group, "x_group": x_group, "x_channel": x_channel,
+            "x_slice": h * w * size, "in_depth": d, "in_height": h, "in_width": w,
+            "channels": g.in_channels, "depth_taps": g.kernel[0], "slice_of_output": g.stride[0],
+            "slice_of_tap": g.dilation[0], "slice_start": -g.padding[0],
+            "stride_h": g.stride[1], "pad_h": g.padding[1], "pad_w": g.padding[2],
+            "in_place": self.in_place, "copy_rows": self.copy_rows, "copy_pitch": self.copy_pitch,
+            "y_image": g.groups * y_group, "y_group": y_group, "y_channel": y_channel,
+            "y_slice": oh * ow * size, "out_rows": oh, "out_columns": ow,
+            "images": g.batch, "image_block": self.image_block, "depth": od,
+            "strips": self.strips, "strip_rows": self.strip_rows,
+        }  # fmt: skip
+
+    def _y_image(self) -> int:
+        """Elements of one image of the gradient."""
+        g = self.g
+        return g.groups * g.out_channels * g.output[0] * g.output[1] * g.output[2]
+
+    def _desc(self) -> tuple[int, ...]:
+        g = self.g
         row_at = len(conv_weight.FIELDS.names)
         desc = conv_weight.FIELDS.pack(
-            x_image=g.groups * x_group, x_group=x_group, x_channel=x_channel,
-            x_slice=h * w * size, in_depth=d, in_height=h, in_width=w,
-            channels=g.in_channels, depth_taps=g.kernel[0], slice_of_output=g.stride[0],
-            slice_of_tap=g.dilation[0], slice_start=-g.padding[0],
-            stride_h=g.stride[1], pad_h=g.padding[1], pad_w=g.padding[2], in_place=self.in_place,
-            copy_rows=self.copy_rows, copy_pitch=self.copy_pitch,
-            y_image=g.groups * y_group, y_group=y_group, y_channel=y_channel,
-            y_slice=oh * ow * size, out_rows=oh, out_columns=ow,
-            images=g.batch, image_block=self.image_block, groups=g.groups,
-            filters=g.out_channels, depth=od, strips=self.strips, strip_rows=self.strip_rows,
+            **self._places(), groups=g.groups, filters=g.out_channels,
             parts=self.parts, chunks=self.chunks, taps=g.taps, channel_block=self.channel_block,
             channel_tasks=ceil_div(g.in_channels, self.channel_block),
             row_at=row_at, pixel_at=row_at + self.steps, sums_at=0, sums_row=self.sums_row,
@@ -178,3 +198,60 @@ class _Layout:
             for r in range(self.strip_rows)
             for x in range(g.output[2])
         )
+
+
+class _DotLayout(_Layout):
+    """The same for few filters a group: dot products along rows of pixels."""
+
+    def _choose_parts(self) -> None:
+        g = self.g
+        self.taps = conv_weight_dot.tile_taps(self.element.target, g.out_channels)
+        self.tiles = ceil_div(self.steps, self.taps)
+        self.tile_bytes = conv_weight_dot.tile_bytes(self.element, g.out_channels, self.taps)
+        rows = g.batch * g.output[0] * g.output[1]
+        vectors = rows * ceil_div(g.output[2], self.inner.lanes)
+        work = g.groups * self.tiles * vectors * self.taps * g.out_channels
+        self.parts = max(1, min(PARTS, work // TASK_WORK, self.chunks))
+        if g.groups >= PARTS:
+            self.parts = 1
+        self.channel_block = g.in_channels
+
+    def _place(self) -> None:
+        g, slack = self.g, 2 * self.element.target.vector_bytes
+        self._copy_shape()
+        planes = self.image_block * g.in_channels * g.kernel[0]
+        copied = 0 if self.in_place else planes * self.plane * self.inner.size
+        self.scratch = round_up(copied + slack, 64)
+        self.sums = round_up(self.parts * g.groups * self.tiles * self.tile_bytes, 64)
+
+    def plan(self) -> Plan:
+        g, element = self.g, self.element
+        kernels = conv_weight_dot.sources(element.dtype, element.target, g.out_channels)
+        total = conv_weight_dot.TOTAL_FIELDS.pack(
+            steps=self.steps, groups=g.groups, parts=self.parts if self.chunks else 0,
+            tiles=self.tiles,
+        )  # fmt: skip
+        tasks = g.groups * self.tiles
+        finish = Phase(kernels[1], total, tasks, max(1, 256 // self.parts))
+        if not self.chunks:
+            return Plan((finish,), 0)
+        start = Phase(kernels[0], self._dot_desc(), self.parts * g.groups, 1)
+        return Plan((start, finish), self.sums + self.scratch * self.threads)
+
+    def _dot_desc(self) -> tuple[int, ...]:
+        g, size = self.g, self.element.size
+        tap_at = len(conv_weight_dot.FIELDS.names)
+        taps = self._row_table()
+        taps += (taps[-1],) * (self.tiles * self.taps - len(taps))
+        desc = conv_weight_dot.FIELDS.pack(
+            **self._places(), groups=g.groups, parts=self.parts, chunks=self.chunks,
+            tiles=self.tiles, tap_at=tap_at, row_at=tap_at + len(taps),
+            scratch_at=self.sums, scratch=self.scratch,
+        )  # fmt: skip
+        pixels = self._pixel_table()[:: g.output[2]]
+        image, rows = self._y_image(), self.strip_rows
+        gradients = [
+            (k // rows * image + k % rows * g.output[2]) * size for k in range(len(pixels))
+        ]
+        pairs = [n for pair in zip(pixels, gradients, strict=True) for n in pair]
+        return desc + taps + tuple(pairs)

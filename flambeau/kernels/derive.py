@@ -48,7 +48,11 @@ def vjp(
             continue
         per_element = levels.per_element(current)
         for arg, share in zip(current.args, _pull(current, g, levels), strict=True):
-            if share is not None and arg in wanted and _differentiable(arg.dtype):
+            if arg not in wanted or not _differentiable(arg.dtype):
+                continue
+            if share is NotImplemented:
+                raise _missing(current)
+            if share is not None:
                 sums.put(arg, share, from_element=per_element)
         if current not in targets:
             sums.drop(current)
@@ -243,9 +247,13 @@ def _pull_cast(node: Expr, g: Expr, a: Expr) -> list[Expr | None]:
 def _pull_call(node: Expr, g: Expr, *args: Expr) -> list[Expr | None]:
     function = FUNCTIONS[node.value]
     if function.partials is None:
-        raise NotImplementedError(f"the derivative of {function.name} is not implemented")
+        raise _missing(node)
     partials = function.partials(node, *args)
-    return [None if p is None else times(g, scalar.conj(p)) for p in partials]
+    return [p if p in (None, NotImplemented) else times(g, scalar.conj(p)) for p in partials]
+
+
+def _missing(node: Expr) -> NotImplementedError:
+    return NotImplementedError(f"the derivative of {node.value} is not implemented")
 
 
 def _pull_complex(node: Expr, g: Expr, re: Expr, im: Expr) -> list[Expr | None]:

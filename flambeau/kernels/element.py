@@ -273,6 +273,24 @@ def transpose(b: Builder, rows: Sequence[str], llvm_type: str, width: int) -> li
     return rows
 
 
+def transpose_sum(b: Builder, element: Element, vectors: Sequence[str]) -> str:
+    """One vector whose lane k is the sum of the lanes of vector k; zeros for vectors not given."""
+    width = element.width
+    rows, distance = [*vectors, *["zeroinitializer"] * (width - len(vectors))], 1
+    while distance < width:
+        low = [k if not k & distance else (k ^ distance) + width for k in range(width)]
+        high = [(k | distance) if not k & distance else k + width for k in range(width)]
+        following = []
+        for x, y in zip(rows[::2], rows[1::2], strict=True):
+            if x == y == "zeroinitializer":
+                following.append("zeroinitializer")
+                continue
+            left = b.shuffle(x, y, element.vector, low)
+            following.append(element.add(b, left, b.shuffle(x, y, element.vector, high)))
+        rows, distance = following, distance * 2
+    return rows[0]
+
+
 def zero_of(part: str) -> str:
     """The constant zero of a scalar type."""
     return float_bits(0.0, part) if part in ("float", "double", "half") else "0"

@@ -198,6 +198,11 @@ def _sin_cos_f64(r: Expr, error: Expr) -> tuple[Expr, Expr]:
     return sine, whole + (fma(q * q, polynomial(q, _F64.cos), lost) - r * error)
 
 
+def sin_cos_small(r: Expr) -> tuple[Expr, Expr]:
+    """Sine and cosine of a float64 |r| <= pi / 4."""
+    return _sin_cos_f64(r, const(0.0, "f64"))
+
+
 # ---- functions -----------------------------------------------------------------------------------
 
 
@@ -287,7 +292,8 @@ def _atan2(y: Expr, x: Expr) -> Expr:
     p = where(steep, form.half_pi[0] - (p - form.half_pi[1]), p)
     left = copysign(const(1.0, x.dtype), x) < 0.0
     p = where(left, 2 * form.half_pi[0] - (p - 2 * form.half_pi[1]), p)
-    return where(eq(x, x), copysign(p, y), x)
+    p = where(eq(y, y), copysign(p, y), y)
+    return where(eq(x, x), p, x)
 
 
 def _asin_parts(t: Expr) -> tuple[Expr, Expr]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import gemm_direct, gemm_dot, gemm_packed
+from . import gemm_direct, gemm_dot, gemm_packed, gemm_stream
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
@@ -15,6 +15,7 @@ TASK_WORK = 1 << 16
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
 DOT_ROWS = 4
+STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not column block by column block
 K_BLOCK, M_BLOCK = 384, 192
 
 
@@ -98,6 +99,9 @@ def _choose(p: _Product) -> Plan:
     side_by_side = p.a[1] == 1 and p.b[0] == 1
     if side_by_side and p.m <= DOT_ROWS and p.b[1] != 1 and not element.complex:
         return _plan_dot(p, element)
+    streamed = p.k > 0 and p.m == 1 and p.b[1] == 1 and element.compute is element
+    if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
+        return _plan_stream(p, element)
     work = p.m * p.n * p.k
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
     small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
@@ -130,6 +134,20 @@ def _plan_dot(p: _Product, element: Element) -> Plan:
     tasks = p.batch[0] * n_tasks
     grain = _grain(p, tasks, p.m * n_block * p.k)
     return Plan((Phase(gemm_dot.source(p.dtype, p.target), desc, tasks, grain),), 0)
+
+
+def _plan_stream(p: _Product, element: Element) -> Plan:
+    size = element.size
+    least = 4096 // size  # columns whose sums fit the first-level cache, and rows long enough
+    tasks = 1 if p.threads == 1 else 2 * p.threads
+    n_block = max(least, round_up(ceil_div(p.n, tasks), element.lanes))
+    n_block = min(n_block, 4 * least)
+    n_tasks = ceil_div(p.n, n_block)
+    desc = gemm_stream.FIELDS.pack(
+        n=p.n, k=p.k, a_step=p.a[1] * size, b_step=p.b[0] * size, flags=p.flags,
+        n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p),
+    )  # fmt: skip
+    return Plan((Phase(gemm_stream.source(p.dtype, p.target), desc, p.batch[0] * n_tasks, 1),), 0)
 
 
 def _grain(p: _Product, tasks: int, work: int) -> int:

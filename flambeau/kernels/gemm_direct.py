@@ -29,7 +29,7 @@ def source(dtype: str, target: Target) -> KernelSource:
 def row_choices(target: Target, element: Element) -> list[int]:
     """The tile heights compiled, the largest first."""
     rows = tile_shape(target, element)[0]
-    return [rows, rows // 2, 1] if rows > 2 else [rows, 1]
+    return sorted({rows, rows // 2, 1}, reverse=True)
 
 
 def _build(dtype: str, target: Target) -> str:

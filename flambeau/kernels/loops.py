@@ -7,6 +7,7 @@ flat     every operand contiguous or a single element; the kernel runs over elem
 nest     rows [begin, end), an inner loop with one stride an operand
 reduce   rows [begin, end); in each, two nested loops along the reduced axes, lanes along the inner one
 columns  the same program with lanes along the rows, which are adjacent in memory
+tile     two dimensions of which some operands walk the wrong way; see tiles.py
 
 Access classes along the lanes: c contiguous, s one element for everything, 0 one element a row,
 g any stride.
@@ -24,6 +25,7 @@ from .llvm import Emitter
 from .lower import Pair, lower
 from .scalar import Expr
 from .target import Target
+from .tiles import emit_tiles
 
 
 class Operand(NamedTuple):
@@ -56,6 +58,7 @@ def build(spec: LoopSpec, target: Target) -> str:
             "nest": kernel.nest,
             "reduce": kernel.reduce,
             "columns": kernel.columns,
+            "tile": lambda: emit_tiles(kernel),
         }[spec.form]()
     return kernel.b.module()
 

@@ -1,7 +1,7 @@
 """The elementary functions: derivative, expansion into machine operations, NumPy counterpart.
 
-Each function is written once over scalar handles, so every backend has it. Where no expansion is given
-for a type, the LLVM backend calls the C library's function lane by lane.
+Each function is written once over scalar handles, so every backend has it. Where no expansion is
+given for a type, the LLVM backend calls the C library's function lane by lane.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from . import dtypes as dt
 from .scalar import (
     Expr,
     call,
-    cast,
     compare,
     const,
-    copysign,
     eq,
     fma,
     imag,
@@ -33,11 +31,11 @@ class Function:
 
     name: str
     arity: int
-    partials: Callable | None  # partials(out, *args) -> one derivative per argument
+    # partials(out, *args) -> one derivative per argument, NotImplemented for one there is none for
+    partials: Callable | None
     libm: str | None  # C name for float64; the float32 name has an f behind it
-    expand: dict[str, Callable] = field(
-        default_factory=dict
-    )  # by dtype; "complex" for complex types
+    # bodies by dtype; "complex" serves both complex types
+    expand: dict[str, Callable] = field(default_factory=dict)
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -132,36 +130,13 @@ def polynomial(x: Expr, coefficients: list[float]) -> Expr:
     return result
 
 
-@expansion("digamma", "f64")
-def _digamma(x: Expr) -> Expr:
-    """Recurrence up to 10, then the asymptotic series; reflection for negative arguments."""
-    from .scalar import floor, trunc
-
-    negative = compare("le", x, 0.0)
-    y = where(negative, 1.0 - x, x)
-    shift = const(0.0, x.dtype)
-    for _ in range(10):
-        small = compare("lt", y, 10.0)
-        shift = where(small, shift - 1.0 / y, shift)
-        y = where(small, y + 1.0, y)
-    r = 1.0 / (y * y)
-    series = polynomial(
-        r,
-        [1 / 12, -691 / 32760, 1 / 132, -1 / 240, 1 / 252, -1 / 120, 1 / 12],
-    )
-    value = log(y) - 0.5 / y - r * series + shift
-    fraction = x - floor(x)
-    reflected = value - math.pi / tan(fraction * math.pi)
-    pole = negative & eq(trunc(x), x)
-    result = where(negative, reflected, value)
-    result = where(pole, const(math.nan, x.dtype), result)
-    return where(eq(x, 0.0), copysign(const(-math.inf, x.dtype), -x), result)
-
-
-@expansion("digamma", "f32")
-def _digamma_f32(x: Expr) -> Expr:
-    return cast(_digamma(cast(x, "f64")), "f32")
-
-
 # The expansions register themselves; they are written with the names above, hence the late imports.
-from . import expand_complex, expand_erf, expand_exp, expand_log, expand_trig  # noqa: E402, F401
+from . import (  # noqa: E402
+    expand_complex,  # noqa: F401
+    expand_erf,  # noqa: F401
+    expand_exp,  # noqa: F401
+    expand_gamma,  # noqa: F401
+    expand_log,  # noqa: F401
+    expand_power,  # noqa: F401
+    expand_trig,  # noqa: F401
+)

@@ -72,12 +72,12 @@ class _Frame:
 
     def visit(self, node: Expr, args: tuple) -> np.ndarray:
         """The value of one node from those of its arguments."""
+        if node.dtype not in NUMPY:
+            raise TypeError(f"oracle: NumPy has no {node.dtype} (bfloat16); bodies compute in f32")
         if node.op in _OPERATIONS:
             value = _OPERATIONS[node.op](node, *args)
         else:
             value = getattr(self, f"_{node.op}")(node, *args)
-        if node.dtype == "bf16":
-            raise TypeError("oracle: NumPy has no bfloat16; bodies compute in f32")
         wanted = np.dtype(NUMPY[node.dtype])
         value = np.asarray(value)
         return value if value.dtype == wanted else value.astype(wanted)
@@ -222,6 +222,12 @@ def _call(node: Expr, *args: np.ndarray) -> np.ndarray:
     return _expanded(node.value, args)
 
 
+def _extern(node: Expr, *args: np.ndarray) -> np.ndarray:
+    """A function of the C library, by its name for float32 (with an f) or float64."""
+    name = node.value if node.value in FORMULAS else node.value.removesuffix("f")
+    return FORMULAS[name](*(a.astype(np.float64) for a in args))
+
+
 def _expanded(name: str, args: tuple) -> np.ndarray:
     """A function without a formula of its own: its float64 expansion, interpreted."""
     from . import scalar
@@ -256,6 +262,7 @@ _OPERATIONS: dict[str, Callable] = {
     "real": lambda node, a: a.real,
     "imag": lambda node, a: a.imag,
     "call": _call,
+    "extern": _extern,
     "sqrt": lambda node, a: np.sqrt(a),
     "floor": lambda node, a: np.floor(a),
     "ceil": lambda node, a: np.ceil(a),

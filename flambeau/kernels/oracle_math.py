@@ -27,6 +27,13 @@ def _lgamma(x: float) -> float:
     return math.inf if math.isinf(x) or x > 2.5e305 else math.lgamma(x)
 
 
+def _cotangent_pi(f: float) -> float:
+    """cot(pi f) for |f| <= 1/2, measured from its zeros at the ends where it is small."""
+    if abs(f) > 0.25:
+        return math.copysign(math.tan(math.pi * (0.5 - abs(f))), f)
+    return 1 / math.tan(math.pi * f)
+
+
 def _digamma(x: float) -> float:
     """Reflection for negative x, recurrence up to 30, then the asymptotic series."""
     if x == 0:
@@ -34,12 +41,7 @@ def _digamma(x: float) -> float:
     if x < 0:
         if x == math.floor(x):
             return math.nan
-        fraction = x - math.floor(x)
-        # the quotient has its zero at one half: measure from there
-        cotangent = math.tan(math.pi * (0.5 - fraction)) if fraction > 0.25 else 0.0
-        if fraction <= 0.25:
-            cotangent = 1 / math.tan(math.pi * fraction)
-        return _digamma(1 - x) - math.pi * cotangent
+        return _digamma(1 - x) - math.pi * _cotangent_pi(x - round(x))
     terms = []
     while x < 30:
         terms.append(-1 / x)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-
-from flambeau._C import _disabled_torch_function_impl
+from typing import Any
 
 import flambeau
 from flambeau import Tensor
 
-TYPE_CHECKING = False  # importing typing would cost more than the rest of this file
-if TYPE_CHECKING:
-    from typing import Any
-
 __all__ = ["Buffer", "Parameter"]
 
 
-class _ParameterMeta(type(Tensor)):
+class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
     """Counts a tensor subclass that was wrapped by `Parameter` as a parameter."""
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -46,7 +41,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if data is None:
             data = flambeau.empty(0)
         if type(data) is Tensor or type(data) is Parameter:
-            return Tensor._make_subclass(cls, data, requires_grad)
+            parameter = Tensor.__new__(cls)
+            parameter.data = data
+            return parameter.requires_grad_(requires_grad)
         return _mark_subclass_as_parameter(data, requires_grad)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
@@ -61,7 +58,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         plain = self.detach().requires_grad_(self.requires_grad)  # prints as tensor(...)
         return f"Parameter containing:\n{plain!r}"
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: Any) -> tuple:
         hooks: OrderedDict = (
             OrderedDict()
         )  # backward hooks do not travel; the slot is part of the format
@@ -70,8 +67,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             return _rebuild_parameter, (self.data, self.requires_grad, hooks)
         return _rebuild_parameter_with_state, (self.data, self.requires_grad, hooks, state)
 
-    # Results of operations on parameters are plain tensors, not parameters.
-    __torch_function__ = _disabled_torch_function_impl
+    __torch_function__ = None  # no override: results of operations on parameters are plain tensors
 
 
 def _mark_subclass_as_parameter(data: Tensor, requires_grad: bool) -> Tensor:
@@ -102,7 +98,7 @@ def _rebuild_parameter_with_state(
     return parameter
 
 
-class _BufferMeta(type(Tensor)):
+class _BufferMeta(type(Tensor)):  # type: ignore[misc]
     """Makes `isinstance(tensor, Buffer)` true for tensors that `Buffer(...)` returned."""
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -139,4 +135,4 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         marked._is_buffer = True
         return marked
 
-    __torch_function__ = _disabled_torch_function_impl
+    __torch_function__ = None

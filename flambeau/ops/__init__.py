@@ -2,6 +2,44 @@
 
 from __future__ import annotations
 
-from .. import core
-from . import pointwise, reduce
-from .record import METHODS, NAMESPACES, REGISTRY, install
+from . import (
+    activation,
+    compare,
+    conv,
+    convert,
+    creation,
+    fft,
+    index,
+    join,
+    linalg,
+    loss,
+    matmul,
+    pointwise,
+    pooling,
+    random,
+    reduce,
+    resample,
+    rows,
+    scan,
+    services,
+    sort,
+    special,
+    statistics,
+    views,
+)
+from .record import METHODS, NAMESPACES, REGISTRY, composite, pointwise as pointwise_op, primitive
+
+services.connect()
+
+_public = {**NAMESPACES["nn.functional"], **NAMESPACES[""]}
+
+
+def __getattr__(name: str):
+    """Every registered op is an attribute of this package."""
+    try:
+        return _public[name]
+    except KeyError:
+        raise AttributeError(f"module 'flambeau.ops' has no op {name!r}") from None
+
+
+__all__ = ["METHODS", "NAMESPACES", "REGISTRY", "composite", "pointwise_op", "primitive"]

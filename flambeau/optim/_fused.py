@@ -4,8 +4,9 @@ A rule is a plain function of scalars, written with operators and the functions 
 
     def update(p, g, buffer, *, lr, momentum): ...; return p, buffer
 
-It gives the new values of the operands listed in `written`. The same function runs on scalar handles, which the
-kernel compiler turns into one multi-tensor kernel, and on tensors (`apply_rule`), where autograd must see it.
+It gives the new values of the operands listed in `written`. The same function runs on scalar
+handles, which the kernel compiler turns into one multi-tensor kernel, and on tensors
+(`apply_rule`), where autograd must see it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def maximum(x: Any, y: Any) -> Any:
 
 @functools.cache
 def specialise(rule: Callable, **flags: bool) -> Callable:
-    """`rule` with its Python flags fixed: the same object for the same flags, so that kernels are found again."""
+    """`rule` with its flags fixed: one object for the same flags, so its kernel is found again."""
     return functools.partial(rule, **flags)
 
 
@@ -42,8 +43,9 @@ def fused_update(
 ) -> None:
     """Apply `rule` to every parameter in place.
 
-    `tensors[k][i]` is operand k of parameter i; operands of one parameter have one shape. `scalars` are the rule's
-    keyword arguments. `written` lists the operands that the rule's results replace, in order.
+    `tensors[k][i]` is operand k of parameter i; operands of one parameter have one shape. `scalars`
+    are the rule's keyword arguments. `written` lists the operands that the rule's results replace,
+    in order.
     """
     with flambeau.no_grad():
         apply_rule(rule, tensors, scalars, written)
@@ -55,7 +57,7 @@ def apply_rule(
     scalars: dict[str, Any],
     written: tuple[int, ...],
 ) -> None:
-    """`fused_update` op by op, as autograd sees it: for differentiable steps, where scalars may be tensors."""
+    """`fused_update` op by op, seen by autograd; scalars may be tensors."""
     for operands in zip(*tensors, strict=True):
         results = rule(*operands, **scalars)
         for k, result in zip(written, results, strict=True):

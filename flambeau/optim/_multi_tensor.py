@@ -17,12 +17,12 @@ _dtype_of, _device_of = attrgetter("dtype"), attrgetter("device")
 class MultiTensorOptimizer(Optimizer):
     """An optimiser given by one rule: each step is one kernel per group of alike parameters.
 
-    Subclasses say which state the rule uses (`_state_names`), how it starts (`_init_state`), and the rule with
-    its scalars, given the key that `_keys` returned for the parameters at hand.
+    Subclasses say which state the rule uses (`_state_names`), how it starts (`_init_state`), and
+    the rule with its scalars, given the key that `_keys` returned for the parameters at hand.
     """
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
-        """Names of the state tensors: the rule's operands after (param, grad), all of which it writes."""
+        """Names of the state tensors: the rule's operands after (param, grad); it writes all."""
         raise NotImplementedError
 
     def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
@@ -78,9 +78,10 @@ class MultiTensorOptimizer(Optimizer):
         return states
 
     def _check_gradient(self, grad: Any) -> None:
-        if grad.is_sparse:
+        if grad.layout != flambeau.strided:
             raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients, please consider SparseAdam instead"
+                f"{type(self).__name__} does not support sparse gradients, please consider"
+                " SparseAdam instead"
             )
 
     def _apply(self, group: dict[str, Any], key: Any, tensors: list[list]) -> None:
@@ -135,9 +136,7 @@ def check_lr(lr: Any, foreach: bool | None = None, capturable: bool = False) -> 
     check_option("learning rate", lr)
 
 
-def check_implementation(
-    fused: bool | None, foreach: bool | None, differentiable: bool
-) -> None:
+def check_implementation(fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
     """RuntimeError for PyTorch's choices of implementation that exclude one another.
 
     Every step is fused here, whatever is chosen; the options are kept for checkpoints.

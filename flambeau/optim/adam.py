@@ -41,7 +41,7 @@ def adam_update(
     maximize,
     amsgrad,
 ):
-    """One Adam step: step_size = lr / (1 - beta1^t), correction2_sqrt = sqrt(1 - beta2^t), shrink = 1 - lr * decay."""
+    """One step, with step_size = lr / (1 - beta1^t) and correction2_sqrt = sqrt(1 - beta2^t)."""
     g = -g if maximize else g
     if decay and decoupled:
         p = p * shrink
@@ -67,7 +67,8 @@ class Adam(MultiTensorOptimizer):
         lr: learning rate, a number or a one-element tensor.
         betas: (beta1, beta2), each in [0, 1).
         eps: added to the denominator.
-        weight_decay: as above; with `decoupled_weight_decay` (AdamW) p is scaled by 1 - lr * weight_decay instead.
+        weight_decay: as above; with `decoupled_weight_decay` (AdamW) p is scaled by 1 - lr *
+            weight_decay instead.
         amsgrad: use the largest v so far (Reddi et al., 2018).
         maximize: go up the gradient instead of down.
         differentiable: let autograd run through the step.

@@ -13,7 +13,8 @@ __all__ = ["AdamW"]
 class AdamW(Adam):
     r"""AdamW (Loshchilov and Hutter, 2017, https://arxiv.org/abs/1711.05101).
 
-    p = p * (1 - lr * weight_decay), then the step of `Adam` with the plain gradient. Arguments as for `Adam`.
+    p = p * (1 - lr * weight_decay), then the step of `Adam` with the plain gradient. Arguments as
+    for `Adam`.
 
     >>> import flambeau as torch
     >>> weight = torch.nn.Parameter(torch.tensor([1.0]))

@@ -54,13 +54,15 @@ def _register(hooks: OrderedDict[int, Callable], hook: Callable, first: bool = F
 
 
 class Optimizer:
-    """Holds parameters in groups with options each, and the state an update rule keeps per parameter.
+    """Parameters in groups with options each, and the state of the rule that updates them.
 
     Args:
-        params: tensors, (name, tensor) pairs, or dicts that hold "params" and options of that group.
+        params: tensors, (name, tensor) pairs, or dicts that hold "params" and options of that
+            group.
         defaults: options of the groups that do not give them.
 
-    Subclasses define `step`. `param_groups` is a list of dicts, `state` maps a parameter to its state dict.
+    Subclasses define `step`. `param_groups` is a list of dicts, `state` maps a parameter to its
+    state dict.
     """
 
     OptimizerPreHook = Callable
@@ -76,8 +78,8 @@ class Optimizer:
         self._hook_step()
         if isinstance(params, flambeau.Tensor):
             raise TypeError(
-                "params argument given to the optimizer should be an iterable of Tensors or dicts, but got"
-                f" {params.type()}"
+                "params argument given to the optimizer should be an iterable of Tensors or"
+                f" dicts, but got {type(params).__name__}"
             )
         self.state = defaultdict(dict)
         self.param_groups = []
@@ -107,8 +109,8 @@ class Optimizer:
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters with its own options.
 
-        Raises TypeError for something else than tensors, ValueError for non-leaf tensors, missing options and
-        parameters that another group has.
+        Raises TypeError for something else than tensors, ValueError for non-leaf tensors, missing
+        options and parameters that another group has.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
@@ -119,7 +121,8 @@ class Optimizer:
         for name, default in self.defaults.items():
             if default is required and name not in param_group:
                 raise ValueError(
-                    f"parameter group didn't specify a value of required optimization parameter {name}"
+                    "parameter group didn't specify a value of required optimization parameter"
+                    f" {name}"
                 )
             param_group.setdefault(name, default)
         self._check_group(param_group)
@@ -128,7 +131,8 @@ class Optimizer:
     def _check_param(self, param: Any) -> None:
         if not isinstance(param, flambeau.Tensor):
             raise TypeError(
-                f"optimizer can only optimize Tensors, but one of the params is {flambeau.typename(param)}"
+                "optimizer can only optimize Tensors, but one of the params is"
+                f" {type(param).__name__}"
             )
         if not self.defaults.get("differentiable") and not (param.is_leaf or param.retains_grad):
             raise ValueError("can't optimize a non-leaf Tensor")
@@ -137,8 +141,8 @@ class Optimizer:
         params = new["params"]
         if len(params) != len(set(params)):
             warnings.warn(
-                "optimizer contains a parameter group with duplicate parameters; in future, this will cause"
-                " an error",
+                "optimizer contains a parameter group with duplicate parameters; in future, this"
+                " will cause an error",
                 stacklevel=4,
             )
         known = set(chain.from_iterable(group["params"] for group in self.param_groups))
@@ -147,8 +151,8 @@ class Optimizer:
         if self.param_groups and ("param_names" in self.param_groups[0]) != ("param_names" in new):
             state = "without" if "param_names" in new else "with"
             raise ValueError(
-                "all optimizer param groups should be with/without names."
-                f" cannot add param group to optimizer {state} names"
+                "all optimizer param groups should be with/without names. cannot add param group"
+                f" to optimizer {state} names"
             )
 
     # ---- stepping --------------------------------------------------------------------------------
@@ -170,7 +174,7 @@ class Optimizer:
                     _zero_gradient(param.grad)
 
     def register_step_pre_hook(self, hook: Callable) -> RemovableHandle:
-        """Call `hook(optimizer, args, kwargs)` before each step; it may return new (args, kwargs)."""
+        """Call `hook(optimizer, args, kwargs)` before each step; it may return (args, kwargs)."""
         return _register(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Callable) -> RemovableHandle:
@@ -196,9 +200,10 @@ class Optimizer:
         return _register(self._optimizer_load_state_dict_post_hooks, hook, prepend)
 
     def state_dict(self) -> StateDict:
-        """The state and the groups' options as plain data; parameters become their position numbers.
+        """The state and the groups' options as plain data; parameters become numbers.
 
-        `{"state": {0: {...}, ...}, "param_groups": [{"lr": ..., "params": [0, 1]}, ...]}`. Tensors are not copied.
+        `{"state": {0: {...}, ...}, "param_groups": [{"lr": ..., "params": [0, 1]}, ...]}`. Tensors
+        are not copied.
         """
         for hook in self._optimizer_state_dict_pre_hooks.values():
             hook(self)
@@ -221,7 +226,7 @@ class Optimizer:
         return result
 
     def load_state_dict(self, state_dict: StateDict) -> None:
-        """Take over what `state_dict` returned; state tensors get each parameter's device and float dtype.
+        """Take over what `state_dict` returned, cast to each parameter's device and float dtype.
 
         Raises ValueError when the groups differ in number or size.
         """
@@ -239,9 +244,7 @@ class Optimizer:
                 state[param] = _cast_state(param, value, saved, number)
             else:
                 state[number] = value
-        groups = [
-            _merge_group(old, new) for old, new in zip(self.param_groups, saved, strict=True)
-        ]
+        groups = [_merge_group(old, new) for old, new in zip(self.param_groups, saved, strict=True)]
         self.__setstate__({"state": state, "param_groups": groups})
         for hook in self._optimizer_load_state_dict_post_hooks.values():
             hook(self)
@@ -252,8 +255,8 @@ class Optimizer:
         for mine, theirs in zip(self.param_groups, saved, strict=True):
             if len(mine["params"]) != len(theirs["params"]):
                 raise ValueError(
-                    "loaded state dict contains a parameter group that doesn't match the size of optimizer's"
-                    " group"
+                    "loaded state dict contains a parameter group that doesn't match the size of"
+                    " optimizer's group"
                 )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -288,24 +291,33 @@ def _with_hooks(step: Callable) -> Callable:
             or self._optimizer_step_post_hooks
             or _global_pre_hooks
             or _global_post_hooks
-        ):
+        ) or self.__dict__.get("_stepping", False):  # a subclass calls its parent's step
             return step(self, *args, **kwargs)
-        arguments = (self, *args)
-        for hook in chain(_global_pre_hooks.values(), self._optimizer_step_pre_hooks.values()):
-            result = hook(self, arguments, kwargs)
-            if result is not None:
-                if not isinstance(result, tuple) or len(result) != 2:
-                    raise RuntimeError(
-                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
-                    )
-                arguments, kwargs = result
-        loss = step(*arguments, **kwargs)
-        for hook in chain(self._optimizer_step_post_hooks.values(), _global_post_hooks.values()):
-            hook(self, arguments, kwargs)
-        return loss
+        self._stepping = True
+        try:
+            return _step_between_hooks(step, self, args, kwargs)
+        finally:
+            del self._stepping
 
     step_with_hooks.hooked = True  # type: ignore[attr-defined]
     return step_with_hooks
+
+
+def _step_between_hooks(step: Callable, optimizer: Optimizer, args: tuple, kwargs: dict) -> Any:
+    arguments = (optimizer, *args)
+    for hook in chain(_global_pre_hooks.values(), optimizer._optimizer_step_pre_hooks.values()):
+        result = hook(optimizer, arguments, kwargs)
+        if result is None:
+            continue
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise RuntimeError(
+                f"{step} must return None or a tuple of (new_args, new_kwargs), but got {result}."
+            )
+        arguments, kwargs = result
+    loss = step(*arguments, **kwargs)
+    for hook in chain(optimizer._optimizer_step_post_hooks.values(), _global_post_hooks.values()):
+        hook(optimizer, arguments, kwargs)
+    return loss
 
 
 def _list_params(params: Any) -> list:
@@ -313,8 +325,8 @@ def _list_params(params: Any) -> list:
         return [params]
     if isinstance(params, set):
         raise TypeError(
-            "optimizer parameters need to be organized in ordered collections, but the ordering of tensors"
-            " in sets will change between runs. Please use a list instead."
+            "optimizer parameters need to be organized in ordered collections, but the ordering"
+            " of tensors in sets will change between runs. Please use a list instead."
         )
     return list(params)
 

@@ -36,7 +36,7 @@ def rmsprop_update(
     centered,
     has_momentum,
 ):
-    """One RMSprop step; `rest` holds the momentum buffer and the mean gradient, those that are in use."""
+    """One RMSprop step; `rest` holds the momentum buffer and the mean gradient, where used."""
     buffer = rest[0] if has_momentum else None
     mean = rest[-1] if centered else None
     g = -g if maximize else g
@@ -55,7 +55,8 @@ class RMSprop(MultiTensorOptimizer):
     r"""RMSprop (Hinton, Neural Networks for Machine Learning, lecture 6; centered: Graves, 2013).
 
     With g the gradient plus `weight_decay` * p: s = alpha * s + (1 - alpha) * g^2,
-    b = momentum * b + g / (sqrt(s) + eps), p = p - lr * b. `centered` subtracts the squared mean gradient from s.
+    b = momentum * b + g / (sqrt(s) + eps), p = p - lr * b. `centered` subtracts the squared mean
+    gradient from s.
 
     Args:
         params: tensors or groups of them.

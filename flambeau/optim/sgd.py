@@ -24,7 +24,7 @@ def sgd_update(p, g, *, lr, weight_decay, decay, maximize):
 def sgd_momentum_update(
     p, g, buffer, *, lr, momentum, dampening, weight_decay, first, nesterov, decay, maximize
 ):
-    """buffer = momentum * buffer + (1 - dampening) * g, g itself at first; p - lr * (buffer, or g + momentum * it)."""
+    """buffer = momentum * buffer + (1 - dampening) * g; p - lr * (buffer or its lookahead)."""
     g = -g if maximize else g
     g = g + weight_decay * p if decay else g
     buffer = g if first else momentum * buffer + (1 - dampening) * g
@@ -35,8 +35,9 @@ def sgd_momentum_update(
 class SGD(MultiTensorOptimizer):
     r"""Stochastic gradient descent, with momentum (Sutskever et al., 2013) if asked for.
 
-    With g the gradient plus `weight_decay` * p, and b the momentum buffer (g itself at the first step):
-    b = momentum * b + (1 - dampening) * g, then p = p - lr * b; with `nesterov` p = p - lr * (g + momentum * b).
+    With g the gradient plus `weight_decay` * p, and b the momentum buffer (g itself at the first
+    step): b = momentum * b + (1 - dampening) * g, then p = p - lr * b; with `nesterov` p = p - lr *
+    (g + momentum * b).
 
     Args:
         params: tensors or groups of them.

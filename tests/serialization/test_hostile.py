@@ -54,7 +54,7 @@ class Attack:
         return self.reduced
 
 
-@pytest.fixture()
+@pytest.fixture
 def trap(tmp_path):
     """A path that an attack would create: it must not exist afterwards."""
     path = tmp_path / "owned"
@@ -192,7 +192,7 @@ def test_damaged_pickles_are_refused(name):
 
 
 def run_with_limit(function, seconds: float = 20.0):
-    """Run in a thread with a small stack: recursion would overflow it, a hang would outlast the limit."""
+    """Run in a thread with a small stack, which recursion would overflow, for a limited time."""
     outcome = []
 
     def run():
@@ -226,7 +226,7 @@ def test_keys_that_are_costly_to_hash_are_refused(depth):
     assert isinstance(error, pickle.UnpicklingError)
 
 
-# ---- tensors over storages ---------------------------------------------------------------------------
+# ---- tensors over storages -----------------------------------------------------------------------
 
 
 def rebuild(storage: bytes, offset: bytes, size: bytes, stride: bytes) -> bytes:
@@ -312,7 +312,7 @@ def test_one_storage_named_with_two_sizes_is_refused():
     refuse(zip_around(b"\x80\x02" + first + second + b"\x86.", data__0=b"\0" * 16))
 
 
-# ---- the archive -------------------------------------------------------------------------------------
+# ---- the archive ---------------------------------------------------------------------------------
 
 
 def save_sample() -> bytes:
@@ -323,7 +323,7 @@ def save_sample() -> bytes:
 
 def test_every_truncation_is_refused():
     data = save_sample()
-    for size in [*range(0, 64), *range(64, len(data), 37), len(data) - 1]:
+    for size in [*range(64), *range(64, len(data), 37), len(data) - 1]:
         refuse(data[:size])
 
 
@@ -344,7 +344,9 @@ def test_flipped_bytes_are_noticed_or_harmless():
 def test_a_zip_bomb_is_refused():
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", rebuild(storage_id(), ZERO, ONE + b"\x85", ONE + b"\x85"))
+        archive.writestr(
+            "archive/data.pkl", rebuild(storage_id(), ZERO, ONE + b"\x85", ONE + b"\x85")
+        )
         archive.writestr("archive/data/0", b"\0" * 10_000_000)
     assert "compressed" in str(refuse(stream.getvalue(), RuntimeError))
 
@@ -405,5 +407,10 @@ def test_a_changed_record_is_noticed_by_its_checksum():
 
 
 def test_text_and_noise_are_refused():
-    for noise in (b"hello world\n" * 30, bytes(range(256)) * 4, zlib.compress(b"x" * 100), b"PK\x03\x04"):
+    for noise in (
+        b"hello world\n" * 30,
+        bytes(range(256)) * 4,
+        zlib.compress(b"x" * 100),
+        b"PK\x03\x04",
+    ):
         refuse(noise)

@@ -21,7 +21,18 @@ def copy_through_file(value, **options):
     return torch.load(stream, **options)
 
 
-DTYPES = ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "bool",
+]
 
 
 @pytest.mark.parametrize("name", [*DTYPES, "complex64", "complex128"])
@@ -137,7 +148,7 @@ def test_module_and_optimizer_state(tmp_path):
     assert loaded["model"]._metadata == model.state_dict()._metadata
 
 
-# ---- files -------------------------------------------------------------------------------------------
+# ---- files ---------------------------------------------------------------------------------------
 
 
 def test_records_are_aligned_and_the_archive_is_sound(tmp_path):
@@ -226,7 +237,7 @@ def test_things_that_are_no_files(bad):
         torch.load(bad)
 
 
-# ---- placement and permission ------------------------------------------------------------------------
+# ---- placement and permission --------------------------------------------------------------------
 
 
 def test_map_location():
@@ -240,7 +251,7 @@ def test_map_location():
     for where in (None, "cpu", torch.device("cpu"), {"cpu": "cpu"}, place, lambda s, name: None):
         assert torch.equal(copy_through_file(tensor, map_location=where), tensor)
     assert seen == [(24, "cpu")]
-    with pytest.raises(RuntimeError, match="CUDA|cuda"):
+    with pytest.raises(RuntimeError, match=r"CUDA|cuda"):
         copy_through_file(tensor, map_location="cuda:7")
 
 
@@ -269,7 +280,7 @@ def test_user_classes_need_permission():
         assert copy_through_file(Config(4)) == Config(4)
     finally:
         serialization.clear_safe_globals()
-    with pytest.raises(TypeError, match="callable|functions"):
+    with pytest.raises(TypeError, match=r"callable|functions"):
         serialization.add_safe_globals([3])
 
 

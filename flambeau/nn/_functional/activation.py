@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
 import flambeau
-from flambeau import ops
 
-TYPE_CHECKING = False
+from . import primitives
+
 if TYPE_CHECKING:
     from flambeau import Tensor, dtype
 
@@ -37,7 +38,7 @@ def softmax(
     """
     if dim is None:
         dim = _resolve_softmax_dim("softmax", input, dim)
-    return ops.softmax(input, dim, dtype=dtype)
+    return primitives.softmax(input, dim, dtype=dtype)
 
 
 def log_softmax(
@@ -46,7 +47,7 @@ def log_softmax(
     """Logarithm of `softmax`: x_i - log(sum_j exp(x_j)) along `dim`."""
     if dim is None:
         dim = _resolve_softmax_dim("log_softmax", input, dim)
-    return ops.log_softmax(input, dim, dtype=dtype)
+    return primitives.log_softmax(input, dim, dtype=dtype)
 
 
 def softmin(
@@ -55,7 +56,7 @@ def softmin(
     """`softmax` of the negated input: small values get large shares."""
     if dim is None:
         dim = _resolve_softmax_dim("softmin", input, dim)
-    return ops.softmax(-input, dim, dtype=dtype)
+    return primitives.softmax(-input, dim, dtype=dtype)
 
 
 def logsigmoid(input: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import flambeau
-from flambeau import ops
 
-TYPE_CHECKING = False
+from . import primitives
+
 if TYPE_CHECKING:
     from flambeau import Tensor
 
@@ -54,12 +55,12 @@ def scaled_dot_product_attention(
         scores = scores.masked_fill(~visible, -math.inf)
     elif attn_mask is not None:
         scores = _apply_mask(scores, attn_mask)
-    weights = ops.softmax(scores, -1)
+    weights = primitives.softmax(scores, -1)
     if attn_mask is not None:
         blind = (scores == -math.inf).all(-1, keepdim=True)
         weights = weights.masked_fill(blind, 0.0)
     if dropout_p > 0.0:
-        weights = ops.dropout(weights, dropout_p, True)
+        weights = primitives.dropout(weights, dropout_p, True)
     return weights @ value
 
 
@@ -210,7 +211,9 @@ def multi_head_attention_forward(
     else:
         heads, attention = _attend(q, k, v, mask, dropout_p, is_causal, batch, num_heads), None
     joined = heads.transpose(0, 1).reshape(length * batch, embed_dim)
-    output = ops.linear(joined, out_proj_weight, out_proj_bias).reshape(length, batch, embed_dim)
+    output = primitives.linear(joined, out_proj_weight, out_proj_bias).reshape(
+        length, batch, embed_dim
+    )
     if attention is not None:
         attention = attention.reshape(batch, num_heads, length, k.shape[1])
         attention = attention.mean(1) if average_attn_weights else attention
@@ -300,23 +303,23 @@ def _project_inputs(
     """Project query, key and value; one matrix product serves inputs that are the same tensor."""
     if not isinstance(weights, tuple):
         if key is value and query is key:
-            return ops.linear(query, weights, bias).chunk(3, -1)
+            return primitives.linear(query, weights, bias).chunk(3, -1)
         if key is value:
             size = query.shape[-1]
             w_q, w_kv = weights.split([size, 2 * size])
             b_q, b_kv = (None, None) if bias is None else bias.split([size, 2 * size])
-            k, v = ops.linear(key, w_kv, b_kv).chunk(2, -1)
-            return ops.linear(query, w_q, b_q), k, v
+            k, v = primitives.linear(key, w_kv, b_kv).chunk(2, -1)
+            return primitives.linear(query, w_q, b_q), k, v
         weights = weights.chunk(3)
     biases = (None, None, None) if bias is None else bias.chunk(3)
     return tuple(
-        ops.linear(x, weight, part)
+        primitives.linear(x, weight, part)
         for x, weight, part in zip((query, key, value), weights, biases, strict=True)
     )
 
 
 def _pad_last(mask: Tensor | None) -> Tensor | None:
-    return None if mask is None else ops.pad(mask, (0, 1))
+    return None if mask is None else primitives.pad(mask, (0, 1))
 
 
 def _split_heads(x: Tensor, num_heads: int) -> Tensor:
@@ -357,9 +360,9 @@ def _attend_with_weights(
         raise AssertionError("FIXME: is_causal not implemented for need_weights")
     scaled = q * math.sqrt(1.0 / q.shape[-1])
     scores = flambeau.bmm(scaled, k.transpose(-2, -1))
-    weights = ops.softmax(scores if mask is None else scores + mask, -1)
+    weights = primitives.softmax(scores if mask is None else scores + mask, -1)
     if dropout_p > 0.0:
-        weights = ops.dropout(weights, dropout_p)
+        weights = primitives.dropout(weights, dropout_p)
     return flambeau.bmm(weights, v), weights
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import flambeau
-from flambeau import ops
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+import flambeau
+
+from . import primitives
+
 if TYPE_CHECKING:
     from flambeau import Tensor
 
@@ -34,8 +36,8 @@ def embedding(
     if max_norm is not None:
         _limit_row_norms(weight, input, max_norm, norm_type)
     if padding_idx is None and not scale_grad_by_freq and not sparse:
-        return ops.embedding(input, weight)
-    return ops.embedding(
+        return primitives.embedding(input, weight)
+    return primitives.embedding(
         input, weight, padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
     )
 

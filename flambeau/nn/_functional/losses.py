@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 import flambeau
-from flambeau import ops
 
+from . import primitives
 from .activation import logsigmoid
 from .reduction import reduce_loss, resolve_reduction
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flambeau import Tensor
 
@@ -240,7 +240,7 @@ def cross_entropy(
     if input.shape == target.shape and target.is_floating_point():
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
     _check_class_shapes("cross_entropy", input, target)
-    log_probabilities = ops.log_softmax(input, class_dim)
+    log_probabilities = primitives.log_softmax(input, class_dim)
     if label_smoothing == 0.0:
         return nll_loss(
             log_probabilities, target, weight, ignore_index=ignore_index, reduction=reduction
@@ -261,7 +261,7 @@ def _cross_entropy_of_probabilities(
     class_count = input.shape[class_dim]
     if smoothing > 0.0:
         target = target * (1 - smoothing) + smoothing / class_count
-    weighted = ops.log_softmax(input, class_dim) * target
+    weighted = primitives.log_softmax(input, class_dim) * target
     if weight is not None:
         weighted = weighted * _spread_over_classes(weight, input.dim())
     loss = -weighted.sum(class_dim)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import flambeau
 
 from .activation import logsigmoid
 from .distance import pairwise_distance
 from .reduction import reduce_loss, resolve_reduction
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import flambeau
-from flambeau import ops
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
+import flambeau
+
+from . import primitives
+
 if TYPE_CHECKING:
     from flambeau import Tensor
 
@@ -33,7 +35,9 @@ def batch_norm(
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {input.size()}"
         )
-    return ops.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+    return primitives.batch_norm(
+        input, running_mean, running_var, weight, bias, training, momentum, eps
+    )
 
 
 def instance_norm(
@@ -61,7 +65,9 @@ def instance_norm(
             raise RuntimeError(
                 "Expected running_mean and running_var to be defined when use_input_stats is false"
             )
-        return ops.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+        return primitives.batch_norm(
+            input, running_mean, running_var, weight, bias, False, momentum, eps
+        )
     if input.numel() == batch * channels and batch * channels:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.size()}"
@@ -70,7 +76,7 @@ def instance_norm(
     mean = None if running_mean is None else running_mean.repeat(batch)
     var = None if running_var is None else running_var.repeat(batch)
     flat = input.reshape(1, batch * channels, *space)
-    flat = ops.batch_norm(flat, mean, var, None, None, True, momentum, eps)
+    flat = primitives.batch_norm(flat, mean, var, None, None, True, momentum, eps)
     _average_over_samples(running_mean, mean, batch)
     _average_over_samples(running_var, var, batch)
     output = flat.reshape(input.shape)
@@ -102,8 +108,8 @@ def local_response_norm(
         return input
     squares = input * input
     flat = squares.reshape(input.shape[0], 1, input.shape[1], -1)
-    padded = ops.pad(flat, (0, 0, size // 2, (size - 1) // 2))
-    means = ops.avg_pool2d(padded, (size, 1), stride=1).reshape(input.shape)
+    padded = primitives.pad(flat, (0, 0, size // 2, (size - 1) // 2))
+    means = primitives.avg_pool2d(padded, (size, 1), stride=1).reshape(input.shape)
     return input / (means * alpha + k).pow(beta)
 
 

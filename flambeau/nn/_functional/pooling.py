@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import flambeau
-from flambeau import ops
 
-TYPE_CHECKING = False
+from . import primitives
+
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 
@@ -22,7 +22,7 @@ def max_pool1d(
     return_indices: bool = False,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Largest value in each window of (N, C, L); with `return_indices` also its position in L."""
-    pool = ops.max_pool1d_with_indices if return_indices else ops.max_pool1d
+    pool = primitives.max_pool1d_with_indices if return_indices else primitives.max_pool1d
     return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -38,7 +38,7 @@ def max_pool2d(
     """Largest value in each window of (N, C, H, W); with `return_indices` also its position in H
     W.
     """
-    pool = ops.max_pool2d_with_indices if return_indices else ops.max_pool2d
+    pool = primitives.max_pool2d_with_indices if return_indices else primitives.max_pool2d
     return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
@@ -54,25 +54,25 @@ def max_pool3d(
     """Largest value in each window of (N, C, D, H, W); with `return_indices` also its position in D
     H W.
     """
-    pool = ops.max_pool3d_with_indices if return_indices else ops.max_pool3d
+    pool = primitives.max_pool3d_with_indices if return_indices else primitives.max_pool3d
     return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def adaptive_max_pool1d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Largest values of `output_size` nearly equal windows of (N, C, L)."""
-    values, indices = ops.adaptive_max_pool1d_with_indices(input, output_size)
+    values, indices = primitives.adaptive_max_pool1d_with_indices(input, output_size)
     return (values, indices) if return_indices else values
 
 
 def adaptive_max_pool2d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Largest values of an `output_size` grid of nearly equal windows of (N, C, H, W)."""
-    values, indices = ops.adaptive_max_pool2d_with_indices(input, output_size)
+    values, indices = primitives.adaptive_max_pool2d_with_indices(input, output_size)
     return (values, indices) if return_indices else values
 
 
 def adaptive_max_pool3d(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
     """Largest values of an `output_size` grid of nearly equal windows of (N, C, D, H, W)."""
-    values, indices = ops.adaptive_max_pool3d_with_indices(input, output_size)
+    values, indices = primitives.adaptive_max_pool3d_with_indices(input, output_size)
     return (values, indices) if return_indices else values
 
 
@@ -82,7 +82,7 @@ def lp_pool1d(
     """p-norm of each window: (sum x^p)^(1/p), p being `norm_type`; 0 where the sum is not
     positive.
     """
-    means = ops.avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    means = primitives.avg_pool1d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return _root_of_sums(means, _count_elements(kernel_size, 1), norm_type)
 
 
@@ -90,7 +90,7 @@ def lp_pool2d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
     """p-norm of each window of (N, C, H, W)."""
-    means = ops.avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    means = primitives.avg_pool2d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return _root_of_sums(means, _count_elements(kernel_size, 2), norm_type)
 
 
@@ -98,7 +98,7 @@ def lp_pool3d(
     input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
 ) -> Tensor:
     """p-norm of each window of (N, C, D, H, W)."""
-    means = ops.avg_pool3d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
+    means = primitives.avg_pool3d(input.pow(norm_type), kernel_size, stride, 0, ceil_mode)
     return _root_of_sums(means, _count_elements(kernel_size, 3), norm_type)
 
 
@@ -110,7 +110,7 @@ def _count_elements(kernel_size: Any, dims: int) -> int:
 
 
 def _root_of_sums(means: Tensor, count: int, norm_type: float) -> Tensor:
-    return (ops.relu(means) * count).pow(1.0 / norm_type)
+    return (primitives.relu(means) * count).pow(1.0 / norm_type)
 
 
 def _expand(value: Any, dims: int) -> tuple[int, ...]:

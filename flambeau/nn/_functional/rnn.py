@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import flambeau
-from flambeau import ops
+from typing import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
+import flambeau
+
+from . import primitives
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,7 +27,8 @@ class Recurrent:
 
     def __init__(self, weights: list[Tensor], has_bias: bool) -> None:
         self.weight_ih, self.weight_hh = weights[:2]
-        self.bias_ih, self.bias_hh = weights[2:4] if has_bias else (None, None)
+        biases: Any = weights[2:4] if has_bias else (None, None)
+        self.bias_ih, self.bias_hh = biases
         rest = weights[4 if has_bias else 2 :]
         self.weight_hr = rest[0] if rest else None
 
@@ -35,12 +38,12 @@ def step_lstm(gates_x: Tensor, state: State, cell: Recurrent) -> State:
     order.
     """
     hidden, memory = state
-    gates = gates_x + ops.linear(hidden, cell.weight_hh, cell.bias_hh)
+    gates = gates_x + primitives.linear(hidden, cell.weight_hh, cell.bias_hh)
     i, f, g, o = gates.chunk(4, -1)
     memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
     hidden = o.sigmoid() * memory.tanh()
     if cell.weight_hr is not None:
-        hidden = ops.linear(hidden, cell.weight_hr)
+        hidden = primitives.linear(hidden, cell.weight_hr)
     return hidden, memory
 
 
@@ -48,7 +51,7 @@ def step_gru(gates_x: Tensor, state: State, cell: Recurrent) -> State:
     """h' = (1 - z) n + z h with r, z = sigmoid(x_ + h_) and n = tanh(x_n + r h_n)."""
     (hidden,) = state
     r_x, z_x, n_x = gates_x.chunk(3, -1)
-    r_h, z_h, n_h = ops.linear(hidden, cell.weight_hh, cell.bias_hh).chunk(3, -1)
+    r_h, z_h, n_h = primitives.linear(hidden, cell.weight_hh, cell.bias_hh).chunk(3, -1)
     reset = (r_x + r_h).sigmoid()
     update = (z_x + z_h).sigmoid()
     new = (n_x + reset * n_h).tanh()
@@ -57,12 +60,12 @@ def step_gru(gates_x: Tensor, state: State, cell: Recurrent) -> State:
 
 def step_rnn_tanh(gates_x: Tensor, state: State, cell: Recurrent) -> State:
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh)."""
-    return ((gates_x + ops.linear(state[0], cell.weight_hh, cell.bias_hh)).tanh(),)
+    return ((gates_x + primitives.linear(state[0], cell.weight_hh, cell.bias_hh)).tanh(),)
 
 
 def step_rnn_relu(gates_x: Tensor, state: State, cell: Recurrent) -> State:
     """h' = relu(W_ih x + b_ih + W_hh h + b_hh)."""
-    return (ops.relu(gates_x + ops.linear(state[0], cell.weight_hh, cell.bias_hh)),)
+    return (primitives.relu(gates_x + primitives.linear(state[0], cell.weight_hh, cell.bias_hh)),)
 
 
 STEPS: dict[str, Step] = {
@@ -83,7 +86,7 @@ def run_layer(
     """
     step = STEPS[mode]
     # One matrix product for the inputs of all times; only the hidden part has to go step by step.
-    gates = ops.linear(input, cell.weight_ih, cell.bias_ih).unbind(0)
+    gates = primitives.linear(input, cell.weight_ih, cell.bias_ih).unbind(0)
     outputs = []
     for gates_x in reversed(gates) if reverse else gates:
         state = step(gates_x, state, cell)
@@ -98,7 +101,7 @@ def run_packed_layer(
 ) -> tuple[Tensor, State]:
     """`run_layer` over packed rows (sum(sizes), I), where the batch has sizes[t] rows at time t."""
     step = STEPS[mode]
-    gates = ops.linear(data, cell.weight_ih, cell.bias_ih).split(sizes)
+    gates = primitives.linear(data, cell.weight_ih, cell.bias_ih).split(sizes)
     outputs, final = (_run_shrinking, _run_growing)[reverse](step, gates, sizes, state, cell)
     return flambeau.cat(outputs), final
 
@@ -184,7 +187,7 @@ def run_layers(
         input = outputs[0] if directions == 1 else flambeau.cat(outputs, -1)
         is_last = layer == len(weights) // directions - 1
         if dropout and training and not is_last:
-            input = ops.dropout(input, dropout, True)
+            input = primitives.dropout(input, dropout, True)
     return input, tuple(flambeau.stack(parts) for parts in zip(*finals, strict=True))
 
 
@@ -200,5 +203,5 @@ def run_cell(
     """One step of a cell on (N, I) or (I)."""
     has_bias = bias_ih is not None
     weights = [weight_ih, weight_hh, bias_ih, bias_hh] if has_bias else [weight_ih, weight_hh]
-    gates_x = ops.linear(input, weight_ih, bias_ih)
+    gates_x = primitives.linear(input, weight_ih, bias_ih)
     return STEPS[mode](gates_x, state, Recurrent(weights, has_bias))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
 import flambeau
-from flambeau import ops
 
-TYPE_CHECKING = False
+from . import primitives
+
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 
@@ -155,7 +154,7 @@ def upsample(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
         stacklevel=2,
     )
-    return ops.interpolate(input, size, scale_factor, mode, align_corners)
+    return primitives.interpolate(input, size, scale_factor, mode, align_corners)
 
 
 def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
@@ -164,7 +163,7 @@ def upsample_nearest(input: Tensor, size: Any = None, scale_factor: Any = None) 
         "`nn.functional.upsample_nearest` is deprecated. Use `nn.functional.interpolate` instead.",
         stacklevel=2,
     )
-    return ops.interpolate(input, size, scale_factor, mode="nearest")
+    return primitives.interpolate(input, size, scale_factor, mode="nearest")
 
 
 def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None) -> Tensor:
@@ -173,4 +172,4 @@ def upsample_bilinear(input: Tensor, size: Any = None, scale_factor: Any = None)
         "`nn.functional.upsample_bilinear` is deprecated. Use `nn.functional.interpolate` instead.",
         stacklevel=2,
     )
-    return ops.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)
+    return primitives.interpolate(input, size, scale_factor, mode="bilinear", align_corners=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
 
 from flambeau import Tensor
 
-from ._hooks import BackwardTaps, RemovableHandle, add_hook, global_hooks
+from ._hooks import RemovableHandle, add_hook, global_hooks
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+
+    from ._backward_taps import BackwardTaps
 
 
 class HookMethods:
@@ -123,7 +124,7 @@ class HookMethods:
         args, kwargs = self._run_forward_pre_hooks(args, kwargs)
         full_hooks, plain_hooks = self._get_backward_hooks()
         pre_hooks = self._get_backward_pre_hooks()
-        taps = BackwardTaps(self, full_hooks, pre_hooks) if full_hooks or pre_hooks else None
+        taps = _make_taps(self, full_hooks, pre_hooks) if full_hooks or pre_hooks else None
         if taps is not None:
             args = taps.tap_inputs(args)
         result = self.forward(*args, **kwargs)
@@ -218,3 +219,9 @@ class HookMethods:
             node.register_hook(
                 lambda grads_in, grads_out, hook=hook: hook(self, grads_in, grads_out)
             )
+
+
+def _make_taps(module: Any, hooks: list[Callable], pre_hooks: list[Callable]) -> BackwardTaps:
+    from ._backward_taps import BackwardTaps  # only modules with backward hooks need autograd here
+
+    return BackwardTaps(module, hooks, pre_hooks)

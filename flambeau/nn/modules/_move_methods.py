@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import flambeau
 from flambeau import Tensor
 
 from ..parameter import Parameter
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Self
 
     from .module import Module
 
@@ -24,7 +25,7 @@ class MoveMethods:
     _buffers: dict[str, Tensor | None]
     children: Callable[[], Iterator[Module]]
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Module:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Replace the values of every parameter, gradient and buffer by `fn` of them; returns
         self.
         """
@@ -58,7 +59,7 @@ class MoveMethods:
         if new_grad is not None and (new_grad is not grad or changed is not parameter):
             changed.grad = new_grad.requires_grad_(grad.requires_grad)
 
-    def to(self, *args: Any, **kwargs: Any) -> Module:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move to a device and/or convert floating and complex tensors to a dtype, in place;
         returns self.
 
@@ -88,46 +89,46 @@ class MoveMethods:
 
         return self._apply(convert)
 
-    def to_empty(self, *, device: Any, recurse: bool = True) -> Module:
+    def to_empty(self, *, device: Any, recurse: bool = True) -> Self:
         """Move to `device` without copying values: the tensors are left uninitialized."""
         return self._apply(
             lambda tensor: flambeau.empty_like(tensor, device=device), recurse=recurse
         )
 
-    def type(self, dst_type: Any) -> Module:
+    def type(self, dst_type: Any) -> Self:
         """Convert every parameter and buffer to `dst_type`."""
         return self._apply(lambda tensor: tensor.type(dst_type))
 
-    def float(self) -> Module:
+    def float(self) -> Self:
         """Convert floating parameters and buffers to float32."""
         return self._convert_floating(flambeau.float32)
 
-    def double(self) -> Module:
+    def double(self) -> Self:
         """Convert floating parameters and buffers to float64."""
         return self._convert_floating(flambeau.float64)
 
-    def half(self) -> Module:
+    def half(self) -> Self:
         """Convert floating parameters and buffers to float16."""
         return self._convert_floating(flambeau.float16)
 
-    def bfloat16(self) -> Module:
+    def bfloat16(self) -> Self:
         """Convert floating parameters and buffers to bfloat16."""
         return self._convert_floating(flambeau.bfloat16)
 
-    def _convert_floating(self, dtype: Any) -> Module:
+    def _convert_floating(self, dtype: Any) -> Self:
         return self._apply(
             lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
         )
 
-    def cpu(self) -> Module:
+    def cpu(self) -> Self:
         """Move to the CPU."""
         return self._apply(lambda tensor: tensor.cpu())
 
-    def cuda(self, device: Any = None) -> Module:
+    def cuda(self, device: Any = None) -> Self:
         """Move to a CUDA device, the current one by default."""
         return self._apply(lambda tensor: tensor.cuda(device))
 
-    def share_memory(self) -> Module:
+    def share_memory(self) -> Self:
         """Move every tensor to shared memory, so that other processes see changes."""
         return self._apply(lambda tensor: tensor.share_memory_())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict, namedtuple
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import flambeau
 from flambeau import Tensor
@@ -11,12 +13,9 @@ from flambeau import Tensor
 from ..parameter import Parameter
 from ._hooks import RemovableHandle, add_hook
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
 
-    from .module import Module
 
 EXTRA_STATE_KEY = "_extra_state"
 
@@ -37,9 +36,7 @@ class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpec
 class _HookWithModule:
     """A load pre-hook that gets its module first, without keeping the module alive by a cycle."""
 
-    def __init__(self, hook: Callable, module: Module | None) -> None:
-        import weakref
-
+    def __init__(self, hook: Callable, module: Any) -> None:
         self.hook = hook
         self.module = None if module is None else weakref.ref(module)
 
@@ -57,7 +54,8 @@ class _HookWithModule:
         return {"hook": self.hook, "module": None if self.module is None else self.module()}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(state["hook"], state["module"])
+        self.hook = state["hook"]
+        self.module = None if state["module"] is None else weakref.ref(state["module"])
 
 
 class StateMethods:
@@ -66,7 +64,7 @@ class StateMethods:
     _version: int = 1
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
+    _modules: dict[str, Any]
     _non_persistent_buffers_set: set[str]
     _state_dict_hooks: OrderedDict
     _state_dict_pre_hooks: OrderedDict
@@ -113,7 +111,7 @@ class StateMethods:
             keep_vars = args[2] if len(args) > 2 and keep_vars is False else keep_vars
         if destination is None:
             destination = OrderedDict()
-            destination._metadata = OrderedDict()
+            destination._metadata = OrderedDict()  # type: ignore[attr-defined]
         local_metadata = {"version": self._version}
         if hasattr(destination, "_metadata"):
             destination._metadata[prefix[:-1]] = local_metadata
@@ -176,7 +174,7 @@ class StateMethods:
         metadata = getattr(state_dict, "_metadata", None)
         state = OrderedDict(state_dict)
         if metadata is not None:
-            state._metadata = metadata
+            state._metadata = metadata  # type: ignore[attr-defined]
         self._load_tree(state, "", metadata, assign, (missing, unexpected, errors))
         if strict:
             _describe_keys("Unexpected key(s) in state_dict", unexpected, errors)
@@ -339,7 +337,7 @@ class StateMethods:
         """Call `hook(module, state_dict, prefix, local_metadata)` afterwards; it edits `state_dict`
         in place.
         """
-        hook._from_public_api = True
+        hook._from_public_api = True  # type: ignore[attr-defined]
         return add_hook(self._state_dict_hooks, hook)
 
     def _register_state_dict_hook(self, hook: Callable) -> RemovableHandle:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import flambeau
 
 from ..parameter import Parameter
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from flambeau import Tensor
 
@@ -20,11 +22,11 @@ class WalkMethods:
 
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
+    _modules: dict[str, Any]
 
     def _named_members(
         self,
-        get_members_fn: Callable[[Module], Iterable[tuple[str, Tensor | None]]],
+        get_members_fn: Callable[[Any], Iterable[tuple[str, Any]]],
         prefix: str = "",
         recurse: bool = True,
         remove_duplicate: bool = True,
@@ -89,8 +91,8 @@ class WalkMethods:
             yield module
 
     def named_modules(
-        self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
-    ) -> Iterator[tuple[str, Module]]:
+        self, memo: set[Any] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, Any]]:
         """Iterate over (dotted name, module) of this module and everything below it, parents first.
 
         >>> import flambeau as torch
@@ -109,14 +111,14 @@ class WalkMethods:
                 child_prefix = f"{prefix}.{name}" if prefix else name
                 yield from module.named_modules(memo, child_prefix, remove_duplicate)
 
-    def apply(self, fn: Callable[[Module], None]) -> Module:
+    def apply(self, fn: Callable[[Any], None]) -> Self:
         """Call `fn` on every module below, children first, then on this one; returns self."""
         for module in self.children():
             module.apply(fn)
         fn(self)
         return self
 
-    def get_submodule(self, target: str) -> Module:
+    def get_submodule(self, target: str) -> Any:
         """The module with the dotted name `target`; this one for "".
 
         Errors:
@@ -124,7 +126,7 @@ class WalkMethods:
         """
         if target == "":
             return self
-        module = self
+        module: Any = self
         for name in target.split("."):
             if not hasattr(module, name):
                 raise AttributeError(f"{module._get_name()} has no attribute `{name}`")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import flambeau
 
 from .. import functional as F
@@ -9,10 +11,7 @@ from .. import init
 from ..parameter import Parameter
 from .module import Module
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import functional as F
 from .module import Module
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from flambeau import Tensor
 

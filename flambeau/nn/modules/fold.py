@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .. import functional as F
 from .module import Module
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 __all__ = ["Fold", "Unfold"]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any
 
 from .. import functional as F
 from .batchnorm import _NormBase
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 __all__ = ["InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
+from typing import Any
 
 import flambeau
 from flambeau import Tensor
@@ -25,10 +26,6 @@ from ._hooks import (
 from ._move_methods import MoveMethods
 from ._state_methods import StateMethods, _IncompatibleKeys
 from ._walk_methods import WalkMethods
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = [
     "Module",
@@ -77,7 +74,7 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
     training: bool
     _parameters: dict[str, Parameter | None]
     _buffers: dict[str, Tensor | None]
-    _modules: dict[str, Module | None]
+    _modules: dict[str, Any]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if not self.call_super_init and (args or kwargs):
@@ -273,7 +270,6 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
             raise TypeError(
                 _describe_wrong_assignment(value, "buffer", name, "torch.nn.Buffer, torch.Tensor")
             )
-        is_buffer_object = value is not None and isinstance(value, Buffer)
         if name not in self._buffers:
             self._forget_name(name, self.__dict__)
             self.register_buffer(name, value, value.persistent)
@@ -282,7 +278,7 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
             changed = hook(self, name, value)
             value = value if changed is None else changed
         self._buffers[name] = value
-        if is_buffer_object:
+        if value is not None and isinstance(value, Buffer):
             (set.discard if value.persistent else set.add)(self._non_persistent_buffers_set, name)
 
     @staticmethod

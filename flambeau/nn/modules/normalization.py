@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from typing import TYPE_CHECKING, Any
 
 import flambeau
 
@@ -11,10 +12,7 @@ from .. import init
 from ..parameter import Parameter
 from .module import Module
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 __all__ = ["CrossMapLRN2d", "GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]

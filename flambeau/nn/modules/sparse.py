@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import flambeau
 
 from .. import functional as F
@@ -9,10 +11,7 @@ from .. import init
 from ..parameter import Parameter
 from .module import Module
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from flambeau import Tensor
 
 __all__ = ["Embedding", "EmbeddingBag"]
@@ -209,7 +208,8 @@ class EmbeddingBag(Module):
         """
         if embeddings.dim() != 2:
             raise AssertionError("Embeddings parameter is expected to be 2-dimensional")
-        bag = cls(*embeddings.shape, _weight=embeddings, **settings)
+        rows, columns = embeddings.shape
+        bag = cls(rows, columns, _weight=embeddings, **settings)
         bag.weight.requires_grad = not freeze
         return bag
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import TYPE_CHECKING, Any
 
 import flambeau
 
@@ -17,10 +18,8 @@ from .linear import Linear
 from .module import Module
 from .normalization import LayerNorm
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from flambeau import Tensor
 
@@ -398,7 +397,7 @@ class Transformer(Module):
     ) -> None:
         super().__init__()
         made = {"bias": bias, "device": device, "dtype": dtype}
-        settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps)
+        settings: tuple = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps)
         settings += (batch_first, norm_first)
 
         def build(stack: type, layer: type, count: int) -> Module:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 from collections import namedtuple
 from collections.abc import Iterable
+from typing import Any
 
 import flambeau
 from flambeau import Tensor
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
 
 __all__ = [
     "PackedSequence",
@@ -24,7 +21,7 @@ __all__ = [
     "unpad_sequence",
 ]
 
-_PackedFields = namedtuple(
+_PackedFields = namedtuple(  # type: ignore[name-match]
     "PackedSequence", ["data", "batch_sizes", "sorted_indices", "unsorted_indices"]
 )
 

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: call `scheduler.step()` after each epoch (or batch), after `optimizer.step()`."""
+"""Learning-rate schedules: `optimizer.step()` first, then `scheduler.step()`."""
 
 from .base import LRScheduler
 from .composed import ChainedScheduler, SequentialLR

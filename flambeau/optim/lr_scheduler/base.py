@@ -13,18 +13,19 @@ import flambeau
 from ..optimizer import Optimizer
 
 _WRONG_ORDER = (
-    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. You should call them in the opposite"
-    " order: `optimizer.step()` before `lr_scheduler.step()`. Failure to do this will result in skipping the"
-    " first value of the learning rate schedule."
+    "Detected call of `lr_scheduler.step()` before `optimizer.step()`. You should call them in"
+    " the opposite order: `optimizer.step()` before `lr_scheduler.step()`. Failure to do this"
+    " will result in skipping the first value of the learning rate schedule."
 )
 _STEP_REPLACED = (
-    "Seems like `optimizer.step()` has been overridden after learning rate scheduler initialization. Please,"
-    " make sure to call `optimizer.step()` before `lr_scheduler.step()`."
+    "Seems like `optimizer.step()` has been overridden after learning rate scheduler"
+    " initialization. Please, make sure to call `optimizer.step()` before `lr_scheduler.step()`."
 )
 EPOCH_DEPRECATED = (
-    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where possible."
-    " Please use `scheduler.step()` to step the scheduler. During the deprecation, if epoch is different from"
-    " None, the closed form is used instead of the new chainable form, where available."
+    "The epoch parameter in `scheduler.step()` was not necessary and is being deprecated where"
+    " possible. Please use `scheduler.step()` to step the scheduler. During the deprecation, if"
+    " epoch is different from None, the closed form is used instead of the new chainable form,"
+    " where available."
 )
 _USE_LAST_LR = (
     "To get the last learning rate computed by the scheduler, please use `get_last_lr()`."
@@ -34,9 +35,10 @@ _USE_LAST_LR = (
 class LRScheduler:
     """Sets the "lr" of an optimiser's groups as a function of how often `step` was called.
 
-    Subclasses define `get_lr`: one value a group, from `self.last_epoch` (0 at the start), `self.base_lrs` and the
-    groups' present values; and, where there is one, `_get_closed_form_lr`, from `self.last_epoch` alone.
-    `last_epoch` other than -1 resumes: the groups must then have "initial_lr".
+    Subclasses define `get_lr`: one value a group, from `self.last_epoch` (0 at the start),
+    `self.base_lrs` and the groups' present values; and, where there is one, `_get_closed_form_lr`,
+    from `self.last_epoch` alone. `last_epoch` other than -1 resumes: the groups must then have
+    "initial_lr".
     """
 
     _get_lr_called_within_step: bool = False
@@ -130,8 +132,9 @@ def _set_initial_lrs(optimizer: Optimizer, last_epoch: int) -> None:
             group.setdefault("initial_lr", _copy(group["lr"]))
         elif "initial_lr" not in group:
             raise KeyError(
-                f"param 'initial_lr' is not specified in param_groups[{i}] when resuming scheduler with"
-                " last_epoch >= 0: load the optimizer's state before making the scheduler"
+                f"param 'initial_lr' is not specified in param_groups[{i}] when resuming"
+                " scheduler with last_epoch >= 0: load the optimizer's state before making the"
+                " scheduler"
             )
 
 
@@ -193,8 +196,8 @@ def spread(name: str, optimizer: Optimizer, value: Any) -> list[Any]:
         return [value] * len(optimizer.param_groups)
     if len(value) != len(optimizer.param_groups):
         raise ValueError(
-            f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)} values,"
-            f" param_groups has {len(optimizer.param_groups)}."
+            f"{name} must have the same length as optimizer.param_groups. {name} has {len(value)}"
+            f" values, param_groups has {len(optimizer.param_groups)}."
         )
     return list(value)
 

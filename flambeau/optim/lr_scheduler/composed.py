@@ -12,7 +12,7 @@ from .plateau import ReduceLROnPlateau
 
 
 class SequentialLR(LRScheduler):
-    """One schedule after another: the next takes over, from its own epoch 0, at each of the epochs `milestones`.
+    """One schedule after another: at each of the epochs `milestones` the next begins.
 
     >>> import flambeau as torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
@@ -30,21 +30,20 @@ class SequentialLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         if len(schedulers) < 1:
-            raise ValueError(
-                "SequentialLR expects at least one scheduler, but got no scheduler."
-            )
+            raise ValueError("SequentialLR expects at least one scheduler, but got no scheduler.")
         _check_parts(self, optimizer, schedulers)
         if len(milestones) != len(schedulers) - 1:
             raise ValueError(
-                "Sequential Schedulers expects number of schedulers provided to be one more than the number of"
-                f" milestone points, but got number of schedulers {len(schedulers)} and the number of"
-                f" milestones to be equal to {len(milestones)}"
+                "Sequential Schedulers expects number of schedulers provided to be one more than"
+                f" the number of milestone points, but got number of schedulers {len(schedulers)}"
+                f" and the number of milestones to be equal to {len(milestones)}"
             )
         self._schedulers = schedulers
         self._milestones = milestones
         self.last_epoch = last_epoch + 1
         self.optimizer = optimizer
-        # Each part has made its first step when it was built: undo them all, then let the first begin.
+        # Each part has made its first step when it was built: undo them all, then let the first
+        # begin.
         for group in optimizer.param_groups:
             set_value(group, "lr", group["initial_lr"])
         _undo_step(self)
@@ -79,7 +78,8 @@ class ChainedScheduler(LRScheduler):
     ) -> None:
         if len(schedulers) < 1:
             raise ValueError(
-                "ChainedScheduler expects at least one scheduler to be chained, but got no scheduler."
+                "ChainedScheduler expects at least one scheduler to be chained, but got no"
+                " scheduler."
             )
         optimizer = optimizer or schedulers[0].optimizer
         _check_parts(self, optimizer, schedulers)
@@ -109,14 +109,15 @@ def _check_parts(whole: Any, optimizer: Optimizer, schedulers: Sequence[LRSchedu
             raise TypeError(f"{name} at index {i} should have `optimizer` as its attribute.")
         if isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError(
-                f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional kwargs to be"
-                f" specified when calling `step`, but got one at index {i} in the given schedulers sequence."
+                f"{name} does not support `ReduceLROnPlateau` scheduler as it requires additional"
+                f" kwargs to be specified when calling `step`, but got one at index {i} in the"
+                " given schedulers sequence."
             )
         if scheduler.optimizer != optimizer:
             raise ValueError(
-                f"{name} expects all schedulers to belong to the same optimizer, but got scheduler"
-                f" {type(scheduler).__name__} at index {i} has {scheduler.optimizer}, which is different from"
-                f" {type(optimizer).__name__}."
+                f"{name} expects all schedulers to belong to the same optimizer, but got"
+                f" scheduler {type(scheduler).__name__} at index {i} has {scheduler.optimizer},"
+                f" which is different from {type(optimizer).__name__}."
             )
 
 

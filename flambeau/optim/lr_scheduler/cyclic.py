@@ -13,7 +13,7 @@ from .base import LRScheduler, check_momentum, check_optimizer, set_momentum, se
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Half a cosine from the base rate to `eta_min` in `T_max` epochs, and back (SGDR, Loshchilov and Hutter, 2016).
+    """Half a cosine from the base rate to `eta_min` in `T_max` epochs, and back.
 
     lr = eta_min + (base - eta_min) * (1 + cos(pi * epoch / T_max)) / 2.
 
@@ -62,7 +62,8 @@ class CosineAnnealingLR(LRScheduler):
 class CosineAnnealingWarmRestarts(LRScheduler):
     """Half a cosine from the base rate to `eta_min`, started anew every T_i epochs (SGDR).
 
-    T_i is `T_0` at first and grows by the factor `T_mult` at each restart. `step` may be given a fractional epoch.
+    T_i is `T_0` at first and grows by the factor `T_mult` at each restart. `step` may be given a
+    fractional epoch.
     """
 
     def __init__(
@@ -130,8 +131,10 @@ class CyclicLR(LRScheduler):
         optimizer: its groups' rates are set, and their momentum if `cycle_momentum`.
         base_lr, max_lr: the bounds, one number or one a group.
         step_size_up, step_size_down: steps of the rising and the falling part (equal by default).
-        mode: "triangular"; "triangular2", whose height halves every cycle; "exp_range", scaled by gamma^step.
-        scale_fn, scale_mode: a scale of your own, of the cycle's number or of the step ("cycle", "iterations").
+        mode: "triangular"; "triangular2", whose height halves every cycle; "exp_range", scaled by
+            gamma^step.
+        scale_fn, scale_mode: a scale of your own, of the cycle's number or of the step ("cycle",
+            "iterations").
         base_momentum, max_momentum: bounds of the momentum, which moves against the rate.
     """
 
@@ -216,7 +219,7 @@ class CyclicLR(LRScheduler):
             set_momentum(group, high - (high - low) * height * scale)
 
     def state_dict(self) -> dict[str, Any]:
-        """The schedule's state; a scale function of your own is saved only if it is a callable object."""
+        """The schedule's state; of your scale function only a callable object's attributes."""
         state = super().state_dict()
         function = state.pop("_scale_fn_custom")
         state["_scale_fn_custom"] = None

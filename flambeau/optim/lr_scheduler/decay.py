@@ -14,7 +14,8 @@ from .base import LRScheduler, dump_callables
 class _FactorLR(LRScheduler):
     """A schedule given by the factor from one epoch's rate to the next.
 
-    Other code may change the rate in between, and chained schedules do: the factor then applies to what is there.
+    Other code may change the rate in between, and chained schedules do: the factor then applies to
+    what is there.
     """
 
     def _factor(self) -> float:
@@ -27,7 +28,7 @@ class _FactorLR(LRScheduler):
 
 
 class StepLR(_FactorLR):
-    """Multiplies the rate by `gamma` every `step_size` epochs: lr = base * gamma^(epoch // step_size).
+    """lr = base * gamma^(epoch // step_size): a step down every `step_size` epochs.
 
     >>> import flambeau as torch
     >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
@@ -53,7 +54,7 @@ class StepLR(_FactorLR):
 
 
 class MultiStepLR(_FactorLR):
-    """Multiplies the rate by `gamma` at each of the epochs `milestones`; one that is listed twice counts twice."""
+    """Multiplies the rate by `gamma` at each of the epochs `milestones`, as often as listed."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class MultiStepLR(_FactorLR):
         super().__init__(optimizer, last_epoch)
 
     def _factor(self) -> float:
-        times = self.milestones[self.last_epoch] if self.last_epoch in self.milestones else 0
+        times = self.milestones.get(self.last_epoch, 0)
         return self.gamma**times
 
     def _get_closed_form_lr(self) -> list[Any]:
@@ -102,7 +103,7 @@ class ConstantLR(_FactorLR):
 
 
 class LinearLR(_FactorLR):
-    """Scales the rate by a factor that goes from `start_factor` to `end_factor` over `total_iters` epochs."""
+    """Scales the rate by `start_factor`, going to `end_factor` over `total_iters` epochs."""
 
     def __init__(
         self,
@@ -114,7 +115,8 @@ class LinearLR(_FactorLR):
     ) -> None:
         if start_factor > 1.0 or start_factor <= 0:
             raise ValueError(
-                "Starting multiplicative factor expected to be greater than 0 and less or equal to 1."
+                "Starting multiplicative factor expected to be greater than 0 and less or equal"
+                " to 1."
             )
         if end_factor > 1.0 or end_factor < 0:
             raise ValueError("Ending multiplicative factor expected to be between 0 and 1.")
@@ -153,7 +155,7 @@ class ExponentialLR(_FactorLR):
 
 
 class PolynomialLR(_FactorLR):
-    """Lets the rate fall to 0 over `total_iters` epochs: lr = base * (1 - epoch / total_iters)^power."""
+    """lr = base * (1 - epoch / total_iters)^power, and 0 after `total_iters` epochs."""
 
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1

@@ -10,7 +10,7 @@ from .base import LRScheduler, check_momentum, check_optimizer, set_momentum, sp
 
 
 class OneCycleLR(LRScheduler):
-    """Up from `max_lr / div_factor` to `max_lr`, then down to far below the start (Smith and Topin, 2017).
+    """Up to `max_lr`, then down to far below the start (Smith and Topin, 2017).
 
     Step it after every batch. The run's length is `total_steps`, or `epochs * steps_per_epoch`.
 
@@ -19,9 +19,12 @@ class OneCycleLR(LRScheduler):
         max_lr: the highest rate, one number or one a group.
         pct_start: the part of the run, in [0, 1], in which the rate rises.
         anneal_strategy: "cos" or "linear".
-        base_momentum, max_momentum: bounds of the momentum (or beta1), which moves against the rate.
-        div_factor, final_div_factor: first rate = max_lr / div_factor, last = first / final_div_factor.
-        three_phase: fall back to the first rate as slowly as it rose, and only then to the last one.
+        base_momentum, max_momentum: bounds of the momentum (or beta1), which moves against the
+            rate.
+        div_factor, final_div_factor: first rate = max_lr / div_factor, last = first /
+            final_div_factor.
+        three_phase: fall back to the first rate as slowly as it rose, and only then to the last
+            one.
 
     Raises ValueError when stepped more often than the length says.
 

@@ -11,13 +11,14 @@ from .base import EPOCH_DEPRECATED, LRScheduler, check_optimizer, copy_values, s
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Multiplies the rate by `factor` when a metric has not improved for more than `patience` epochs.
+    """Multiplies the rate by `factor` when a metric stops improving.
 
     Args:
         mode: "min" when lower is better, "max" when higher is.
         factor: below 1.
         patience: epochs without improvement that are let pass.
-        threshold, threshold_mode: an improvement must exceed best * threshold ("rel") or threshold ("abs").
+        threshold, threshold_mode: an improvement must exceed best * threshold ("rel") or threshold
+            ("abs").
         cooldown: epochs after a reduction in which nothing is counted.
         min_lr: a lower bound, one number or one a group.
         eps: a change smaller than this is not made.
@@ -68,7 +69,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.num_bad_epochs = 0
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Take in the epoch's metric (a number or a one-element tensor) and reduce the rate if it is time."""
+        """Take in the metric, a number or one-element tensor, and reduce the rate if due."""
         current = float(metrics)
         if epoch is not None:
             warnings.warn(EPOCH_DEPRECATED, UserWarning, stacklevel=2)
@@ -100,10 +101,10 @@ class ReduceLROnPlateau(LRScheduler):
     def _extend_min_lrs(self, count: int) -> None:
         if self.default_min_lr is None:
             raise RuntimeError(
-                "The number of param groups in the `optimizer` "
-                f"({count}) differs from when `ReduceLROnPlateau` was initialized "
-                f"({len(self.min_lrs)}), usually due to a new param group being added to the optimizer."
-                " Please modify the `min_lrs` field to match the length of the `optimizer` param groups."
+                f"The number of param groups in the `optimizer` ({count}) differs from when"
+                f" `ReduceLROnPlateau` was initialized ({len(self.min_lrs)}), usually due to a"
+                " new param group being added to the optimizer. Please modify the `min_lrs`"
+                " field to match the length of the `optimizer` param groups."
             )
         self.min_lrs = [self.default_min_lr] * count
 

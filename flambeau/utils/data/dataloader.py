@@ -38,12 +38,14 @@ class DataLoader(Generic[T_co]):
     """Iterates over a dataset in batches.
 
     Args:
-        dataset: a map-style `Dataset` (anything with `__getitem__` and `__len__`) or an `IterableDataset`.
+        dataset: a map-style `Dataset` (anything with `__getitem__` and `__len__`) or an
+            `IterableDataset`.
         batch_size: samples a batch; None turns batching off.
         shuffle: visit the samples in a new random order every epoch.
         sampler, batch_sampler: your own order of indices, or of lists of indices.
         num_workers: worker processes; 0 loads in this process.
-        collate_fn: list of samples -> batch; `default_collate`, or `default_convert` without batching.
+        collate_fn: list of samples -> batch; `default_collate`, or `default_convert` without
+            batching.
         pin_memory: copy batches to page-locked memory, where there is an accelerator.
         drop_last: leave out a last batch that is smaller.
         timeout: seconds to wait for a worker, 0 for ever.
@@ -54,8 +56,8 @@ class DataLoader(Generic[T_co]):
         persistent_workers: keep workers, and their copies of the dataset, from epoch to epoch.
         in_order: False takes batches as workers finish them.
 
-    Raises ValueError for options that exclude one another. An exception in a worker is raised here with its class
-    and traceback text; a worker that dies is a RuntimeError that names it.
+    Raises ValueError for options that exclude one another. An exception in a worker is raised here
+    with its class and traceback text; a worker that dies is a RuntimeError that names it.
 
     >>> import flambeau as torch
     >>> from flambeau.utils.data import DataLoader, TensorDataset
@@ -170,7 +172,7 @@ class DataLoader(Generic[T_co]):
         if self._iterator is None or self._iterator.closed:
             self._iterator = self._get_iterator()
         else:
-            self._iterator.reset()
+            self._iterator.reset(self)
         return self._iterator
 
     def _get_iterator(self):
@@ -193,7 +195,8 @@ def _check_worker_options(
 ) -> None:
     if num_workers < 0:
         raise ValueError(
-            "num_workers option should be non-negative; use num_workers=0 to disable multiprocessing."
+            "num_workers option should be non-negative; use num_workers=0 to disable"
+            " multiprocessing."
         )
     if timeout < 0:
         raise ValueError("timeout option should be non-negative")
@@ -202,17 +205,22 @@ def _check_worker_options(
             "prefetch_factor option could only be specified in multiprocessing."
             "let num_workers > 0 to enable multiprocessing, otherwise set prefetch_factor to None."
         )
-    if num_workers > 0 and prefetch_factor is not None and prefetch_factor < 0:
-        raise ValueError("prefetch_factor option should be non-negative")
+    if num_workers > 0 and prefetch_factor is not None and prefetch_factor < 1:
+        raise ValueError(f"prefetch_factor option should be positive, not {prefetch_factor}")
     if persistent_workers and num_workers == 0:
         raise ValueError("persistent_workers option needs num_workers > 0")
 
 
 def _check_stream_options(shuffle, sampler, batch_sampler) -> None:
-    for name, value in (("shuffle", shuffle or None), ("sampler", sampler), ("batch_sampler", batch_sampler)):
+    for name, value in (
+        ("shuffle", shuffle or None),
+        ("sampler", sampler),
+        ("batch_sampler", batch_sampler),
+    ):
         if value is not None:
             raise ValueError(
-                f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
+                f"DataLoader with IterableDataset: expected unspecified {name} option, but got"
+                f" {name}={value}"
             )
 
 
@@ -223,7 +231,8 @@ def _check_exclusive_options(batch_size, shuffle: bool, sampler, batch_sampler, 
         batch_size != 1 or shuffle or sampler is not None or drop_last
     ):
         raise ValueError(
-            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and drop_last"
+            "batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, and"
+            " drop_last"
         )
     if batch_sampler is None and batch_size is None and drop_last:
         raise ValueError(
@@ -260,9 +269,10 @@ def _warn_of_too_many_workers(num_workers: int) -> None:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if count is not None and num_workers > count:
         warnings.warn(
-            f"This DataLoader will create {num_workers} worker processes in total. Our suggested max number"
-            f" of worker in current system is {count}, which is smaller than what this DataLoader is going to"
-            " create. Please be aware that excessive worker creation might get DataLoader running slow or"
-            " even freeze, lower the worker number to avoid potential slowness/freeze if necessary.",
+            f"This DataLoader will create {num_workers} worker processes in total. Our suggested"
+            f" max number of worker in current system is {count}, which is smaller than what this"
+            " DataLoader is going to create. Please be aware that excessive worker creation"
+            " might get DataLoader running slow or even freeze, lower the worker number to avoid"
+            " potential slowness/freeze if necessary.",
             stacklevel=3,
         )

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Dataset(Generic[T_co]):
     """A map from keys (usually 0 .. len - 1) to samples.
 
-    Subclasses define `__getitem__`, usually `__len__`, and may define `__getitems__(indices)` to fetch a
-    batch at once.
+    Subclasses define `__getitem__`, usually `__len__`, and may define `__getitems__(indices)` to
+    fetch a batch at once.
 
     >>> from flambeau.utils.data import Dataset
     >>> class Squares(Dataset):
@@ -39,7 +39,8 @@ class Dataset(Generic[T_co]):
 class IterableDataset(Dataset[T_co], Iterable[T_co]):
     """A stream of samples, for data without random access; subclasses define `__iter__`.
 
-    With several workers each one iterates its own copy: use `get_worker_info()` to share the work out.
+    With several workers each one iterates its own copy: use `get_worker_info()` to share the work
+    out.
     """
 
     def __add__(self, other: Dataset[T_co]) -> ChainDataset:
@@ -87,8 +88,8 @@ class StackDataset(Dataset):
     def __init__(self, *args: Dataset, **kwargs: Dataset) -> None:
         if args and kwargs:
             raise ValueError(
-                "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like input"
-                " for StackDataset, but both types are given."
+                "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like"
+                " input for StackDataset, but both types are given."
             )
         if not args and not kwargs:
             raise ValueError("At least one dataset should be passed")
@@ -107,7 +108,9 @@ class StackDataset(Dataset):
     def __getitems__(self, indices: list) -> list:
         if isinstance(self.datasets, dict):
             columns = [_fetch_many(part, indices) for part in self.datasets.values()]
-            return [dict(zip(self.datasets, row, strict=True)) for row in zip(*columns, strict=True)]
+            return [
+                dict(zip(self.datasets, row, strict=True)) for row in zip(*columns, strict=True)
+            ]
         columns = [_fetch_many(part, indices) for part in self.datasets]
         return list(zip(*columns, strict=True))
 
@@ -236,10 +239,10 @@ class Subset(Dataset[T_co]):
 def random_split(
     dataset: Dataset[T], lengths: Sequence[int | float], generator: Any = None
 ) -> list[Subset[T]]:
-    """Split `dataset` at random into disjoint subsets of the given lengths (or fractions summing to 1).
+    """Split `dataset` at random into disjoint subsets of given lengths, or fractions of 1.
 
-    Fractions give `floor(fraction * n)` samples each; what is left over goes one each to the first subsets.
-    The permutation is `randperm(n)` of `generator` (the default generator when None).
+    Fractions give `floor(fraction * n)` samples each; what is left over goes one each to the first
+    subsets. The permutation is `randperm(n)` of `generator` (the default generator when None).
     Raises ValueError when lengths do not add up to `len(dataset)` or a fraction is outside [0, 1].
 
     >>> from flambeau.utils.data import random_split

@@ -17,9 +17,9 @@ T_co = TypeVar("T_co", covariant=True)
 class DistributedSampler(Sampler[T_co]):
     """The part of the dataset that belongs to process `rank` of `num_replicas`.
 
-    The order (shuffled by a generator seeded with `seed + epoch`, the same on every process) is padded by
-    repeating its start, or cut when `drop_last`, to a multiple of `num_replicas`; rank r takes every
-    `num_replicas`-th index from r. Call `set_epoch` before each epoch for a new order.
+    The order (shuffled by a generator seeded with `seed + epoch`, the same on every process) is
+    padded by repeating its start, or cut when `drop_last`, to a multiple of `num_replicas`; rank r
+    takes every `num_replicas`-th index from r. Call `set_epoch` before each epoch for a new order.
 
     >>> from flambeau.utils.data import DistributedSampler
     >>> list(DistributedSampler("abcde", num_replicas=2, rank=1, shuffle=False))
@@ -88,6 +88,7 @@ def _get_process_group():
     distributed = getattr(flambeau, "distributed", None)
     if distributed is None or not distributed.is_available():
         raise RuntimeError(
-            "Requires distributed package to be available: pass num_replicas and rank to DistributedSampler"
+            "Requires distributed package to be available: pass num_replicas and rank to"
+            " DistributedSampler"
         )
     return distributed

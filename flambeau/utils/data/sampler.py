@@ -1,7 +1,8 @@
 """Samplers: the order in which samples are visited.
 
-Built-in samplers also offer `_index_tensors()`: the same order as `__iter__`, drawn at the same moments, but as
-whole int64 tensors. `DataLoader` slices those for its gather path instead of collecting Python integers.
+Built-in samplers also offer `_index_tensors()`: the same order as `__iter__`, drawn at the same
+moments, but as whole int64 tensors. `DataLoader` slices those for its gather path instead of
+collecting Python integers.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any, Generic, TypeVar
 import flambeau
 
 T_co = TypeVar("T_co", covariant=True)
-_REPLACEMENT_CHUNK = 32  # PyTorch draws indices with replacement 32 at a time: part of the random stream
+_REPLACEMENT_CHUNK = (
+    32  # PyTorch draws indices with replacement 32 at a time: part of the random stream
+)
 
 
 class Sampler(Generic[T_co]):
@@ -49,8 +52,8 @@ class SequentialSampler(Sampler[int]):
 class RandomSampler(Sampler[int]):
     """Indices in random order: a permutation, or draws with replacement.
 
-    `num_samples` (default: the length) may exceed the length: then several permutations follow one another.
-    Without a `generator`, each iteration seeds a fresh one from the default generator.
+    `num_samples` (default: the length) may exceed the length: then several permutations follow one
+    another. Without a `generator`, each iteration seeds a fresh one from the default generator.
 
     >>> from flambeau.utils.data import RandomSampler
     >>> sorted(RandomSampler("abc"))
@@ -72,10 +75,13 @@ class RandomSampler(Sampler[int]):
         self._num_samples = num_samples
         self.generator = generator
         if not isinstance(replacement, bool):
-            raise TypeError(f"replacement should be a boolean value, but got replacement={replacement}")
+            raise TypeError(
+                f"replacement should be a boolean value, but got replacement={replacement}"
+            )
         if not isinstance(self.num_samples, int) or self.num_samples < 0:
             raise ValueError(
-                f"num_samples should be a non-negative integer value, but got num_samples={self.num_samples}"
+                "num_samples should be a non-negative integer value, but got"
+                f" num_samples={self.num_samples}"
             )
 
     @property
@@ -97,7 +103,9 @@ class RandomSampler(Sampler[int]):
         if self.replacement:
             whole, rest = divmod(wanted, _REPLACEMENT_CHUNK)
             for size in [_REPLACEMENT_CHUNK] * whole + [rest]:
-                yield flambeau.randint(high=n, size=(size,), dtype=flambeau.int64, generator=generator)
+                yield flambeau.randint(
+                    high=n, size=(size,), dtype=flambeau.int64, generator=generator
+                )
             return
         for _ in range(wanted // n if n else 0):
             yield flambeau.randperm(n, generator=generator)
@@ -106,7 +114,7 @@ class RandomSampler(Sampler[int]):
 
 
 def _draw_seed(generator: Any = None) -> int:
-    """A non-negative int64 from `generator` (default generator when None): two words of its stream."""
+    """A non-negative int64: two words of the stream of `generator`, or of the default one."""
     return int(flambeau.empty((), dtype=flambeau.int64).random_(generator=generator).item())
 
 
@@ -140,7 +148,7 @@ class SubsetRandomSampler(Sampler[int]):
 
 
 class WeightedRandomSampler(Sampler[int]):
-    """`num_samples` indices from 0 .. len(weights) - 1, drawn in proportion to `weights` (need not sum to 1).
+    """`num_samples` indices, drawn in proportion to `weights`, which need not sum to 1.
 
     >>> from flambeau.utils.data import WeightedRandomSampler
     >>> list(WeightedRandomSampler([0.0, 1.0, 0.0], 3))
@@ -163,7 +171,9 @@ class WeightedRandomSampler(Sampler[int]):
                 f"num_samples should be a positive integer value, but got num_samples={num_samples}"
             )
         if not isinstance(replacement, bool):
-            raise ValueError(f"replacement should be a boolean value, but got replacement={replacement}")
+            raise ValueError(
+                f"replacement should be a boolean value, but got replacement={replacement}"
+            )
         weights_tensor = flambeau.as_tensor(weights, dtype=flambeau.float64)
         if weights_tensor.dim() != 1:
             raise ValueError(

@@ -3,7 +3,7 @@
 A pickle is a program: it may call any function it can name. Archives such as CIFAR's contain only
 dicts, lists, tuples, strings, bytes, numbers and arrays. This reader knows those and nothing else:
 the few names that an array's pickle calls are answered by objects of this module that record their
-checked arguments; NumPy itself is called only by `_ArrayRecord.build`, on bytes of the right length.
+checked arguments; NumPy is called only by `_ArrayRecord.build`, on bytes of the right length.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from flambeau.vision._lazy import require_numpy
 __all__ = ["ArrayUnpickler", "load_array_pickle"]
 
 # Booleans, integers and floats of fixed size. Never "O": an object array is a pickle of its own.
-_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
+_DTYPES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 _BYTE_ORDERS = frozenset("<>|=")
 
 
@@ -145,6 +145,11 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _make_empty_bytes() -> bytes:
+    # Python 3 writes b"" like this in the protocols of Python 2.
+    return b""
+
+
 _NDARRAY = _Maker(_refuse_call)
 _RECONSTRUCT = _Maker(_make_array)
 _GLOBALS: dict[tuple[str, str], _Maker] = {
@@ -153,13 +158,14 @@ _GLOBALS: dict[tuple[str, str], _Maker] = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("_codecs", "encode"): _Maker(_encode),
+    ("__builtin__", "bytes"): _Maker(_make_empty_bytes),
 }
 
 
 def build_arrays(value: Any) -> Any:
     """Replace the array records in nested dicts, lists and tuples by arrays.
 
-    Raises pickle.UnpicklingError for a structure that contains itself, or one more than a hundred deep.
+    Raises pickle.UnpicklingError for a structure more than a hundred deep, or that contains itself.
     """
     return _Builder().build(value, 0)
 

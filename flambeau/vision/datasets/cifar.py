@@ -18,12 +18,13 @@ class CIFAR10(VisionDataset):
     """CIFAR-10 from its archive for Python, downloaded (170 MB) where `download=True` asks for it.
 
     A sample is an image (RGB, 32x32 Pillow image before `transform`) and its class, an int of 0..9.
-    `data` is a uint8 array of shape (N, 32, 32, 3), `targets` a list of N ints, `classes` the names.
+    `data` is a uint8 array of shape (N, 32, 32, 3), `targets` a list of N ints, `classes` names.
     Every file's MD5 checksum is verified, and batches are unpickled without running anything in
     them. Raises RuntimeError when the files are missing or damaged.
 
     A subclass may read another archive of the same format: it overrides `url`, `filename`,
-    `tgz_md5`, `base_folder`, `train_list`, `test_list` and `meta`. A checksum of None is not checked.
+    `tgz_md5`, `base_folder`, `train_list`, `test_list` and `meta`. None instead of a checksum skips
+    the check.
     """
 
     base_folder = "cifar-10-batches-py"

@@ -18,9 +18,9 @@ class Digits(VisionDataset):
     """1,797 handwritten digits of 8x8 pixels, split into images to train and to test with.
 
     A sample is an image (grey, 8x8 Pillow image before `transform`) and its digit, an int of 0..9.
-    `data` is a uint8 tensor of shape (N, 8, 8) with values 0 (paper) to 255 (ink), `targets` an int64
-    tensor of shape (N,), `indices` the place of each image in the file. `train` chooses the part: the
-    held-out `test_fraction` of a permutation that depends on `seed` alone, or the others.
+    `data` is a uint8 tensor of shape (N, 8, 8) with values 0 (paper) to 255 (ink), `targets` an
+    int64 tensor of shape (N,), `indices` the place of each image in the file. `train` chooses the
+    part: the held-out `test_fraction` of a permutation that depends on `seed` alone, or the others.
 
     Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
     Learning Repository, 1998, doi 10.24432/C50P49, licence CC BY 4.0.
@@ -66,7 +66,7 @@ class Digits(VisionDataset):
 
 
 def read_digits() -> tuple[torch.Tensor, torch.Tensor]:
-    """Read all images, uint8 of shape (1797, 8, 8) scaled to 0..255, and digits, int64 of (1797,)."""
+    """Read all images, uint8 (1797, 8, 8) scaled to 0..255, and all digits, int64 (1797,)."""
     np = require_numpy()
     with gzip.open(os.path.join(_FOLDER, _FILE)) as file:
         lines = file.read().decode("ascii").split()

@@ -48,8 +48,8 @@ def make_dataset(
 ) -> list[tuple[str, int]]:
     """List the files below `directory/<class>` as pairs (path, class), sorted.
 
-    Exactly one of `extensions` and `is_valid_file` chooses the files. Raises ValueError when both or
-    neither is given, FileNotFoundError when a class has no file and `allow_empty` is False.
+    Exactly one of `extensions` and `is_valid_file` chooses the files. Raises ValueError when both
+    or neither is given, FileNotFoundError when a class has no file and `allow_empty` is False.
     """
     directory = os.path.expanduser(os.fspath(directory))
     if class_to_idx is None:
@@ -69,11 +69,11 @@ def make_dataset(
 def _choose_filter(
     extensions: str | tuple[str, ...] | None, is_valid_file: Callable[[str], bool] | None
 ) -> Callable[[str], bool]:
-    if (extensions is None) == (is_valid_file is None):
-        raise ValueError("Both extensions and is_valid_file cannot be None or not None")
-    if is_valid_file is not None:
+    if extensions is not None and is_valid_file is None:
+        return lambda path: has_file_allowed_extension(path, extensions)
+    if extensions is None and is_valid_file is not None:
         return is_valid_file
-    return lambda path: has_file_allowed_extension(path, extensions)
+    raise ValueError("Both extensions and is_valid_file cannot be None or not None")
 
 
 def _describe_empty(name: str, extensions: str | tuple[str, ...] | None) -> str:

@@ -55,8 +55,8 @@ def _count(shape: tuple[int, ...]) -> int:
 class MNIST(VisionDataset):
     """MNIST: 60,000 handwritten digits to train with and 10,000 to test.
 
-    A sample is an image (grey, 28x28 Pillow image before `transform`) and its class, an int of 0..9.
-    `data` is a uint8 tensor of shape (N, 28, 28), `targets` an int64 tensor of shape (N,). The files
+    A sample is an image (grey, 28x28 Pillow image before `transform`) and its class, an int 0..9.
+    `data` is a uint8 tensor of shape (N, 28, 28), `targets` an int64 tensor of shape (N,). Files
     are in `root/<class name>/raw`. Raises RuntimeError when they are missing or damaged.
     """
 

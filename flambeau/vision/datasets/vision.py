@@ -29,7 +29,7 @@ class VisionDataset(Dataset):
     ) -> None:
         if transforms is not None and (transform is not None or target_transform is not None):
             raise ValueError("pass either transforms or transform/target_transform, not both")
-        self.root = os.path.expanduser(os.fspath(root)) if root is not None else None
+        self.root: Any = None if root is None else os.path.expanduser(os.fspath(root))
         self.transform = transform
         self.target_transform = target_transform
         if transform is not None or target_transform is not None:
@@ -45,7 +45,7 @@ class VisionDataset(Dataset):
         raise NotImplementedError(f"{type(self).__name__} does not define __len__")
 
     def _apply_transforms(self, image: Any, target: Any) -> tuple[Any, Any]:
-        # The attributes are read on every call: scripts replace `dataset.transform` after making it.
+        # Read on every call: scripts replace `dataset.transform` after making the data set.
         if self.transform is not None:
             image = self.transform(image)
         if self.target_transform is not None:

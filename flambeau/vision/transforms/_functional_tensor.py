@@ -141,7 +141,10 @@ def warp(
     y = (torch.arange(out_h, dtype=torch.float32) + (0.5 - out_h / 2)).unsqueeze(1)
     source_x = matrix[0] * x + matrix[1] * y + (matrix[2] + w / 2 - 0.5)
     source_y = matrix[3] * x + matrix[4] * y + (matrix[5] + h / 2 - 0.5)
-    sample = {InterpolationMode.NEAREST: _sample_nearest, InterpolationMode.BILINEAR: _sample_linear}
+    sample = {
+        InterpolationMode.NEAREST: _sample_nearest,
+        InterpolationMode.BILINEAR: _sample_linear,
+    }
     if mode not in sample:
         raise ValueError(f"warp: a tensor cannot be warped with {mode}; use NEAREST or BILINEAR")
     pixels = image.to(image.dtype if image.is_floating_point() else torch.float32)
@@ -186,8 +189,10 @@ def measure_rotated(matrix: Sequence[float], height: int, width: int) -> tuple[i
 
 
 def _span(places: list[float]) -> int:
-    # Cut to four digits first: 90 degrees must not add a row for a rounding error.
-    low, high = (int(place * 1e4) / 1e4 for place in (min(places), max(places)))
+    low, high = min(places), max(places)
+    # Right angles need exactly the image's size, whatever the rounding errors.
+    if abs(high - low - round(high - low)) < 1e-4:
+        return round(high - low)
     return math.ceil(high) - math.floor(low)
 
 

@@ -317,8 +317,8 @@ def invert_affine(
 ) -> list[float]:
     """Give the 2x3 matrix that leads from a point of the result to the point of the image.
 
-    The forward map is T C R S C^-1: shift by `translate`, about `center` rotate clockwise by `angle`
-    degrees with `scale`, and shear by two angles in degrees.
+    The forward map is T C R S C^-1: shift by `translate`, about `center` rotate clockwise by
+    `angle` degrees with `scale`, and shear by two angles in degrees.
     """
     turn, (skew_x, skew_y) = math.radians(angle), map(math.radians, shear)
     a = math.cos(turn - skew_y) / math.cos(skew_y)

@@ -52,7 +52,7 @@ def _choose_filter(mode: InterpolationMode, antialias: bool) -> tuple[Callable, 
 
 @lru_cache(maxsize=64)
 def make_weights(size: int, out: int, mode: InterpolationMode, antialias: bool) -> torch.Tensor:
-    """Make the matrix of shape (out, size), float32, that resizes a row of pixels; rows sum to 1."""
+    """Make the float32 matrix (out, size) that resizes a row of pixels; its rows sum to 1."""
     kernel, radius = _choose_filter(mode, antialias)
     step = size / out
     stretch = max(step, 1.0) if antialias else 1.0

@@ -187,9 +187,9 @@ def rounded(numbers: Sequence[float]) -> tuple[float, ...]:
 
 
 def draw_shape(area: int, scale: Range, ratio: Range) -> tuple[int, int]:
-    """Draw height and width of a rectangle: a part of the area, and a ratio uniform in its logarithm.
+    """Draw height and width of a rectangle: a part of the area, and a ratio width / height.
 
-    The ratio here is width over height.
+    The ratio is uniform in its logarithm.
     """
     low, high = torch.log(torch.tensor(ratio)).tolist()
     target = area * draw_uniform(*scale)
@@ -272,12 +272,15 @@ class RandomAffine(nn.Module):
         shears: Sequence[float] | None,
         img_size: Sequence[int],
     ) -> tuple[float, tuple[int, int], float, tuple[float, float]]:
-        """Draw angle, shift in pixels (x, y), scale and shear (x, y); `img_size` = width, height."""
+        """Draw angle, shift (x, y) in pixels, scale and shear; `img_size` = width, height."""
         angle = draw_uniform(*degrees)
         shift = (0, 0)
         if translate is not None:
             reach = [float(part * size) for part, size in zip(translate, img_size, strict=True)]
-            shift = (round(draw_uniform(-reach[0], reach[0])), round(draw_uniform(-reach[1], reach[1])))
+            shift = (
+                round(draw_uniform(-reach[0], reach[0])),
+                round(draw_uniform(-reach[1], reach[1])),
+            )
         scale = 1.0 if scale_ranges is None else draw_uniform(*scale_ranges)
         skew_x = skew_y = 0.0
         if shears is not None:
@@ -294,11 +297,11 @@ class RandomAffine(nn.Module):
         )
 
     def __repr__(self) -> str:
-        parts = [f"degrees={list(self.degrees)}"]
-        for name in ("translate", "scale", "shear"):
-            if getattr(self, name) is not None:
-                parts.append(f"{name}={getattr(self, name)}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+        names = ("translate", "scale", "shear")
+        given = [
+            f"{name}={getattr(self, name)}" for name in names if getattr(self, name) is not None
+        ]
+        return f"{type(self).__name__}({', '.join([f'degrees={list(self.degrees)}', *given])})"
 
 
 class ColorJitter(nn.Module):

@@ -44,9 +44,9 @@ def default_convert(data: Any) -> Any:
 def default_collate(batch: list) -> Any:
     """Stack a list of samples into one batch with a new first dimension.
 
-    Tensors (and NumPy arrays) of shape S become one of shape (batch, *S); ints become int64 and floats float64
-    tensors; strings stay lists; mappings, named tuples and sequences are collated part by part.
-    Raises TypeError for other types and RuntimeError when sequences differ in length.
+    Tensors (and NumPy arrays) of shape S become one of shape (batch, *S); ints become int64 and
+    floats float64 tensors; strings stay lists; mappings, named tuples and sequences are collated
+    part by part. Raises TypeError for other types and RuntimeError when sequences differ in length.
 
     >>> from flambeau.utils.data import default_collate
     >>> default_collate([(1, "a"), (2, "b")])
@@ -58,8 +58,8 @@ def default_collate(batch: list) -> Any:
 def collate(batch: list, *, collate_fn_map: dict[Any, Callable] | None = None) -> Any:
     """`default_collate` with a table of your own.
 
-    Each value of `collate_fn_map` is `fn(batch, *, collate_fn_map)`; its key is a type, or a tuple of types,
-    matched exactly first and then by `isinstance`.
+    Each value of `collate_fn_map` is `fn(batch, *, collate_fn_map)`; its key is a type, or a tuple
+    of types, matched exactly first and then by `isinstance`.
     """
     sample = batch[0]
     if collate_fn_map is not None:

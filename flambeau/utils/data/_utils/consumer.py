@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -91,7 +92,7 @@ def _describe_exit(code: int | None) -> str:
 
 
 def wait_for_any(workers: list[Worker], timeout: float | None) -> Worker | None:
-    """The first of `workers` that has something to receive, or has died; None after `timeout` seconds."""
+    """The first worker that has sent something or died; None after `timeout` seconds."""
     owners = {worker.connection: worker for worker in workers}
     deaths = {worker.process.sentinel: worker for worker in workers}
     ready = multiprocessing.connection.wait([*owners, *deaths], timeout)
@@ -106,10 +107,8 @@ def stop_workers(workers: list[Worker], owner_pid: int) -> None:
     if os.getpid() != owner_pid:
         return  # a fork inherited the iterator: the workers are not its children
     for worker in workers:
-        try:
+        with contextlib.suppress(OSError):  # it may be dead already: it is joined below
             worker.connection.send(None)
-        except OSError:
-            pass  # already dead: joined below
         worker.connection.close()
     deadline = time.monotonic() + _STOP_SECONDS
     for worker in workers:

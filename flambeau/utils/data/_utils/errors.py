@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 class KeyErrorMessage(str):
-    """A message whose repr is itself: `KeyError` shows the repr of its argument, newlines and all."""
+    """A message whose repr is itself: `KeyError` shows the repr of its argument."""
 
     __slots__ = ()
 

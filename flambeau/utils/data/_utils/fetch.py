@@ -1,7 +1,7 @@
-"""From indices to batches: one function per kind of dataset, used in the process and in workers alike.
+"""From indices to batches, in this process or in a worker: one function per kind of dataset.
 
-A fetcher is `fetch(index) -> batch`: `index` is a list of indices (or a single one without batching).
-Streams raise StopIteration when they end.
+A fetcher is `fetch(index) -> batch`: `index` is a list of indices (or a single one without
+batching). Streams raise StopIteration when they end.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ def _make_stream_fetcher(
 def make_gatherer(dataset, collate_fn: Callable) -> Callable | None:
     """`gather(index) -> list of tensors` for rows of tensors under `default_collate`, else None.
 
-    `index` is a 1-d int64 tensor. The result equals `default_collate([dataset[i] for i in index])`, without a
-    Python loop over the samples. Holds for `TensorDataset` and `Subset`s of it, when no subclass has its own fetch.
+    `index` is a 1-d int64 tensor. The result equals `default_collate([dataset[i] for i in index])`,
+    without a Python loop over the samples. Holds for `TensorDataset` and `Subset`s of it, when no
+    subclass has its own fetch.
     """
     if collate_fn is not default_collate:
         return None

@@ -9,8 +9,6 @@ import warnings
 import weakref
 from typing import Any
 
-import flambeau
-
 from ..dataset import IterableDataset
 from ..sampler import BatchSampler, RandomSampler, SequentialSampler, _draw_seed
 from .consumer import Worker, choose_context, stop_workers, wait_for_any
@@ -27,7 +25,7 @@ class SingleProcessIterator:
         if loader.timeout != 0:
             raise AssertionError("DataLoader: timeout needs num_workers > 0")
         _warn_of_missing_accelerator(loader)
-        self._loader = loader
+        self._index_sampler = loader._index_sampler
         self._base_seed = _draw_seed(loader.generator)  # PyTorch draws it here, needed or not
         gather = _find_gather(loader)
         if gather is not None:
@@ -48,7 +46,7 @@ class SingleProcessIterator:
         return self._fetch(self._next_index())
 
     def __len__(self) -> int:
-        return len(self._loader._index_sampler)
+        return len(self._index_sampler)
 
 
 def _find_gather(loader):
@@ -62,8 +60,8 @@ def _find_gather(loader):
 def _warn_of_missing_accelerator(loader) -> None:
     if loader.pin_memory:
         warnings.warn(
-            "'pin_memory' argument is set as true but no accelerator is found, then device pinned memory"
-            " won't be used.",
+            "'pin_memory' argument is set as true but no accelerator is found, then device"
+            " pinned memory won't be used.",
             stacklevel=4,
         )
 
@@ -72,7 +70,7 @@ class _LengthCheck:
     """Warns, once, when a stream yields more batches than its `__len__` promised."""
 
     def __init__(self, loader) -> None:
-        self._loader = loader
+        self._dataset = loader.dataset
         self._count = 0
         try:
             self._length = len(loader)
@@ -96,7 +94,7 @@ class _LengthCheck:
         if self._length is None or self._count != self._length + 1:
             return
         warnings.warn(
-            f"Length of IterableDataset {self._loader.dataset} was reported to be {self._length}"
+            f"Length of IterableDataset {self._dataset} was reported to be {self._length}"
             f" (when accessing len(dataloader)), but {self._count} samples have been fetched.",
             stacklevel=4,
         )
@@ -105,23 +103,25 @@ class _LengthCheck:
 class MultiProcessIterator:
     """Hands tasks to worker processes round robin and returns their batches.
 
-    `prefetch_factor` tasks a worker are under way at any time. A worker answers its tasks in order, so in-order
+    `prefetch_factor` tasks a worker are under way at any time. A worker answers its tasks in order,
+    so in-order
     delivery needs no reordering: the next batch is the next answer of the worker whose turn it is.
     """
 
     def __init__(self, loader) -> None:
         _warn_of_missing_accelerator(loader)
-        self._loader = loader
+        # The loader itself is not kept: it keeps this iterator, if the workers are persistent.
+        self._in_order = loader.in_order
+        self._persistent = loader.persistent_workers
         self._base_seed = _draw_seed(loader.generator)
         self._timeout = loader.timeout or None
         self._epoch = 0
         self._workers: list[Worker] = []
         self._stop = weakref.finalize(self, stop_workers, self._workers, os.getpid())
-        self._start_workers()
-        self._begin_epoch()
+        self._start_workers(loader)
+        self._begin_epoch(loader)
 
-    def _start_workers(self) -> None:
-        loader = self._loader
+    def _start_workers(self, loader) -> None:
         context = choose_context(loader.multiprocessing_context)
         for worker_id in range(loader.num_workers):
             plan = WorkerPlan(
@@ -138,21 +138,22 @@ class MultiProcessIterator:
             )
             self._workers.append(Worker(context, plan, self._workers))
 
-    def _begin_epoch(self) -> None:
-        self._indices = iter(self._loader._index_sampler)
+    def _begin_epoch(self, loader) -> None:
+        self._index_sampler = loader._index_sampler
+        self._indices = iter(self._index_sampler)
         self._turns: collections.deque[Worker] = collections.deque()
         self._cycle = itertools.cycle(self._workers)
-        stream = isinstance(self._loader.dataset, IterableDataset)
-        self._length_check = _LengthCheck(self._loader) if stream else None
-        for _ in range(self._loader.prefetch_factor * len(self._workers)):
+        stream = isinstance(loader.dataset, IterableDataset)
+        self._length_check = _LengthCheck(loader) if stream else None
+        for _ in range(loader.prefetch_factor * len(self._workers)):
             self._ask_next()
 
-    def reset(self) -> None:
+    def reset(self, loader) -> None:
         """Start the next epoch with the workers that are there."""
         self._epoch += 1
         for worker in self._workers:
             worker.restart(self._epoch)
-        self._begin_epoch()
+        self._begin_epoch(loader)
 
     @property
     def closed(self) -> bool:
@@ -198,27 +199,27 @@ class MultiProcessIterator:
                 self._turns = collections.deque(w for w in self._turns if w is not worker)
                 self._ask_next()
                 continue
-            self._ask_next(None if self._loader.in_order else worker)
+            self._ask_next(None if self._in_order else worker)
             if kind == "error":
                 value.reraise()
             if self._length_check is not None:
                 self._length_check.count()
             return value
-        if not self._loader.persistent_workers:
+        if not self._persistent:
             self._stop()
         raise StopIteration
 
     def _receive(self) -> tuple[Worker, tuple[str, Any]]:
         """The next answer and its worker: the one whose turn it is, or the first to answer."""
-        candidates = [self._turns[0]] if self._loader.in_order else list(dict.fromkeys(self._turns))
+        candidates = [self._turns[0]] if self._in_order else list(dict.fromkeys(self._turns))
         answer = None
         while answer is None:
             worker = wait_for_any(candidates, self._timeout)
             if worker is None:
-                raise RuntimeError(f"DataLoader timed out after {self._loader.timeout} seconds")
+                raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
             answer = worker.receive(self._epoch)
         self._turns.remove(worker)
         return worker, answer
 
     def __len__(self) -> int:
-        return len(self._loader._index_sampler)
+        return len(self._index_sampler)

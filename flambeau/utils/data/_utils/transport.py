@@ -1,9 +1,9 @@
-"""Batches from a worker to its consumer: small things through a pipe, tensors through shared memory.
+"""Batches from a worker to its consumer: a pipe for small things, shared memory for tensors.
 
-A worker owns a few shared blocks. It copies the tensors of a batch into a free block and sends a message that
-says where they lie; the consumer maps the block once and builds tensors that alias it. When the last of them
-dies, the block's number goes back to the worker with the next task and the block is used again. Memory is thus
-bounded by the batches alive at one time. A block has no name in the file system: it vanishes with the processes.
+A worker owns a few shared blocks. It copies the tensors of a batch into a free block and sends a
+message that says where they lie; the consumer maps the block once and builds tensors that alias it.
+When the last of them dies, the block's number goes back to the worker with the next task and the
+block is used again. Memory is thus bounded by the batches alive at one time.
 """
 
 from __future__ import annotations
@@ -11,56 +11,27 @@ from __future__ import annotations
 import collections
 import ctypes
 import io
-import mmap
-import os
 import pickle
 import sys
-import tempfile
 import weakref
 from multiprocessing import reduction
 from typing import Any
 
 import flambeau
 
+from .errors import ExceptionWrapper
+from .shared_block import SharedBlock
+
 _ALIGNMENT = 64
 _INLINE_LIMIT = 4096  # bytes; a smaller tensor is cheaper inside the message
-_MESSAGE_LIMIT = 1 << 15  # a longer pickle travels in the block: a pipe holds little before it blocks
+# A longer pickle travels in the block: a pipe holds little before it blocks.
+_MESSAGE_LIMIT = 1 << 15
 _WINDOWS = sys.platform == "win32"
 _NON_LEAF = (
-    "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not support"
-    " crossing process boundaries. If you just want to transfer the data, call detach() on the tensor"
-    " before returning it from the dataset or collate_fn."
+    "Cowardly refusing to serialize non-leaf tensor which requires_grad, since autograd does not"
+    " support crossing process boundaries. If you just want to transfer the data, call detach()"
+    " on the tensor before returning it from the dataset or collate_fn."
 )
-
-
-class SharedBlock:
-    """Anonymous memory that a second process can map: `memory` is a writable mmap of `nbytes` bytes."""
-
-    def __init__(self, number: int, nbytes: int, handle: int | None = None) -> None:
-        self.number = number
-        self.nbytes = nbytes
-        if _WINDOWS:
-            tag = f"flambeau-{os.getpid() if handle is None else handle}-{number}"
-            self.memory = mmap.mmap(-1, nbytes, tagname=tag)
-            self.handle = os.getpid()
-            return
-        self.handle = _open_anonymous_file(nbytes) if handle is None else handle
-        self.memory = mmap.mmap(self.handle, nbytes)
-
-    def close_handle(self) -> None:
-        """Give up the file descriptor; the mapping stays."""
-        if not _WINDOWS:
-            os.close(self.handle)
-
-
-def _open_anonymous_file(nbytes: int) -> int:
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("flambeau-batch", os.MFD_CLOEXEC)
-    else:
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-    os.ftruncate(descriptor, nbytes)
-    return descriptor
 
 
 def _round_up(nbytes: int, multiple: int) -> int:
@@ -68,7 +39,7 @@ def _round_up(nbytes: int, multiple: int) -> int:
 
 
 class BlockPool:
-    """The worker's blocks: `take` finds or makes a free one, `give_back` frees those no longer in use."""
+    """The worker's blocks: `take` finds or makes a free one, `give_back` frees used ones."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -93,7 +64,6 @@ class BlockPool:
     def _drop(self, blocks: list[SharedBlock]) -> list[int]:
         for block in blocks:
             self._free.remove(block)
-            block.memory.close()
         return [block.number for block in blocks]
 
     def give_back(self, numbers: list[int]) -> None:
@@ -101,7 +71,7 @@ class BlockPool:
 
 
 class BatchSender:
-    """The worker's end: pickles batches, their tensors and large buffers placed in shared blocks."""
+    """The worker's end: pickles batches, and places their tensors in shared blocks."""
 
     def __init__(self, connection, consumer_pid: int, keep: int) -> None:
         self._connection = connection
@@ -109,7 +79,7 @@ class BatchSender:
         self._pool = BlockPool(keep)
 
     def send(self, head: tuple, value: Any) -> None:
-        """Send `head` (a small tuple) and `value`."""
+        """Send `head`, (kind, epoch), and `value`."""
         stream = io.BytesIO()
         pickler = _BatchPickler(stream)
         pickler.dump(value)
@@ -124,7 +94,7 @@ class BatchSender:
         block, new, dropped = self._pool.take(total)
         places = [(offset, part.nbytes) for part, offset in zip(parts, offsets, strict=True)]
         for part, (offset, size) in zip(parts, places, strict=True):
-            block.memory[offset : offset + size] = part
+            memoryview(block.view(offset, size)).cast("B")[:] = part
         place = (block.number, block.nbytes, block.handle if new else None, dropped, places)
         self._connection.send_bytes(pickle.dumps((head, bytes(text), place)))
         if new:
@@ -150,7 +120,7 @@ def _lay_out(sizes: list[int]) -> tuple[list[int], int]:
 
 
 class _BatchPickler(pickle.Pickler):
-    """Leaves buffers of some size out of the pickle; `parts` holds them in order, as flat memoryviews."""
+    """Leaves larger buffers out of the pickle; `parts` holds them in order, as flat memoryviews."""
 
     def __init__(self, stream: io.BytesIO) -> None:
         super().__init__(stream, protocol=5, buffer_callback=self._take_buffer)
@@ -196,19 +166,22 @@ class BatchReceiver:
 
     def __init__(self, connection) -> None:
         self._connection = connection
-        self._blocks: dict[int, mmap.mmap] = {}
+        self._blocks: dict[int, SharedBlock] = {}
         # A deque: finalizers append to it from any thread, even in the middle of a send.
         self._released: collections.deque[int] = collections.deque()
 
     def receive(self) -> tuple[tuple, Any]:
         """The next `(head, value)`; EOFError or OSError when the worker is gone."""
         head, text, place = pickle.loads(self._connection.recv_bytes())
-        if place is None:
-            return head, pickle.loads(text)
-        views = self._map_parts(*place)
+        views = [] if place is None else self._map_parts(*place)
         if not text:
             text = bytes(views.pop())
-        return head, pickle.loads(text, buffers=views)
+        try:
+            return head, pickle.loads(text, buffers=views)
+        except Exception:
+            # The message is read in full: the next one can follow, whatever is wrong with this.
+            _, epoch = head
+            return ("error", epoch), ExceptionWrapper(where="unpickling a batch from a worker")
 
     def _map_parts(self, number: int, nbytes: int, handle, dropped: list, places: list) -> list:
         for old in dropped:
@@ -218,14 +191,17 @@ class BatchReceiver:
         lease = _Lease()
         release = weakref.finalize(lease, self._released.append, number)
         release.atexit = False
-        return [_view_block(self._blocks[number], *place, lease) for place in places]
+        views = [self._blocks[number].view(*place) for place in places]
+        for view in views:
+            view.lease = lease
+        return views
 
-    def _map_block(self, number: int, nbytes: int, handle: int) -> mmap.mmap:
+    def _map_block(self, number: int, nbytes: int, handle: int) -> SharedBlock:
         if not _WINDOWS:
             handle = reduction.recv_handle(self._connection)
         block = SharedBlock(number, nbytes, handle)
         block.close_handle()
-        return block.memory
+        return block
 
     def take_released(self) -> list[int]:
         """Numbers of the blocks that no batch uses any more, for the worker."""
@@ -237,10 +213,3 @@ class BatchReceiver:
 
 class _Lease:
     """Alive while any view of a block is: its finalizer releases the block."""
-
-
-def _view_block(memory: mmap.mmap, offset: int, nbytes: int, lease: _Lease):
-    """Part of a block as a writable buffer that keeps `lease` alive."""
-    view = (ctypes.c_ubyte * nbytes).from_buffer(memory, offset)
-    view.lease = lease
-    return view

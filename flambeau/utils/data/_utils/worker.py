@@ -23,7 +23,7 @@ _worker_info: WorkerInfo | None = None
 
 
 class WorkerInfo:
-    """What `get_worker_info()` tells: the worker's id in 0 .. num_workers - 1, its seed, its copy of the dataset."""
+    """What `get_worker_info()` tells: the worker's id (from 0), its seed, its dataset."""
 
     id: int
     num_workers: int
@@ -70,8 +70,8 @@ class WorkerPlan:
 def run_worker(plan: WorkerPlan, connection, inherited: list) -> None:
     """Serve tasks from `connection` until told to stop or the consumer is gone.
 
-    `inherited` are connections of the consumer that a fork copied: closed here, or their other ends would never
-    see that the consumer has closed them.
+    `inherited` are connections of the consumer that a fork copied: closed here, or their other ends
+    would never see that the consumer has closed them.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the consumer; it stops us
     for other in inherited:
@@ -101,7 +101,7 @@ def _set_up_process(plan: WorkerPlan) -> _NumpySeeding:
 
 
 class _NumpySeeding:
-    """Seeds NumPy's legacy generator once NumPy is in use: it may be imported late, by the dataset."""
+    """Seeds NumPy's legacy generator once NumPy is in use: a dataset may import it late."""
 
     def __init__(self, base_seed: int, worker_id: int) -> None:
         self._entropy = [worker_id, base_seed & 0xFFFFFFFF, base_seed >> 32, 0]
@@ -126,7 +126,7 @@ def _make_fetcher(plan: WorkerPlan) -> Callable:
 
 
 def _guard(make: Callable, plan: WorkerPlan) -> Callable:
-    """`make()`, or a fetcher that reports its exception: it must reach the consumer with the first task."""
+    """`make()`, or a fetcher that reports its exception when the first task comes."""
     try:
         return make()
     except Exception:
@@ -186,7 +186,7 @@ class _TaskQueue:
         self._tasks.put(None)
 
     def get(self) -> tuple | None:
-        """The next task; None once the consumer has stopped us or died, whatever is still queued."""
+        """The next task; None once the consumer has stopped us or died."""
         while not self._stopped:
             try:
                 task = self._tasks.get(timeout=_PARENT_CHECK_SECONDS)

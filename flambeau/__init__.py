@@ -1,0 +1,85 @@
+"""Flambeau: tensors, automatic differentiation and neural networks, with PyTorch's public API."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import core, ops
+from .core import (
+    Generator,
+    OutOfMemoryError,
+    Size,
+    Tensor,
+    UntypedStorage,
+    default_generator,
+    device,
+    dtype,
+    get_default_dtype,
+    layout,
+    memory_format,
+    set_default_dtype,
+)
+
+__version__ = "0.1.0"
+
+for _d in core.dtypes:
+    globals()[_d.name] = _d
+half, float, double, bfloat16 = core.dtypes[6], core.dtypes[8], core.dtypes[9], core.dtypes[7]
+short, int, long = core.dtypes[3], core.dtypes[4], core.dtypes[5]
+cfloat, cdouble = core.dtypes[10], core.dtypes[11]
+globals().update(core._core._LAYOUTS)
+globals().update(core._core._MEMORY_FORMATS)
+globals().update(ops.NAMESPACES[""])
+
+# Imported when first used, so that `import flambeau` stays fast.
+_LAZY = frozenset(
+    "nn optim utils autograd linalg fft special vision serialization random testing amp cuda backends func "
+    "distributions overrides version types jit hub futures multiprocessing cli return_types".split()
+)
+# Names that live in a submodule but are public here.
+_FROM = {
+    "save": "serialization",
+    "load": "serialization",
+    "no_grad": "autograd.grad_mode",
+    "enable_grad": "autograd.grad_mode",
+    "set_grad_enabled": "autograd.grad_mode",
+    "inference_mode": "autograd.grad_mode",
+    "is_grad_enabled": "autograd.grad_mode",
+    "is_inference_mode_enabled": "autograd.grad_mode",
+    "manual_seed": "random",
+    "seed": "random",
+    "initial_seed": "random",
+    "get_rng_state": "random",
+    "set_rng_state": "random",
+    "set_printoptions": "_tensor_str",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _FROM:
+        value = getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...  # noqa: F811
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_FROM})
+
+
+def get_num_threads():
+    """How many threads kernels use."""
+    return core.threads()
+
+
+def set_num_threads(n) -> None:
+    """Set how many threads kernels use."""
+    core.set_threads(n)

@@ -1,0 +1,85 @@
+# Matrix products: from tensors to the plan for their sizes and strides, without Python on a hit.
+
+cdef dict _product_plans = {}
+cdef object _product_planner = None
+
+
+def set_product_planner(planner):
+    """planner(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> Plan."""
+    global _product_planner
+    _product_planner = planner
+
+
+def clear_product_plans():
+    """Forget the plans (the number of threads has changed)."""
+    _product_plans.clear()
+
+
+cdef int raise_inner(str name, Tensor a, Tensor b, int64_t ka, int64_t kb) except -1:
+    raise RuntimeError(f"{name}: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {ka} != {kb} "
+                       "(mat1 and mat2 shapes cannot be multiplied)")
+
+
+def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, bint relu=False, str name="matmul"):
+    """a @ b (+ bias of the columns) of 2-d or batched 3-d tensors; ta, tb: with their last dimensions swapped.
+
+    No history. A batch of 1 or a 2-d operand is repeated.
+    """
+    cdef int64_t key[14]
+    cdef int la = a.ndim_ - 2
+    cdef int lb = b.ndim_ - 2
+    cdef int64_t m, n, ka, kb, batch_a, batch_b, batch
+    cdef int64_t shape[3]
+    cdef Tensor r
+    if a.code != b.code:
+        raise RuntimeError(f"{name}: expected m1 and m2 to have the same dtype, but got: {(<dtype>DTYPES[a.code]).name} != {(<dtype>DTYPES[b.code]).name}")
+    m = a.shape_[la + 1] if ta else a.shape_[la]
+    ka = a.shape_[la] if ta else a.shape_[la + 1]
+    kb = b.shape_[lb + 1] if tb else b.shape_[lb]
+    n = b.shape_[lb] if tb else b.shape_[lb + 1]
+    if ka != kb:
+        raise_inner(name, a, b, ka, kb)
+    batch_a = a.shape_[0] if la else 1
+    batch_b = b.shape_[0] if lb else 1
+    batch = batch_a if batch_a != 1 else batch_b
+    if batch_a != batch_b and batch_a != 1 and batch_b != 1:
+        raise RuntimeError(f"{name}: batch sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {batch_a} != {batch_b}")
+    shape[0] = batch
+    shape[1] = m
+    shape[2] = n
+    r = new_dense(a.code, 3, shape) if la or lb else new_dense(a.code, 2, &shape[1])
+    if r.count == 0:
+        return r
+    if bias is not None and (bias.code != a.code or bias.ndim_ != 1 or bias.shape_[0] != n or bias.strides_[0] != 1):
+        raise RuntimeError(f"{name}: expected a contiguous bias of {n} numbers of type {(<dtype>DTYPES[a.code]).name}, got shape {tuple(bias.shape)} "
+                           f"of type {(<dtype>DTYPES[bias.code]).name}")
+    key[0] = a.code
+    key[1], key[2], key[3] = m, n, ka
+    key[4] = a.strides_[la + 1] if ta else a.strides_[la]
+    key[5] = a.strides_[la] if ta else a.strides_[la + 1]
+    key[6] = b.strides_[lb + 1] if tb else b.strides_[lb]
+    key[7] = b.strides_[lb] if tb else b.strides_[lb + 1]
+    key[8] = batch
+    key[9] = a.strides_[0] if la and batch_a != 1 else 0
+    key[10] = b.strides_[0] if lb and batch_b != 1 else 0
+    key[11] = (1 if bias is not None else 0) | (2 if relu else 0)
+    key[12] = get_num_threads()
+    cdef bytes raw = PyBytes_FromStringAndSize(<char*>key, 13 * sizeof(int64_t))
+    cdef object plan = _product_plans.get(raw)
+    if plan is None:
+        plan = _product_planner(a.code, m, n, ka, (key[4], key[5]), (key[6], key[7]),
+                                (batch, key[9], key[10], m * n), bias is not None, relu, key[12])
+        if len(_product_plans) > 4096:
+            _product_plans.clear()
+        _product_plans[raw] = plan
+    run_product(<Plan>plan, r, a, b, bias)
+    return r
+
+
+cdef int run_product(Plan plan, Tensor r, Tensor a, Tensor b, Tensor bias) except -1:
+    cdef void* args[5]
+    args[0] = r.data_ptr_
+    args[1] = a.data_ptr_
+    args[2] = b.data_ptr_
+    args[3] = NULL if bias is None else bias.data_ptr_
+    return run_phases(plan, args, 4)

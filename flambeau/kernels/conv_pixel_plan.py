@@ -1,0 +1,187 @@
+"""Plans for convolutions with filters along vectors (conv_pixels)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import conv_pixels
+from .conv_problem import Convolution
+from .plan import Phase, Plan, ceil_div, round_up
+
+PIXELS = 400  # of a strip, about: sums and input should stay in the caches
+WORKSPACE = 3 << 17  # bytes of input a strip may copy
+
+
+class Choice(NamedTuple):
+    """A tile, a strip, and the cycles they should take."""
+
+    cost: float
+    rows: int
+    columns: int
+    vectors: int
+    strip_rows: int
+    m_block: int
+
+
+def choose(c: Convolution) -> Choice | None:
+    """The tile and strip with the least estimated time; None where the kernel does not serve."""
+    element = c.element
+    whole = c.out_stride == (1, 1) and c.slices[3] == 1 and len(c.jobs) == 1
+    if not whole or element.complex or element.compute.width > 16 or c.filters < element.lanes // 2:
+        return None
+    if c.jobs[0].taps == [] or c.stride[1] > 4:
+        return None
+    registers = 31 if c.target.name in ("avx512", "neon") else 15
+    used = ceil_div(c.filters, element.compute.lanes)
+    found = []
+    for vectors in range(1, min(used, 4) + 1):
+        for rows in range(1, min(c.rows, 3) + 1):
+            most = (registers - vectors - (registers == 15)) // (rows * vectors)
+            for columns in range(max(1, most // 2), min(c.columns, most) + 1):
+                found.append(_choose_strip(c, rows, columns, vectors))
+    return min(found, default=None)
+
+
+def _choose_strip(c: Convolution, rows: int, columns: int, vectors: int) -> Choice:
+    lanes = c.element.compute.lanes
+    used = ceil_div(c.filters, lanes)
+    blocks = sorted({1, min(c.threads, ceil_div(used, vectors))})
+    found = []
+    for strip_rows in _strip_sizes(c, rows):
+        strips = ceil_div(c.rows, strip_rows)
+        for block in blocks:
+            panels = ceil_div(ceil_div(used, vectors), block)
+            m_block = panels * vectors * lanes
+            tasks = c.batch * c.groups * c.output[0] * strips * ceil_div(c.filters, m_block)
+            cost = _cost(c, rows, columns, vectors, strip_rows, min(m_block, used * lanes))
+            total = cost * ceil_div(tasks, c.threads)
+            found.append(Choice(total, rows, columns, vectors, strip_rows, m_block))
+    return min(found)
+
+
+def _strip_sizes(c: Convolution, rows: int) -> list[int]:
+    """Numbers of rows worth trying: near PIXELS pixels or less, multiples of the tile's, and all."""
+    most = max(rows, min(c.rows, ceil_div(PIXELS, c.columns)))
+    even = ceil_div(c.rows, ceil_div(c.rows, most))
+    sizes = {even, round_up(even, rows), most // rows * rows, ceil_div(even, 2)}
+    return sorted(n for n in sizes if rows <= n <= c.rows) or [min(rows, c.rows)]
+
+
+def _cost(
+    c: Convolution, rows: int, columns: int, vectors: int, strip_rows: int, m_block: int
+) -> float:
+    """Cycles of one task, roughly."""
+    lanes = c.element.compute.lanes
+    whole, left = divmod(ceil_div(m_block, lanes), vectors)
+    tiles = ceil_div(strip_rows, rows) * ceil_div(c.columns, columns)
+
+    def step(width: int) -> float:
+        return max(rows * columns * width, 4) + 1.5 + 0.6 * width if width else 0
+
+    compute = tiles * (whole * step(vectors) + step(left)) * c.steps
+    write = ceil_div(strip_rows * c.columns, lanes) * ceil_div(m_block, lanes) * lanes * 7
+    in_rows, pitch = _copy_shape(c, strip_rows)
+    copied = 0 if _in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
+    large = c.channels * c.depth_taps * in_rows * pitch * c.element.compute.size > WORKSPACE
+    return (compute + write + copied + 300) * (1.05 if large else 1)
+
+
+def _in_place(c: Convolution) -> bool:
+    return c.padding == (0, 0) and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
+
+
+def _place(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, int]:
+    """Row and column of a tap, from those of its phase."""
+    phase = c.phases[tap[2]]
+    return tap[3] * c.stride[0] + phase[0], tap[4] * c.stride[1] + phase[1]
+
+
+def _copy_shape(c: Convolution, strip_rows: int) -> tuple[int, int]:
+    """Rows and columns of input that a strip needs."""
+    places = [_place(c, tap) for tap in c.jobs[0].taps]
+    rows, columns = max(p[0] for p in places), max(p[1] for p in places)
+    return (strip_rows - 1) * c.stride[0] + rows + 1, (c.columns - 1) * c.stride[1] + columns + 1
+
+
+def plan(c: Convolution, chosen: Choice) -> Plan:
+    """Packing of the filters, then the strips."""
+    element = c.element
+    kernels = conv_pixels.sources(
+        c.dtype, c.target, chosen.rows, chosen.columns, chosen.vectors, c.stride[1]
+    )
+    lanes, size = element.compute.lanes, element.compute.size
+    used = ceil_div(c.filters, lanes)
+    group_bytes = round_up(used * lanes * c.steps * size, 64)
+    pack = _pack_phase(c, kernels[0], ceil_div(used, chosen.vectors), group_bytes)
+    in_rows, pitch = _copy_shape(c, chosen.strip_rows)
+    planes = 0 if _in_place(c) else c.channels * c.depth_taps
+    slack = 2 * c.target.vector_bytes
+    sums = round_up(planes * in_rows * pitch * size + slack, 64)
+    pixels = chosen.strip_rows * c.columns + lanes
+    scratch = sums + round_up(pixels * min(chosen.vectors, used) * lanes * size, 64)
+    shared = c.groups * group_bytes
+    strips = ceil_div(c.rows, chosen.strip_rows)
+    m_tasks = ceil_div(c.filters, chosen.m_block)
+    table_at = len(conv_pixels.FIELDS.names)
+    row_pitch = c.input[2] if _in_place(c) else pitch
+    desc = conv_pixels.FIELDS.pack(
+        **_tensor_places(c), channels=c.channels, depth_taps=c.depth_taps,
+        slice_of_output=c.slices[0], slice_of_tap=c.slices[1], slice_start=c.slices[2],
+        stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=_in_place(c),
+        copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
+        m_tasks=m_tasks, groups=c.groups, depth=c.output[0], strips=strips,
+        strip_rows=chosen.strip_rows, out_rows=c.rows, out_columns=c.columns,
+        row_step=c.stride[0] * row_pitch * size, steps=c.steps, table_at=table_at,
+        w_group=group_bytes, has_bias=c.bias, relu=c.relu,
+        scratch_at=shared, scratch=scratch, sums=sums,
+    )  # fmt: skip
+    tasks = c.batch * c.groups * c.output[0] * strips * m_tasks
+    work = c.steps * chosen.m_block * chosen.strip_rows * c.columns
+    grain = max(1, min(ceil_div(tasks, 4 * c.threads), (1 << 17) // max(work, 1)))
+    table = _table(c, in_rows * pitch, row_pitch)
+    strips_phase = Phase(kernels[1], desc + table, tasks, grain)
+    return Plan((pack, strips_phase), shared + scratch * c.threads)
+
+
+def _pack_phase(c: Convolution, kernel, panels: int, group_bytes: int) -> Phase:
+    """Filters side by side; steps run over channels, then taps."""
+    size = c.element.size
+    taps = len(c.jobs[0].taps)
+    along = c.w_channel == taps  # all steps of one filter lie side by side
+    desc = conv_pixels.PACK_FIELDS.pack(
+        filters=c.filters, panels=panels, blocks=1 if along else c.channels,
+        depth=c.steps if along else taps, w_group=c.w_group * size, w_block=c.w_channel * size,
+        w_step=size, w_filter=c.w_row * size, group_bytes=group_bytes,
+    )  # fmt: skip
+    tasks = c.groups * panels
+    grain = max(1, min(tasks, (1 << 14) // max(1, c.steps * min(c.filters, 32))))
+    return Phase(kernel, desc, tasks, grain)
+
+
+def _tensor_places(c: Convolution) -> dict[str, int]:
+    size = c.element.size
+    (d, h, w), (od, oh, ow) = c.input, c.output
+    x_channel, y_channel = d * h * w * size, od * oh * ow * size
+    x_group, y_group = c.channels * x_channel, c.filters * y_channel
+    return {
+        "x_image": c.groups * x_group, "x_group": x_group, "x_channel": x_channel,
+        "x_slice": h * w * size, "in_depth": d, "in_height": h, "in_width": w,
+        "y_image": c.groups * y_group, "y_group": y_group, "y_channel": y_channel,
+        "y_slice": oh * ow * size,
+    }  # fmt: skip
+
+
+def _table(c: Convolution, plane: int, pitch: int) -> tuple[int, ...]:
+    """Byte offset in the input (or its copy) of each step: channel, then tap."""
+    size = c.element.compute.size
+    d, h, w = c.input
+    places = [(tap[1], *_place(c, tap)) for tap in c.jobs[0].taps]
+    table = []
+    for channel in range(c.channels):
+        for z, row, column in places:
+            if _in_place(c):
+                start = (channel * d + z * c.slices[1]) * h * w
+            else:
+                start = (channel * c.depth_taps + z) * plane
+            table.append((start + row * pitch + column) * size)
+    return tuple(table)

@@ -1,0 +1,267 @@
+"""Convolution with filters along vectors: each step is one vector of filters times broadcast pixels.
+
+Where filters fill whole vectors this wastes nothing on the margins of rows and needs no
+separation of the phases of a stride: a tile is some columns of some rows of outputs, its pixels
+read one by one from the input in place, or from a copy with its padding. Sums are kept as
+[pixel][filter] and transposed on the way out.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from .conv_strip import emit_pad
+from .conv_weight_dot import copy_planes
+from .element import Element, transpose
+from .gemm_direct import divide
+from .ir import Builder
+from .pack import emit_pack
+from .plan import Fields, KernelSource
+from .target import Target
+
+# Distances in bytes; sizes of copies in elements.
+FIELDS = Fields(
+    "x_image x_group x_channel x_slice in_depth in_height in_width"
+    " channels depth_taps slice_of_output slice_of_tap slice_start"
+    " stride_h pad_h pad_w in_place copy_rows copy_pitch"
+    " filters m_block m_tasks groups depth strips strip_rows out_rows out_columns row_step"
+    " steps table_at w_group y_image y_group y_channel y_slice has_bias relu"
+    " scratch_at scratch sums"
+)
+# Filters are packed as [group][panel][step][filter]; a step is (block, depth).
+PACK_FIELDS = Fields("filters panels blocks depth w_group w_block w_step w_filter group_bytes")
+
+
+def sources(
+    dtype: str, target: Target, rows: int, columns: int, vectors: int, stride: int
+) -> tuple[KernelSource, KernelSource]:
+    """Packing of the filters, and the convolution with tiles of rows x columns x vectors.
+
+    args: y, x, filter, bias, workspace.
+    """
+    key = f"conv_pixels:{dtype}:{target.name}:{rows}x{columns}x{vectors}:{stride}"
+
+    def build() -> str:
+        return _build(dtype, target, rows, columns, vectors, stride)
+
+    return KernelSource(key, build, "pack_filters"), KernelSource(key, build, "pixels")
+
+
+def _build(dtype: str, target: Target, rows: int, columns: int, vectors: int, stride: int) -> str:
+    b = Builder(target)
+    outer = Element(dtype, target)
+    for width in range(1, vectors + 1):
+        _emit_tile(b, outer.compute, rows, columns, width, stride)
+    emit_pad(b, outer)
+    emit_pack(b, "pack", outer)
+    with b.kernel("pack_filters"):
+        _emit_packing(b, outer, vectors)
+    with b.kernel("pixels"):
+        _Pixels(b, outer, rows, columns, vectors, stride).emit()
+    return b.module()
+
+
+def _emit_packing(b: Builder, outer: Element, vectors: int) -> None:
+    """Task: one panel of filters of one group."""
+    d = PACK_FIELDS.load(b)
+    inner, columns = outer.compute, vectors * outer.lanes
+    filters, workspace = b.argument(2), b.argument(4)
+    with b.loop("%begin", "%end") as task:
+        group, panel = divide(b, task.index, d.panels)
+        j = b.mul(panel, columns)
+        count = b.min(str(columns), b.sub(d.filters, j))
+        width = _round_to_vectors(b, outer, count)[1]
+        from_ = b.offset(filters, b.add(b.mul(group, d.w_group), b.mul(j, d.w_filter)))
+        steps = b.mul(d.blocks, d.depth)
+        to = b.add(b.mul(group, d.group_bytes), b.mul(b.mul(j, steps), inner.size))
+        to = b.offset(workspace, to)
+        size = b.mul(b.mul(d.depth, width), inner.size)
+        with b.loop("0", d.blocks) as block:
+            b.do(
+                f"call void @pack(i64 {d.depth}, ptr "
+                f"{b.offset(from_, b.mul(block.index, d.w_block))}, i64 {d.w_step}, "
+                f"i64 {d.w_filter}, i64 {count}, ptr {b.offset(to, b.mul(block.index, size))}, "
+                f"i64 {width})"
+            )
+
+
+def _round_to_vectors(b: Builder, e: Element, count: str) -> tuple[str, str]:
+    """Vectors that hold `count` elements, and the elements they have room for."""
+    used = b.emit(f"udiv i64 {b.add(count, e.lanes - 1)}, {e.lanes}")
+    return used, b.mul(used, e.lanes)
+
+
+_TILE = [
+    ("i64", "%steps"),
+    ("ptr", "%table"),  # byte offset in x of each step
+    ("ptr", "%x"),
+    ("i64", "%row"),  # bytes from one row of pixels to the next
+    ("ptr", "%filters"),
+    ("ptr", "%sums"),
+    ("i64", "%sums_row"),
+]
+
+
+def _emit_tile(
+    b: Builder, e: Element, rows: int, columns: int, vectors: int, stride: int
+) -> None:
+    """Define `void tile{vectors}(_TILE)`: sums[pixel][filter] of a tile."""
+    with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
+        lines = [b.offset("%x", b.mul(str(r), "%row")) for r in range(rows)]
+        count = rows * columns * vectors
+        step_bytes = vectors * e.target.vector_bytes
+        carry = [(e.vector, e.zero)] * count + [("ptr", "%filters")]
+        with b.loop("0", "%steps", carry=carry) as step:
+            *sums, at = step.values
+            place = b.load("i64", b.offset("%table", step.index, "i64"), 8)
+            filters = [
+                b.load(e.vector, b.offset(at, v * e.target.vector_bytes), 64)
+                for v in range(vectors)
+            ]
+            out = []
+            for r, line in enumerate(lines):
+                start = b.offset(line, place)
+                for c in range(columns):
+                    pixel = e.broadcast(b, b.offset(start, c * stride * e.size))
+                    first = (r * columns + c) * vectors
+                    for v, filter_ in enumerate(filters):
+                        out += e.multiply_add(b, pixel, filter_, [sums[first + v]])
+            step.next(*out, b.offset(at, step_bytes))
+        for r in range(rows):
+            to = b.offset("%sums", b.mul(str(r), "%sums_row"))
+            for k in range(columns * vectors):
+                value = step.values[r * columns * vectors + k]
+                b.store(e.vector, value, b.offset(to, k * e.target.vector_bytes), 64)
+
+
+class _Pixels:
+    def __init__(
+        self, b: Builder, outer: Element, rows: int, columns: int, vectors: int, stride: int
+    ) -> None:
+        self.b, self.outer, self.inner = b, outer, outer.compute
+        self.rows, self.columns, self.vectors, self.stride = rows, columns, vectors, stride
+        self.d = d = FIELDS.load(b)
+        self.y, self.x, self.bias, self.filters = (b.argument(k) for k in (0, 1, 3, 4))
+        self.scratch = b.offset(self.filters, b.add(d.scratch_at, b.mul("%thread", d.scratch)))
+        self.sums = b.offset(self.scratch, d.sums)
+
+    def emit(self) -> None:
+        """Task: some filters for a strip of rows of one slice of one image."""
+        b, d = self.b, self.d
+        columns = self.vectors * self.inner.lanes
+        with b.loop("%begin", "%end") as task:
+            at = self._decode(task.index)
+            in_place = b.emit(f"icmp ne i64 {d.in_place}, 0")
+            base = b.choose(
+                in_place, lambda: [self._in_place(at)], lambda: [self._copy(at)], ["ptr"]
+            )[0]
+            with b.loop(at.m0, at.m1, columns) as j:
+                left = b.sub(d.filters, j.index)
+                used, width = _round_to_vectors(b, self.inner, b.min(str(columns), left))
+                offset = b.mul(b.mul(j.index, d.steps), self.inner.size)
+                filters = b.offset(self.filters, b.add(b.mul(at.group, d.w_group), offset))
+                self._tiles(at, base, filters, used, b.mul(width, self.inner.size))
+                self._write(at, j.index, used, b.mul(width, self.inner.size))
+
+    def _decode(self, task: str) -> SimpleNamespace:
+        b, d = self.b, self.d
+        rest, block = divide(b, task, d.m_tasks)
+        rest, strip = divide(b, rest, d.strips)
+        rest, slice_ = divide(b, rest, d.depth)
+        image, group = divide(b, rest, d.groups)
+        row, m0 = b.mul(strip, d.strip_rows), b.mul(block, d.m_block)
+        # The last strip overlaps the one before it, so that all have the same number of rows.
+        row = b.min(row, b.sub(d.out_rows, d.strip_rows))
+        return SimpleNamespace(
+            image=image,
+            group=group,
+            slice=slice_,
+            row=row,
+            count="1",
+            m0=m0,
+            m1=b.min(b.add(m0, d.m_block), d.filters),
+            x=b.offset(self.x, b.add(b.mul(image, d.x_image), b.mul(group, d.x_group))),
+        )
+
+    def _in_place(self, at: SimpleNamespace) -> str:
+        b, d = self.b, self.d
+        slice_ = b.mul(b.mul(at.slice, d.slice_of_output), d.x_slice)
+        row = b.mul(b.mul(b.mul(at.row, d.stride_h), d.in_width), self.outer.size)
+        return b.offset(at.x, b.add(slice_, row))
+
+    def _copy(self, at: SimpleNamespace) -> str:
+        copy_planes(self.b, self.d, at, at.x, self.scratch, self.inner.size)
+        return self.scratch
+
+    def _tiles(self, at, base: str, filters: str, used: str, pixel_bytes: str) -> None:
+        """Sums of all pixels of the strip for one panel of filters; edge tiles overlap."""
+        b, d = self.b, self.d
+        table = b.offset("%desc", d.table_at, "i64")
+        sums_row = b.mul(d.out_columns, pixel_bytes)
+        with (
+            b.loop("0", d.strip_rows, self.rows) as r,
+            b.loop("0", d.out_columns, self.columns) as c,
+        ):
+            row = b.min(r.index, b.sub(d.strip_rows, self.rows))
+            column = b.min(c.index, b.sub(d.out_columns, self.columns))
+            x = b.add(b.mul(row, d.row_step), b.mul(column, self.stride * self.inner.size))
+            to = b.add(b.mul(row, sums_row), b.mul(column, pixel_bytes))
+
+            def call(width: int):
+                return lambda: b.do(
+                    f"call void @tile{width}(i64 {d.steps}, ptr {table}, ptr {b.offset(base, x)}, "
+                    f"i64 {d.row_step}, ptr {filters}, ptr {b.offset(self.sums, to)}, "
+                    f"i64 {sums_row})"
+                )
+
+            b.switch(used, [(w, call(w)) for w in range(1, self.vectors + 1)])
+
+    def _write(self, at: SimpleNamespace, j: str, used: str, pixel_bytes: str) -> None:
+        """Transpose squares of pixels x filters to the output, with bias and activation."""
+        b, d, lanes = self.b, self.d, self.inner.lanes
+        pixels = b.mul(d.strip_rows, d.out_columns)
+        base = b.add(b.mul(at.image, d.y_image), b.mul(at.group, d.y_group))
+        row = b.mul(b.mul(at.row, d.out_columns), self.outer.size)
+        base = b.offset(self.y, b.add(b.add(base, b.mul(at.slice, d.y_slice)), row))
+        with b.loop("0", used) as v:
+            first = b.add(j, b.mul(v.index, lanes))
+            count = b.sub(d.filters, first)
+            number = b.add(b.mul(at.group, d.filters), first)
+            bias = self._bias(number, count)
+            from_ = b.offset(self.sums, b.mul(v.index, self.inner.target.vector_bytes))
+            to = b.offset(base, b.mul(first, d.y_channel))
+            with b.loop("0", pixels, lanes) as p:
+                rows = [
+                    b.load(
+                        self.inner.vector,
+                        b.offset(from_, b.mul(b.add(p.index, r), pixel_bytes)),
+                        64,
+                    )
+                    for r in range(lanes)
+                ]
+                rows = [self._finish(value, bias) for value in rows]
+                tail = self.outer.tail(b, b.sub(pixels, p.index))
+                place = b.offset(to, b.mul(p.index, self.outer.size))
+                turned = transpose(b, rows, self.inner.vector, lanes)
+                for r, value in enumerate(turned):
+                    with b.when(b.less(str(r), count)):
+                        at_filter = b.offset(place, b.mul(str(r), d.y_channel))
+                        self.outer.store(b, value, at_filter, tail)
+
+    def _bias(self, number: str, count: str) -> str:
+        """One vector of biases, zeros without one."""
+        b, outer = self.b, self.outer
+        has_bias = b.emit(f"icmp ne i64 {self.d.has_bias}, 0")
+        at = b.offset(self.bias, b.mul(number, outer.size))
+        return b.choose(
+            has_bias,
+            lambda: [outer.load(b, at, outer.tail(b, count))],
+            lambda: [self.inner.zero],
+            [self.inner.vector],
+        )[0]
+
+    def _finish(self, value: str, bias: str) -> str:
+        b, inner = self.b, self.inner
+        value = inner.add(b, value, bias)
+        relu = b.emit(f"icmp ne i64 {self.d.relu}, 0")
+        return b.select(relu, inner.vector, inner.relu(b, value), value)

@@ -1,0 +1,159 @@
+"""What every function that makes a tensor shares: reading sizes and the options dtype, device, layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import core
+from ..core import Tensor, device as Device, dtype as Dtype
+
+CPU = Device("cpu")
+_STRIDED = core._core._LAYOUTS["strided"]
+_PYTHON_TYPES = {float: "float64", int: "int64", bool: "bool", complex: "complex128"}
+DTYPES = {d.name: d for d in core.dtypes}
+
+
+def read_size(name: str, size: tuple, named: dict[str, Any] | None = None) -> Any:
+    """The sizes given as `f(2, 3)`, `f((2, 3))`, `f([2, 3])` or `f(size=(2, 3))`."""
+    if named:
+        size = _named_size(name, size, named)
+    if len(size) == 1:
+        first = size[0]
+        if type(first) is not int and isinstance(first, tuple | list):
+            size = first
+    elif not size:
+        raise TypeError(f"{name}() missing the argument 'size': expected ints or a tuple of ints")
+    for n in size:
+        if type(n) is not int and not hasattr(n, "__index__"):
+            raise TypeError(f"{name}(): argument 'size' must be tuple of ints, not {type(n).__name__}")
+    return size
+
+
+def _named_size(name: str, size: tuple, named: dict[str, Any]) -> tuple:
+    if size or set(named) != {"size"}:
+        unexpected = sorted(set(named) - {"size"}) or ["size"]
+        raise TypeError(f"{name}() got an unexpected keyword argument '{unexpected[0]}'")
+    return (named["size"],)
+
+
+def read_dtype(dtype: Any) -> Dtype:
+    """A dtype, or the one a Python type stands for."""
+    if type(dtype) is Dtype:
+        return dtype
+    if dtype in _PYTHON_TYPES:
+        return DTYPES[_PYTHON_TYPES[dtype]]
+    raise TypeError(f"dtype: expected a torch.dtype such as torch.float32, got {dtype!r}")
+
+
+def check_device(name: str, device: Any) -> None:
+    """Accept the CPU; say what is missing for anything else."""
+    if device is None or device is CPU:
+        return
+    wanted = device if type(device) is Device else Device(device)
+    if wanted.type == "cpu":
+        return
+    if wanted.type == "meta":
+        raise NotImplementedError(
+            f"{name}: tensors without data (device='meta') are not supported: use device='cpu'"
+        )
+    raise RuntimeError(
+        f"{name}: device '{wanted}' is not available: this build of Flambeau computes on the CPU only; "
+        "use device='cpu'"
+    )
+
+
+def check_layout(name: str, layout: Any) -> None:
+    """Accept the strided layout only."""
+    if layout is not None and layout is not _STRIDED:
+        raise RuntimeError(f"{name}: layout {layout} is not supported: expected torch.strided")
+
+
+def check_options(name: str, layout: Any, device: Any) -> None:
+    """Check the two options that have one legal value each."""
+    if device is not None and device is not CPU:
+        check_device(name, device)
+    if layout is not None and layout is not _STRIDED:
+        check_layout(name, layout)
+
+
+def default_float() -> Dtype:
+    """The dtype of floating-point tensors made without one."""
+    return core.get_default_dtype()
+
+
+def default_complex() -> Dtype:
+    """The complex dtype whose parts have the default floating-point type's precision."""
+    return core.get_default_dtype().to_complex()
+
+
+def new_like(input: Tensor, dtype: Dtype, memory_format: Any = None) -> Tensor:
+    """An uninitialised tensor of the same shape; keeps the strides of an input without gaps."""
+    if memory_format is None or memory_format._name == "preserve_format":
+        if input.is_contiguous():
+            return core.empty(input.shape, dtype)
+        return core.empty_strided(input.shape, preserved_strides(input.shape, input.stride()), dtype)
+    return core.empty_strided(input.shape, format_strides(input.shape, memory_format), dtype)
+
+
+def preserved_strides(shape: tuple, stride: tuple) -> tuple:
+    """The strides themselves if they describe memory without gaps or repeats, else row-major ones.
+
+    Partial orders are kept the way PyTorch keeps them: dimensions sorted by stride, ties by size.
+    """
+    expected = 1
+    for d in sorted(range(len(shape)), key=lambda d: (stride[d], shape[d])):
+        if shape[d] == 1:
+            continue
+        if stride[d] != expected:
+            return dense_strides(shape)
+        expected *= shape[d]
+    return stride
+
+
+def dense_strides(shape: tuple) -> tuple:
+    """Row-major strides."""
+    steps, step = [], 1
+    for n in reversed(shape):
+        steps.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(steps))
+
+
+_FORMAT_ORDER = {"channels_last": (4, (0, 2, 3, 1)), "channels_last_3d": (5, (0, 2, 3, 4, 1))}
+
+
+def format_strides(shape: tuple, memory_format: Any) -> tuple:
+    """Strides of a new tensor in a memory format."""
+    name = memory_format._name
+    if name == "contiguous_format":
+        return dense_strides(shape)
+    rank, order = _FORMAT_ORDER[name]
+    if len(shape) != rank:
+        raise RuntimeError(f"required rank {rank} tensor to use {name} format, got shape {tuple(shape)}")
+    steps, step = [0] * rank, 1
+    for d in reversed(order):
+        steps[d] = step
+        step *= max(shape[d], 1)
+    return tuple(steps)
+
+
+def finish(made: Tensor, requires_grad: bool) -> Tensor:
+    """The new tensor, a leaf that records if asked for."""
+    return made.requires_grad_() if requires_grad else made
+
+
+def take_out(name: str, out: Tensor, size: Any, dtype: Any) -> Tensor:
+    """The out= tensor resized to the result's shape; it must have the dtype asked for."""
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if dtype is not None and read_dtype(dtype) is not out.dtype:
+        raise RuntimeError(f"{name}: dtype {dtype} does not match dtype of out parameter ({out.dtype})")
+    if core.needs_history(out):
+        raise RuntimeError(
+            f"{name}(): functions with out=... arguments don't support automatic differentiation, "
+            "but one of the arguments requires grad."
+        )
+    if tuple(out.shape) != tuple(size):
+        core.resize_(out, size)
+    core.bump_version(out)
+    return out

@@ -1,0 +1,3 @@
+"""Fourier transforms, through pocketfft."""
+
+from __future__ import annotations

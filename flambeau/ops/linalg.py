@@ -1,0 +1,3 @@
+"""Linear algebra, through LAPACK."""
+
+from __future__ import annotations

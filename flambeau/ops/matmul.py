@@ -1,0 +1,304 @@
+"""Matrix products and what is built on them."""
+
+from __future__ import annotations
+
+from .. import core
+from ..core import Tensor
+from ..kernels import gemm
+from ..kernels.dtypes import NAMES
+from .plans import realise
+from .record import alias, composite, primitive
+
+
+def _plan(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> core.Plan:
+    plan = gemm.plan_gemm(
+        NAMES[code],
+        m,
+        n,
+        k,
+        a_strides,
+        b_strides,
+        (n, 1),
+        threads,
+        bias="column" if biased else None,
+        activation="relu" if relu else None,
+        batch=batch,
+    )
+    return realise(plan, threads)
+
+
+core.set_product_planner(_plan)
+product = core.product
+
+
+def _check_dims(name: str, expected: int, *operands: tuple[str, Tensor]) -> None:
+    for what, t in operands:
+        if t.dim() != expected:
+            raise RuntimeError(f"{name}: {what} must be a {'matrix' if expected == 2 else f'{expected}D tensor'}, got {t.dim()}-D of shape {tuple(t.shape)}")
+
+
+@primitive(method=True, out=True)
+def mm(input, mat2):
+    """Matrix product of (n, m) and (m, p): (n, p)."""
+    _check_dims("mm", 2, ("self", input), ("mat2", mat2))
+    return product(input, mat2, name="mm")
+
+
+@mm.vjp
+def _mm_vjp(g, input, mat2, needs):
+    return _product_vjp(g, input, mat2, needs)
+
+
+def _product_vjp(g, a, b, needs):
+    """Cotangents of a @ b; without Python-level views when nothing is recorded."""
+    if core.grad_enabled() or g.is_complex():
+        ga = matmul(g, b.mH) if needs[0] else None
+        gb = matmul(a.mH, g) if needs[1] else None
+        return ga, gb
+    ga = product(g, b, tb=True) if needs[0] else None
+    gb = product(a, g, ta=True) if needs[1] else None
+    return ga, gb
+
+
+@primitive(method=True, out=True)
+def bmm(input, mat2):
+    """Matrix products of two batches: (b, n, m) @ (b, m, p)."""
+    _check_dims("bmm", 3, ("batch1", input), ("batch2", mat2))
+    if input.size(0) != mat2.size(0):
+        raise RuntimeError(f"bmm: batch sizes differ: {tuple(input.shape)} @ {tuple(mat2.shape)}")
+    return product(input, mat2, name="bmm")
+
+
+@bmm.vjp
+def _bmm_vjp(g, input, mat2, needs):
+    return _product_vjp(g, input, mat2, needs)
+
+
+@primitive(register=False)
+def _batched(input, mat2):
+    """A batch times one matrix or a batch (sizes 1 repeat)."""
+    return product(input, mat2, name="matmul")
+
+
+@_batched.vjp
+def _batched_vjp(g, input, mat2, needs):
+    ga, gb = _product_vjp(g, input, mat2, needs)
+    return (
+        None if ga is None else core.sum_to_shape(ga, input.shape),
+        None if gb is None else core.sum_to_shape(gb, mat2.shape),
+    )
+
+
+@composite(out=True)
+def matmul(input, other):
+    """Matrix product: vectors, matrices, or batches of matrices that broadcast."""
+    a, b = input.dim(), other.dim()
+    if a == 2 and b == 2:
+        return mm(input, other)
+    if a == 0 or b == 0:
+        raise RuntimeError(
+            f"both arguments to matmul need to be at least 1D, but they are {a}D and {b}D"
+        )
+    if a == 1 and b == 1:
+        return dot(input, other)
+    if a == 1:
+        return matmul(input.unsqueeze(0), other).squeeze(-2)
+    if b == 1:
+        return matmul(input, other.unsqueeze(-1)).squeeze(-1)
+    if b == 2:
+        # one matrix for the whole batch: a single large product
+        _check_inner("matmul", input, other)
+        shape = input.shape
+        return mm(input.reshape(-1, shape[-1]), other).view(*shape[:-1], other.shape[1])
+    return _matmul_batches(input, other)
+
+
+def _check_inner(name, a, b):
+    if a.shape[-1] != b.shape[-2]:
+        raise RuntimeError(
+            f"{name}: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {a.shape[-1]} != {b.shape[-2]} "
+            "(mat1 and mat2 shapes cannot be multiplied)"
+        )
+
+
+def _matmul_batches(a, b):
+    _check_inner("matmul", a, b)
+    if a.dim() == 2:
+        a = a.unsqueeze(0)
+    lead_a, lead_b = tuple(a.shape[:-2]), tuple(b.shape[:-2])
+    if lead_a == lead_b and len(lead_a) == 1:
+        return bmm(a, b)
+    lead = _broadcast(lead_a, lead_b, a, b)
+    n, m, p = a.shape[-2], a.shape[-1], b.shape[-1]
+    a3 = a.reshape(1, n, m) if _all_one(lead_a) else a.expand(*lead, n, m).reshape(-1, n, m)
+    b3 = b.reshape(1, m, p) if _all_one(lead_b) else b.expand(*lead, m, p).reshape(-1, m, p)
+    return _batched(a3, b3).view(*lead, n, p)
+
+
+def _all_one(sizes) -> bool:
+    return all(s == 1 for s in sizes)
+
+
+def _broadcast(x, y, a, b):
+    k = max(len(x), len(y))
+    x, y = (1,) * (k - len(x)) + x, (1,) * (k - len(y)) + y
+    for s, t in zip(x, y, strict=True):
+        if s != t and s != 1 and t != 1:
+            raise RuntimeError(f"matmul: batch sizes do not broadcast: {tuple(a.shape)} @ {tuple(b.shape)}: {s} and {t}")
+    return tuple(t if s == 1 else s for s, t in zip(x, y, strict=True))
+
+
+@primitive(register=False)
+def _linear(input, weight, bias):
+    return _linear_values(input, weight, bias)
+
+
+def _linear_values(input, weight, bias):
+    if input.dim() == 2:
+        return product(input, weight, False, True, bias, False, "linear")
+    shape = input.shape
+    flat = core.contiguous_plain(input).view(-1, shape[-1])
+    return product(flat, weight, False, True, bias, False, "linear").view(*shape[:-1], weight.shape[0])
+
+
+@_linear.vjp
+def _linear_vjp(g, input, weight, needs):
+    if core.grad_enabled() or g.is_complex():
+        flat_g, flat_x = g.reshape(-1, g.shape[-1]), input.reshape(-1, input.shape[-1])
+        gx = matmul(g, weight.conj()) if needs[0] else None
+        gw = matmul(flat_g.mT, flat_x.conj()) if needs[1] else None
+        gb = flat_g.sum(0) if len(needs) > 2 and needs[2] else None
+        return gx, gw, gb
+    if g.dim() != 2:
+        g, flat_x = core.contiguous_plain(g).view(-1, g.shape[-1]), core.contiguous_plain(input).view(-1, input.shape[-1])
+    else:
+        flat_x = input
+    gx = product(g, weight) if needs[0] else None
+    gw = product(g, flat_x, True) if needs[1] else None
+    gb = g.sum(0) if len(needs) > 2 and needs[2] else None
+    if gx is not None and input.dim() != 2:
+        gx = gx.view(*input.shape)
+    return gx, gw, gb
+
+
+@composite(namespaces=("nn.functional",), method=False)
+def linear(input, weight, bias=None):
+    """input @ weight.T + bias; input (*, in), weight (out, in), bias (out,)."""
+    if weight.dim() == 2 and input.dim() >= 2:
+        if input.shape[-1] != weight.shape[1]:
+            raise RuntimeError(
+                f"linear: inner sizes differ: input {tuple(input.shape)}, weight {tuple(weight.shape)}: "
+                f"{input.shape[-1]} != {weight.shape[1]} (mat1 and mat2 shapes cannot be multiplied)"
+            )
+        if bias is None or (bias.dim() == 1 and bias.is_contiguous() and bias.shape[0] == weight.shape[0]):
+            return _linear(input, weight, bias)
+    result = matmul(input, weight.t() if weight.dim() == 2 else weight)
+    return result if bias is None else result + bias
+
+
+# ---- vectors -------------------------------------------------------------------------------------------
+
+
+def _check_vectors(name, a, b):
+    if a.dim() != 1 or b.dim() != 1:
+        raise RuntimeError(f"1D tensors expected, but got {a.dim()}D and {b.dim()}D tensors ({name})")
+    if a.dtype != b.dtype:
+        raise RuntimeError(f"{name} : expected both vectors to have same dtype, but found {a.dtype} and {b.dtype}")
+    if a.shape[0] != b.shape[0]:
+        raise RuntimeError(
+            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements ({name})"
+        )
+
+
+@composite(out=True)
+def dot(input, tensor):
+    """Sum of the products of two vectors' elements."""
+    _check_vectors("dot", input, tensor)
+    return mm(input.unsqueeze(0), tensor.unsqueeze(1)).view(())
+
+
+@composite(out=True)
+def vdot(input, other):
+    """dot with the first vector conjugated."""
+    _check_vectors("vdot", input, other)
+    return dot(input.conj(), other)
+
+
+@composite(out=True)
+def mv(input, vec):
+    """Matrix (n, m) times vector (m,)."""
+    if input.dim() != 2 or vec.dim() != 1:
+        raise RuntimeError(f"vector + matrix @ vector expected, got {input.dim()}, {vec.dim()} (mv: {tuple(input.shape)} @ {tuple(vec.shape)})")
+    return mm(input, vec.unsqueeze(1)).squeeze(1)
+
+
+@composite(out=True, aliases=("ger",))
+def outer(input, vec2):
+    """All products of two vectors' elements: (n, m)."""
+    if input.dim() != 1 or vec2.dim() != 1:
+        raise RuntimeError(f"outer: Expected 1-D arguments, got {input.dim()}-D and {vec2.dim()}-D")
+    return input.unsqueeze(1) * vec2.unsqueeze(0)
+
+
+@composite(out=True)
+def inner(input, other):
+    """Sums of products along the last dimension of both."""
+    if input.dim() == 0 or other.dim() == 0:
+        return input * other
+    if input.shape[-1] != other.shape[-1]:
+        raise RuntimeError(
+            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}"
+        )
+    flat_a, flat_b = input.reshape(-1, input.shape[-1]), other.reshape(-1, other.shape[-1])
+    return mm(flat_a, flat_b.t()).reshape(*input.shape[:-1], *other.shape[:-1])
+
+
+# ---- scaled sums of products ---------------------------------------------------------------------------
+
+
+def _scaled_sum(name, input, value, beta, alpha):
+    """beta * input + alpha * value; input is ignored (even NaN) when beta is 0."""
+    if not (value.dtype.is_floating_point or value.dtype.is_complex) and (isinstance(beta, float) or isinstance(alpha, float)):
+        raise RuntimeError(f"{name}: For integral input tensors, argument alpha and beta must not be a floating point number.")
+    scaled = value if alpha == 1 else value * alpha
+    if beta == 0:
+        return scaled
+    if tuple(input.shape) != tuple(value.shape):
+        input = input.expand(value.shape)
+    return scaled + (input if beta == 1 else input * beta)
+
+
+@composite(inplace=True, out=True)
+def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat1 @ mat2)."""
+    return _scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)
+
+
+@composite(inplace=True, out=True)
+def addmv(input, mat, vec, *, beta=1, alpha=1):
+    """beta * input + alpha * (mat @ vec)."""
+    return _scaled_sum("addmv", input, mv(mat, vec), beta, alpha)
+
+
+@composite(inplace=True, out=True)
+def addr(input, vec1, vec2, *, beta=1, alpha=1):
+    """beta * input + alpha * outer(vec1, vec2)."""
+    if vec1.dtype.code == 0 and input.dtype.code == 0:
+        product_ = outer(vec1, vec2)
+        return (input | product_) if beta else product_
+    return _scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
+
+
+@composite(inplace=True, out=True)
+def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * bmm(batch1, batch2)."""
+    return _scaled_sum("baddbmm", input, bmm(batch1, batch2), beta, alpha)
+
+
+@composite(inplace=True, out=True)
+def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+    """beta * input + alpha * sum of the batch's products."""
+    return _scaled_sum("addbmm", input, bmm(batch1, batch2).sum(0), beta, alpha)
+
+
+alias("matmul", matmul, namespaces=("linalg",))

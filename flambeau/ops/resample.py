@@ -1,0 +1,3 @@
+"""Padding, interpolation, grid sampling."""
+
+from __future__ import annotations

@@ -1,0 +1,242 @@
+"""Scans: cumulative sums, products and extremes."""
+
+from __future__ import annotations
+
+from .. import core
+from ..kernels import cache, scan
+from ..kernels import target as targets
+from .record import composite, primitive
+from .reduce import named_pair
+
+
+def _wrap(name, dim, n):
+    low = max(n, 1)
+    if not isinstance(dim, int):
+        raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
+    if not -low <= dim < low:
+        raise IndexError(f"Dimension out of range (expected to be in range of [{-low}, {low - 1}], but got {dim})")
+    return dim % low
+
+
+def _run(kind, x, dim, result):
+    """(values, indices or None) of a scan of x along dim, values of dtype `result`."""
+    x = core.contiguous_plain(x)
+    out = core.empty(x.shape, result)
+    where = core.empty(x.shape, core.dtypes[5]) if scan.with_indices(kind) else None
+    if out.numel() == 0:
+        return out, where
+    if x.dim() == 0:
+        x, out_, where_ = x.view(1), out.view(1), None if where is None else where.view(1)
+        dim = 0
+    else:
+        out_, where_ = out, where
+    inner = 1
+    for s in x.shape[dim + 1 :]:
+        inner *= s
+    length = x.shape[dim]
+    outer = x.numel() // (inner * length)
+    across = inner >= 8
+    kernel = scan.source(kind, x.dtype.short, result.short, across, targets.host())
+    address = cache.named(kernel.key, kernel.build, kernel.symbol)
+    operands = [out_, x] if where is None else [out_, where_, x]
+    sizes = [t.element_size() for t in operands]
+    for block in range(outer if inner > 1 else 1):
+        # rows: the inner elements of one block, or (contiguous rows) all of them at once
+        row = [s if inner > 1 else s * length for s in sizes]
+        step = [s * inner for s in sizes]
+        desc = [length] + [v for pair in zip(row, step, strict=True) for v in pair]
+        rows = inner if inner > 1 else outer
+        at = [t.data_ptr() + block * length * inner * s for t, s in zip(operands, sizes, strict=True)]
+        core.launch(address, at, desc, rows, max(1, 16384 // length))
+    return out, where
+
+
+def _result_type(x, dtype):
+    if dtype is not None:
+        return dtype
+    return x.dtype if x.dtype.is_floating_point or x.dtype.is_complex else core.dtypes[5]
+
+
+@primitive(register=False)
+def running_sum(input, dim):
+    """Cumulative sum of a floating-point, complex or int64 tensor."""
+    return _run("add", input, dim, input.dtype)[0]
+
+
+@running_sum.vjp
+def _running_sum_vjp(g, dim):
+    return running_sum(g.flip(dim), dim).flip(dim) if g.dim() else g
+
+
+@composite(inplace=True, out=True)
+def cumsum(input, dim, *, dtype=None):
+    """Cumulative sum along dim; integers and bool in int64."""
+    dim = _wrap("cumsum", dim, input.dim())
+    return running_sum(input.to(_result_type(input, dtype)), dim)
+
+
+@primitive(register=False)
+def running_product(input, dim):
+    """Cumulative product."""
+    return _run("mul", input, dim, input.dtype)[0]
+
+
+@running_product.vjp
+def _running_product_vjp(g, input, dim, out):
+    if input.dim() == 0:
+        return g
+    if not core.grad_enabled() and not bool((input == 0).any()):
+        return _reverse_sum(g * out.conj(), dim) / input.conj()
+    return _product_gradient(g, input, dim)
+
+
+def _reverse_sum(x, dim):
+    return running_sum(x.flip(dim), dim).flip(dim)
+
+
+def _product_gradient(g, x, dim):
+    """sum over k >= i of g_k times the product of x_j, j <= k and j != i, without any division."""
+    from .join import stack
+
+    n = x.shape[dim]
+    columns = []
+    xs = x.unbind(dim)
+    for i in range(n):
+        before = None
+        for j in range(i):
+            before = xs[j] if before is None else before * xs[j]
+        total, running = None, before
+        for k in range(i, n):
+            if k > i:
+                running = xs[k] if running is None else running * xs[k]
+            term = g.select(dim, k)
+            term = term if running is None else term * running.conj()
+            total = term if total is None else total + term
+        columns.append(total)
+    return stack(columns, dim)
+
+
+@composite(inplace=True, out=True)
+def cumprod(input, dim, *, dtype=None):
+    """Cumulative product along dim; integers and bool in int64."""
+    dim = _wrap("cumprod", dim, input.dim())
+    return running_product(input.to(_result_type(input, dtype)), dim)
+
+
+def _extreme(kind, name, doc):
+    def running(input, dim):
+        return _run(kind, input, dim, input.dtype)
+
+    running.__name__ = f"running_{kind}"
+    values_of = primitive(register=False)(running)
+
+    @values_of.vjp
+    def _(g, input_like, dim, out):
+        if not input_like.shape:
+            return g[0]
+        from .creation import zeros
+
+        zero = zeros(input_like.shape, dtype=g[0].dtype)
+        return zero.scatter_add(dim, out[1], g[0])
+
+    def op(input, dim):
+        if input.dtype.is_complex:
+            raise RuntimeError(f"{name}: complex numbers have no order, got {input.dtype}")
+        dim = _wrap(name, dim, input.dim())
+        return named_pair(name, *values_of(input, dim))
+
+    op.__doc__ = doc
+    return composite(name=name, out=True)(op)
+
+
+cummax = _extreme("max", "cummax", "(running maximum, its position) along dim.")
+cummin = _extreme("min", "cummin", "(running minimum, its position) along dim.")
+
+
+@primitive(register=False)
+def running_logsumexp(input, dim):
+    """log of the cumulative sum of exp."""
+    return _run("logaddexp", input, dim, input.dtype)[0]
+
+
+@running_logsumexp.vjp
+def _running_logsumexp_vjp(g, input, dim, out):
+    if input.dim() == 0:
+        return g
+    # g_k exp(x_i - out_k) summed over k >= i, positive and negative parts apart to stay in logarithms
+    from .pointwise import exp, log
+
+    positive, negative = g.clamp(min=0), (-g).clamp(min=0)
+    terms = [_reverse_logsumexp(log(part) - out, dim) for part in (positive, negative)]
+    return exp(terms[0] + input) - exp(terms[1] + input)
+
+
+def _reverse_logsumexp(x, dim):
+    return running_logsumexp(x.flip(dim), dim).flip(dim)
+
+
+@composite(inplace=False, out=True)
+def logcumsumexp(input, dim):
+    """log(cumsum(exp(input))) along dim, without overflow."""
+    dim = _wrap("logcumsumexp", dim, input.dim())
+    if input.dtype.is_complex:
+        from .pointwise import exp, log
+
+        return log(cumsum(exp(input), dim))
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f'"logcumsumexp" not implemented for \'{input.dtype.name}\'')
+    return running_logsumexp(input, dim)
+
+
+@composite(out=True)
+def diff(input, n=1, dim=-1, prepend=None, append=None):
+    """n-th differences of neighbours along dim."""
+    from .join import cat
+
+    if input.dim() == 0:
+        raise RuntimeError("diff expects input to be at least one-dimensional")
+    if n < 0:
+        raise RuntimeError(f"order must be non-negative but got {n}")
+    parts = [t for t in (prepend, input, append) if t is not None]
+    x = cat(parts, dim) if len(parts) > 1 else input
+    if n == 0:
+        return x.clone()
+    for _ in range(min(n, x.shape[dim])):
+        later, earlier = x.narrow(dim, 1, x.shape[dim] - 1), x.narrow(dim, 0, x.shape[dim] - 1)
+        x = (later ^ earlier) if x.dtype.code == 0 else later - earlier
+    return x
+
+
+def _steps(y, x, dim):
+    """Widths between neighbours along dim."""
+    if x.dim() == 1:
+        shape = [1] * y.dim()
+        shape[dim] = -1
+        x = x.reshape(shape)
+    return diff(x, dim=dim)
+
+
+@composite
+def trapezoid(y, x=None, *, dx=None, dim=-1):
+    """Integral along dim by the trapezoidal rule, with spacing x or dx."""
+    n = y.shape[dim]
+    middle = (y.narrow(dim, 0, max(n - 1, 0)) + y.narrow(dim, min(1, n), max(n - 1, 0))) / 2.0
+    if x is not None:
+        return (middle * _steps(y, x, dim)).sum(dim)
+    return (middle * (1.0 if dx is None else dx)).sum(dim)
+
+
+@composite
+def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
+    """Running integral along dim by the trapezoidal rule."""
+    n = y.shape[dim]
+    middle = (y.narrow(dim, 0, max(n - 1, 0)) + y.narrow(dim, min(1, n), max(n - 1, 0))) / 2.0
+    if x is not None:
+        return (middle * _steps(y, x, dim)).cumsum(dim)
+    return (middle * (1.0 if dx is None else dx)).cumsum(dim)
+
+
+@composite(method=False)
+def trapz(y, x=None, *, dx=None, dim=-1):
+    """The same as trapezoid."""
+    return trapezoid(y, x, dx=dx, dim=dim)

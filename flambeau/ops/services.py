@@ -1,0 +1,88 @@
+"""Where the core's hooks meet the ops: operators, the engine's own ops, views' gradients."""
+
+from __future__ import annotations
+
+from .. import core
+from . import convert, index, pointwise, views
+from .record import METHODS, NAMESPACES, REGISTRY, install
+
+
+def connect() -> None:
+    """Wire the core to the ops; called once, when every family has registered."""
+    op = REGISTRY.get  # families may be missing while they are being written
+    core.set_services(op("add"), pointwise.copy, op("sum"), op("real"), convert.to_dtype)
+    core.set_view_services(_find(views, "embed"), _find(views, "reshape_copy"))
+    core.set_copy_slices(_find(views, "take_slice"), _find(views, "put_slice"))
+    core.set_has_nan(_has_nan)
+    core.set_operators(_operators())
+    install()
+
+
+def _find(module, name: str):  # strict again once every family is there
+    return getattr(module, name, None)
+
+
+def _has_nan(t: core.Tensor) -> bool:
+    return bool(REGISTRY["isnan"](t).any())
+
+
+def _operators() -> dict[str, object]:
+    """Special method (without underscores) -> op."""
+    op = REGISTRY.get
+    table = {
+        "add": op("add"),
+        "sub": op("sub"),
+        "mul": op("mul"),
+        "truediv": pointwise.true_div,
+        "floordiv": op("floor_divide"),
+        "mod": op("remainder"),
+        "pow": op("pow"),
+        "matmul": op("matmul"),
+        "lshift": op("bitwise_left_shift"),
+        "rshift": op("bitwise_right_shift"),
+        "and": op("bitwise_and"),
+        "or": op("bitwise_or"),
+        "xor": op("bitwise_xor"),
+        "neg": op("neg"),
+        "pos": op("positive"),
+        "abs": op("abs"),
+        "invert": op("bitwise_not"),
+        "getitem": _find(index, "getitem"),
+        "setitem": _find(index, "setitem"),
+        "iter": _find(views, "iterate"),
+        "contains": _find(index, "contains"),
+        "repr": lambda t: METHODS["__repr__"](t),
+    }
+    for name in ("lt", "le", "gt", "ge", "eq", "ne"):
+        table[name] = op(name)
+    table.update({"r" + name: _reversed(table[name]) for name in _REFLECTED})
+    table.update({"i" + name: _inplace(name) for name in _INPLACE})
+    return table
+
+
+_REFLECTED = ("sub", "truediv", "floordiv", "mod", "pow", "matmul", "lshift", "rshift", "and", "or", "xor")
+_INPLACE = {
+    "add": "add_",
+    "sub": "sub_",
+    "mul": "mul_",
+    "truediv": "div_",
+    "floordiv": "floor_divide_",
+    "mod": "remainder_",
+    "pow": "pow_",
+    "lshift": "bitwise_left_shift_",
+    "rshift": "bitwise_right_shift_",
+    "and": "bitwise_and_",
+    "or": "bitwise_or_",
+    "xor": "bitwise_xor_",
+}
+
+
+def _reversed(op):
+    return lambda self, other: op(other, self)
+
+
+def _inplace(name: str):
+    return METHODS.get(_INPLACE[name])
+
+
+__all__ = ["NAMESPACES", "connect"]

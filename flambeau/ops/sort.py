@@ -1,0 +1,3 @@
+"""Sorting, selecting and counting."""
+
+from __future__ import annotations

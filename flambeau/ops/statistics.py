@@ -1,0 +1,3 @@
+"""Histograms, covariance and other statistics."""
+
+from __future__ import annotations

@@ -1,0 +1,165 @@
+"""Convolution and both gradients against NumPy: one to three dimensions, every option and type."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from flambeau.kernels import conv_filters, conv_strip, conv_weight
+from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
+from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
+from flambeau.kernels.target import AVX2, AVX512, NEON
+from tests.kernels import reference
+from tests.kernels.harness import assemble, host_target, run_plan
+from tests.kernels.samples import NUMPY, assert_near, draw, wide
+
+HOST = host_target()
+TARGETS = [HOST] + [AVX2] * (HOST is AVX512)
+
+# input, filter, stride, padding, dilation, groups
+CASES = [
+    ((2, 3, 8, 8), (6, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 3, 8, 8), (6, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((4, 3, 32, 32), (6, 3, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((4, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 1, 5, 5), (1, 1, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((2, 4, 9, 11), (8, 4, 3, 2), (2, 2), (1, 1), (1, 1), 1),
+    ((2, 4, 9, 11), (8, 2, 3, 2), (2, 3), (1, 0), (1, 2), 2),
+    ((1, 6, 7, 7), (6, 1, 3, 3), (1, 1), (1, 1), (1, 1), 6),
+    ((2, 5, 9, 20), (10, 1, 3, 3), (2, 2), (1, 1), (1, 1), 5),
+    ((2, 8, 13, 10), (12, 8, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    ((2, 8, 13, 10), (12, 8, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    ((1, 2, 6, 6), (3, 2, 3, 3), (1, 1), (4, 4), (1, 1), 1),  # padding beyond the filter
+    ((1, 2, 12, 12), (3, 2, 3, 3), (3, 1), (2, 2), (2, 3), 1),
+    ((1, 2, 9, 9), (2, 2, 2, 2), (3, 3), (1, 1), (1, 1), 1),  # inputs that no output meets
+    ((1, 70, 7, 7), (50, 70, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((2, 3, 10, 40), (20, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),
+    ((1, 2, 40), (4, 2, 5), (2,), (2,), (2,), 1),
+    ((3, 2, 17), (4, 1, 3), (1,), (0,), (2,), 2),
+    ((2, 2, 5, 6, 7), (3, 2, 3, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
+    ((1, 2, 7, 8, 9), (4, 2, 2, 3, 3), (2, 1, 2), (1, 0, 1), (1, 2, 1), 1),
+    ((1, 4, 5, 6, 7), (6, 2, 3, 2, 1), (2, 2, 3), (2, 1, 0), (2, 1, 1), 2),
+    ((2, 3, 4, 5, 6), (4, 3, 2, 2, 2), (1, 1, 1), (0, 0, 0), (1, 1, 1), 1),
+]
+
+
+def check(dtype, case, *, bias=False, relu=False, threads=1, target=HOST):
+    """Compare the convolution and both gradients."""
+    x_shape, w_shape, *options, groups = case
+    x, w = draw(dtype, x_shape, 1), draw(dtype, w_shape, 2)
+    offset = draw(dtype, (w_shape[0],), 3) if bias else None
+    expected = reference.conv_forward(wide(dtype, x), wide(dtype, w), *options, groups)
+    dy = draw(dtype, expected.shape, 4)
+    if bias:
+        expected = expected + wide(dtype, offset).reshape(-1, *(1,) * (len(x_shape) - 2))
+    if relu:
+        expected = np.maximum(expected, 0)
+    arguments = (dtype, x_shape, w_shape, *options, groups, threads)
+    y = draw(dtype, expected.shape, 5)
+    plan = plan_conv_forward(
+        *arguments, bias=bias, activation="relu" if relu else None, target=target
+    )
+    run_plan(plan, [y, x, w, offset], target, threads)
+    assert_near(dtype, y, expected)
+
+    gradients = reference.conv_backward(
+        wide(dtype, x), wide(dtype, w), wide(dtype, dy), *options, groups
+    )
+    dx, dw = draw(dtype, x_shape, 6), draw(dtype, w_shape, 7)
+    run_plan(
+        plan_conv_backward_data(*arguments, target=target), [dx, dy, w, None], target, threads
+    )
+    assert_near(dtype, dx, gradients[0])
+    run_plan(plan_conv_backward_weight(*arguments, target=target), [dw, x, dy], target, threads)
+    assert_near(dtype, dw, gradients[1])
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "c64", "c128", "i32", "i64", "u8"])
+def test_cases(dtype, target):
+    """Every case; with bias and activation on two threads."""
+    for case in CASES:
+        check(dtype, case, target=target)
+        check(dtype, case, bias=True, relu=dtype[0] in "bfi", threads=2, target=target)
+
+
+@st.composite
+def convolutions(draw_):
+    """Any convolution of one to three dimensions that has an output."""
+    spatial = draw_(st.sampled_from([1, 2, 2, 2, 3]))
+    numbers = lambda low, high: draw_(st.tuples(*[st.integers(low, high)] * spatial))
+    groups = draw_(st.integers(1, 3))
+    kernel, stride, dilation = numbers(1, 4), numbers(1, 3), numbers(1, 2)
+    padding, size = numbers(0, 3), numbers(1, 20 if spatial < 3 else 8)
+    x_shape = (draw_(st.integers(1, 3)), groups * draw_(st.integers(1, 9)), *size)
+    w_shape = (groups * draw_(st.integers(1, 20)), x_shape[1] // groups, *kernel)
+    case = (x_shape, w_shape, stride, padding, dilation, groups)
+    assume(min(reference.conv_output(*case[:-1])) > 0)
+    return case
+
+
+@given(
+    case=convolutions(),
+    dtype=st.sampled_from(["f32", "f64", "f16", "c64"]),
+    threads=st.integers(1, 3),
+    bias=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_convolution(case, dtype, threads, bias):
+    """Any sizes and options at all."""
+    check(dtype, case, threads=threads, bias=bias)
+
+
+def test_weight_gradient_does_not_depend_on_threads():
+    """The same bits from one thread and from three."""
+    case = ((7, 5, 20, 20), (9, 5, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    x, dy = draw("f32", case[0], 1), draw("f32", (7, 9, 20, 20), 2)
+    results = []
+    for threads in (1, 3):
+        dw = np.empty(case[1], np.float32)
+        plan = plan_conv_backward_weight("f32", *case, threads, target=HOST)
+        run_plan(plan, [dw, x, dy], HOST, threads)
+        results.append(dw)
+    np.testing.assert_array_equal(*results)
+
+
+def test_no_images():
+    """An empty batch: no outputs, and a gradient of zeros for the filter."""
+    case = ((0, 3, 8, 8), (4, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1)
+    assert plan_conv_forward("f32", *case, 1, bias=False, target=HOST).phases == ()
+    assert plan_conv_backward_data("f32", *case, 1, target=HOST).phases == ()
+    dw = np.full(case[1], 7, np.float32)
+    plan = plan_conv_backward_weight("f32", *case, 1, target=HOST)
+    run_plan(plan, [dw, np.empty(0), np.empty(0)], HOST)
+    assert not dw.any()
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        (((1, 3, 8, 8), (4, 2, 3, 3), (1, 1), (0, 0), (1, 1), 1), "expected input with 2 channels"),
+        (((1, 3, 8, 8), (4, 3, 9, 9), (1, 1), (0, 0), (1, 1), 1), "larger than the padded input"),
+        (((1, 4, 8, 8), (3, 2, 3, 3), (1, 1), (0, 0), (1, 1), 2), "cannot be divided"),
+        (((1, 3, 8, 8), (4, 3, 3, 3), (0, 1), (0, 0), (1, 1), 1), "stride must be"),
+        (((1, 3, 8, 8), (4, 3, 3, 3), (1, 1), (-1, 0), (1, 1), 1), "padding must be"),
+        (((3, 8, 8), (4, 3, 3, 3), (1, 1), (0, 0), (1, 1), 1), "expected input of 4 dimensions"),
+    ],
+)
+def test_impossible_arguments(case, message):
+    """Sizes that do not fit are errors that name them."""
+    with pytest.raises(RuntimeError, match=message):
+        plan_conv_forward("f32", *case, 1, bias=False, target=HOST)
+
+
+@pytest.mark.parametrize("dtype", list(NUMPY))
+def test_emits_arm64(dtype):
+    """Every module is valid for arm64 and calls nothing outside itself."""
+    kernels = [
+        conv_strip.source(dtype, NEON, 6, 4),
+        conv_weight.sources(dtype, NEON, 12, 2)[0],
+        conv_filters.source(dtype, NEON),
+    ]
+    for kernel in kernels:
+        lines = assemble(kernel.build(), NEON).splitlines()
+        calls = [line.split()[1] for line in lines if "\tbl\t" in line]
+        assert all(name.startswith(("tile", "pack", "pad")) for name in calls)

@@ -1,0 +1,146 @@
+"""Matrix products against NumPy: every element type, layout, epilogue and kernel."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flambeau.kernels import gemm_direct, gemm_dot, gemm_packed
+from flambeau.kernels.gemm import plan_gemm
+from flambeau.kernels.target import AVX2, AVX512, NEON
+from tests.kernels.harness import assemble, host_target, run_plan
+from tests.kernels.samples import NUMPY, assert_near, draw, wide
+
+HOST = host_target()
+TARGETS = [HOST] + [AVX2] * (HOST is AVX512)
+DTYPES = list(NUMPY)
+SHAPES = [(32, 50, 10), (32, 1, 50), (1, 50, 10), (4, 120, 40), (7, 13, 5), (1, 1, 1), (65, 97, 33)]
+
+
+def check(
+    dtype, m, n, k, *, a_turned=False, b_turned=False, bias=None, relu=False, accumulate=False,
+    batch=1, threads=1, target=HOST, gap=0, share_b=False,
+):  # fmt: skip
+    """Compare one product; turned operands are stored transposed, `gap` widens their rows."""
+
+    def stored(rows, columns, turned, seed, count):
+        shape = (columns, rows + gap) if turned else (rows, columns + gap)
+        values = draw(dtype, (count, *shape), seed)
+        view = values.transpose(0, 2, 1)[:, :rows] if turned else values[:, :, :columns]
+        strides = (1, shape[1]) if turned else (shape[1], 1)
+        return values, view, strides, shape[0] * shape[1] if count > 1 else 0
+
+    a, a_view, a_strides, a_batch = stored(m, k, a_turned, 1, batch)
+    b, b_view, b_strides, b_batch = stored(k, n, b_turned, 2, 1 if share_b else batch)
+    c = draw(dtype, (batch, m, n), 3)
+    offset = draw(dtype, (n if bias == "column" else m,), 4) if bias else None
+    expected = wide(dtype, a_view) @ wide(dtype, b_view)
+    if accumulate:
+        expected = expected + wide(dtype, c)
+    if bias:
+        expected = expected + wide(dtype, offset)[None if bias == "column" else (slice(None), None)]
+    if relu:
+        expected = np.maximum(expected, 0)
+    plan = plan_gemm(
+        dtype, m, n, k, a_strides, b_strides, (n, 1), threads, bias=bias,
+        activation="relu" if relu else None, accumulate=accumulate,
+        batch=(batch, a_batch, b_batch, m * n), target=target,
+    )  # fmt: skip
+    run_plan(plan, [c, a, b, offset], target, threads)
+    assert_near(dtype, c, expected)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layouts(dtype, target):
+    """All four layouts of all shapes, in place and batched on two threads."""
+    for m, n, k in SHAPES:
+        for turned in range(4):
+            layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
+            check(dtype, m, n, k, **layout, target=target)
+            check(dtype, m, n, k, **layout, target=target, batch=3, threads=2, gap=3)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "i32"])
+@pytest.mark.parametrize("bias", [None, "column", "row"])
+def test_epilogues(dtype, bias):
+    """Bias, activation and accumulation in every kernel."""
+    for m, n, k in [*SHAPES, (70, 80, 900)]:
+        for turned in (False, True):
+            check(dtype, m, n, k, b_turned=turned, bias=bias, relu=True)
+            check(dtype, m, n, k, b_turned=turned, bias=bias, accumulate=True, threads=2)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "i64", "u8"])
+@pytest.mark.parametrize("turned", range(4))
+def test_packed(dtype, target, turned):
+    """Sizes for which operands are packed, over several blocks of k."""
+    layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
+    check(dtype, 200, 150, 900, **layout, threads=2, target=target)
+    check(dtype, 129, 260, 300, **layout, bias="column", relu=dtype[0] == "f", target=target)
+
+
+def test_packed_batch():
+    """Packed products in a batch, with operands of their own and with one shared."""
+    for share_b in (False, True):
+        check("f32", 150, 200, 300, batch=3, threads=2, share_b=share_b)
+        check("f32", 150, 200, 300, batch=3, b_turned=True, share_b=share_b)
+
+
+def test_streamed_row():
+    """A long row vector against a wide matrix."""
+    check("f32", 1, 3000, 700, bias="column", threads=2)
+    check("f64", 1, 1500, 700, accumulate=True, relu=True)
+
+
+@given(
+    sizes=st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(0, 70)),
+    turned=st.integers(0, 3),
+    dtype=st.sampled_from(["f32", "f64", "f16", "c64", "i32"]),
+    bias=st.sampled_from([None, "column", "row"]),
+    accumulate=st.booleans(),
+    gap=st.integers(0, 2),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=80, deadline=None)
+def test_any_size(sizes, turned, dtype, bias, accumulate, gap, threads):
+    """Any sizes at all."""
+    layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
+    check(dtype, *sizes, **layout, bias=bias, accumulate=accumulate, gap=gap, threads=threads)
+
+
+def test_nothing_summed_gives_bias():
+    """k = 0."""
+    c, bias = np.full((3, 5), 7, np.float32), np.arange(5, dtype=np.float32)
+    plan = plan_gemm("f32", 3, 5, 0, (0, 1), (5, 1), (5, 1), 1, bias="column", target=HOST)
+    run_plan(plan, [c, np.empty(0), np.empty(0), bias], HOST)
+    np.testing.assert_array_equal(c, np.broadcast_to(bias, (3, 5)))
+
+
+@pytest.mark.parametrize("sizes", [(0, 4, 3), (4, 0, 3)])
+def test_empty_result_has_no_phases(sizes):
+    """m = 0 or n = 0."""
+    assert plan_gemm("f32", *sizes, (3, 1), (4, 1), (4, 1), 2, target=HOST).phases == ()
+
+
+def test_nan_and_infinity_reach_only_their_row():
+    """Padding and copies of edge rows must not spread what is not finite."""
+    a, b = np.ones((9, 20), np.float32), np.ones((20, 19), np.float32)
+    a[4, 3], a[8, 0] = np.nan, np.inf
+    c = np.empty((9, 19), np.float32)
+    run_plan(plan_gemm("f32", 9, 19, 20, (20, 1), (19, 1), (19, 1), 1, target=HOST), [c, a, b, None], HOST)
+    assert np.isnan(c[4]).all()
+    assert np.isinf(c[8]).all()
+    np.testing.assert_array_equal(np.delete(c, [4, 8], 0), np.full((7, 19), 20, np.float32))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_emits_arm64(dtype):
+    """Every module is valid for arm64 and calls nothing outside itself."""
+    kernels = [gemm_direct.source(dtype, NEON), gemm_packed.sources(dtype, NEON)[0]]
+    if dtype[0] != "c":
+        kernels.append(gemm_dot.source(dtype, NEON))
+    for kernel in kernels:
+        calls = [line.split()[1] for line in assemble(kernel.build(), NEON).splitlines() if "\tbl\t" in line]
+        assert all(name.startswith(("tile", "pack")) for name in calls)

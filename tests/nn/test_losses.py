@@ -1,0 +1,248 @@
+"""Losses against their formulas in NumPy, their reductions and their checks."""
+
+import math
+
+import numpy as np
+import pytest
+
+import flambeau
+import flambeau.nn.functional as F
+from flambeau import nn
+
+
+def log_softmax(x, axis=-1):
+    x = x - x.max(axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis, keepdims=True))
+
+
+def logsigmoid(x):
+    return -np.logaddexp(0, -x)
+
+
+X = np.random.default_rng(0).standard_normal((4, 5)).astype(np.float32)
+Y = np.random.default_rng(1).standard_normal((4, 5)).astype(np.float32)
+P = np.random.default_rng(2).uniform(0.05, 0.95, (4, 5)).astype(np.float32)
+SIGNS = np.sign(Y)
+D = np.abs(X - Y)
+
+ELEMENTWISE = [
+    (nn.L1Loss, {}, (X, Y), D),
+    (nn.MSELoss, {}, (X, Y), D**2),
+    (nn.SmoothL1Loss, {"beta": 0.5}, (X, Y), np.where(D < 0.5, D * D, D - 0.25)),
+    (nn.HuberLoss, {"delta": 0.5}, (X, Y), np.where(D < 0.5, 0.5 * D * D, 0.5 * (D - 0.25))),
+    (nn.BCELoss, {}, (P, P[::-1]), -(P[::-1] * np.log(P) + (1 - P[::-1]) * np.log(1 - P))),
+    (nn.BCEWithLogitsLoss, {}, (X, P), -(P * logsigmoid(X) + (1 - P) * logsigmoid(-X))),
+    (nn.KLDivLoss, {}, (X, P), P * (np.log(P) - X)),
+    (nn.KLDivLoss, {"log_target": True}, (X, Y), np.exp(Y) * (Y - X)),
+    (nn.PoissonNLLLoss, {}, (X, P), np.exp(X) - P * X),
+    (nn.HingeEmbeddingLoss, {}, (X, SIGNS), np.where(SIGNS == 1, X, np.maximum(0, 1 - X))),
+    (nn.SoftMarginLoss, {}, (X, SIGNS), np.log1p(np.exp(-SIGNS * X))),
+    (nn.MarginRankingLoss, {"margin": 0.3}, (X, Y, SIGNS), np.maximum(0, -SIGNS * (X - Y) + 0.3)),
+    (nn.GaussianNLLLoss, {}, (X, Y, P), 0.5 * (np.log(P) + (X - Y) ** 2 / P)),
+]
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+@pytest.mark.parametrize(
+    ("kind", "settings", "arrays", "expected"),
+    ELEMENTWISE,
+    ids=[c[0].__name__ for c in ELEMENTWISE],
+)
+@pytest.mark.filterwarnings("ignore:reduction")
+def test_elementwise(kind, settings, arrays, expected, reduction):
+    loss = kind(reduction=reduction, **settings)(*[flambeau.tensor(a.copy()) for a in arrays])
+    if reduction != "none":
+        expected = getattr(expected, reduction)()
+    np.testing.assert_allclose(loss.numpy(), expected, 1e-4, 1e-5)
+
+
+def test_cross_entropy_of_classes():
+    target = np.array([0, 4, 2, 2])
+    logs = log_softmax(X)
+    expected = -logs[np.arange(4), target]
+    x, t = flambeau.tensor(X), flambeau.tensor(target)
+    assert F.cross_entropy(x, t).item() == pytest.approx(expected.mean(), rel=1e-5)
+    assert F.cross_entropy(x[1], t[1]).item() == pytest.approx(expected[1], rel=1e-5)
+    assert F.nll_loss(x.log_softmax(1), t, reduction="sum").item() == pytest.approx(
+        expected.sum(), rel=1e-5
+    )
+    factors = np.array([1.0, 2.0, 3.0, 4.0, 0.5], dtype=np.float32)
+    weighted = (expected * factors[target]).sum() / factors[target].sum()
+    ours = F.cross_entropy(x, t, flambeau.tensor(factors))
+    assert ours.item() == pytest.approx(weighted, rel=1e-5)
+    ours = F.cross_entropy(x, t, ignore_index=2)
+    assert ours.item() == pytest.approx(expected[:2].mean(), rel=1e-5)
+    smooth = F.cross_entropy(x, t, label_smoothing=0.2).item()
+    assert smooth == pytest.approx(0.8 * expected.mean() - 0.2 * logs.mean(), rel=1e-5)
+
+
+def test_cross_entropy_of_probabilities():
+    shares = P / P.sum(1, keepdims=True)
+    ours = F.cross_entropy(flambeau.tensor(X), flambeau.tensor(shares)).item()
+    assert ours == pytest.approx(-(shares * log_softmax(X)).sum(1).mean(), rel=1e-5)
+
+
+def test_cross_entropy_over_positions():
+    x = np.random.default_rng(3).standard_normal((2, 5, 3)).astype(np.float32)
+    target = np.array([[0, 1, 2], [4, 3, 0]])
+    expected = -np.take_along_axis(log_softmax(x, 1), target[:, None], 1)[:, 0]
+    ours = F.cross_entropy(flambeau.tensor(x), flambeau.tensor(target), reduction="none")
+    np.testing.assert_allclose(ours.numpy(), expected, 1e-4, 1e-5)
+
+
+def test_gradient_of_cross_entropy_is_softmax_minus_target():
+    x = flambeau.tensor(X, requires_grad=True)
+    F.cross_entropy(x, flambeau.tensor([0, 4, 2, 2])).backward()
+    expected = np.exp(log_softmax(X))
+    expected[np.arange(4), [0, 4, 2, 2]] -= 1
+    np.testing.assert_allclose(x.grad.numpy(), expected / 4, 1e-4, 1e-6)
+
+
+def test_ignored_places_get_no_gradient_even_from_infinities():
+    x = flambeau.tensor([[-math.inf, 0.0], [0.5, 0.5]], requires_grad=True)
+    loss = F.nll_loss(x, flambeau.tensor([0, 1]), ignore_index=0)
+    assert loss.item() == -0.5
+    loss.backward()
+    assert x.grad.tolist() == [[0, 0], [0, -1]]
+
+
+def test_all_ignored_is_nan_as_a_mean_of_nothing():
+    x = flambeau.tensor(X)
+    target = flambeau.full((4,), -100)
+    assert math.isnan(F.cross_entropy(x, target).item())
+    assert F.cross_entropy(x, target, reduction="sum").item() == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "error", "text"),
+    [
+        ([0, 5, 1, 1], IndexError, "Target 5 is out of bounds"),
+        ([0, -1, 1, 1], IndexError, "Target -1 is out of bounds"),
+        ([0, 1], ValueError, r"batch_size \(4\) to match target batch_size \(2\)"),
+        ([[0], [1], [1], [1]], RuntimeError, "expected target of shape"),
+        ([0.0, 1.0, 1.0, 1.0], RuntimeError, "int64"),
+    ],
+)
+def test_cross_entropy_checks_its_target(target, error, text):
+    with pytest.raises(error, match=text):
+        F.cross_entropy(flambeau.tensor(X), flambeau.tensor(target))
+
+
+def test_cross_entropy_checks_its_settings():
+    x, t = flambeau.tensor(X), flambeau.tensor([0, 1, 2, 3])
+    with pytest.raises(RuntimeError, match="label_smoothing"):
+        F.cross_entropy(x, t, label_smoothing=1.5)
+    with pytest.raises(RuntimeError, match="weight tensor"):
+        F.cross_entropy(x, t, flambeau.ones(4))
+    with pytest.raises(ValueError, match="not a valid value for reduction"):
+        F.cross_entropy(x, t, reduction="average")
+
+
+def test_bce_at_the_ends_is_finite():
+    x = flambeau.tensor([0.0, 1.0])
+    assert F.binary_cross_entropy(x, flambeau.tensor([1.0, 0.0]), reduction="none").tolist() == [
+        100,
+        100,
+    ]
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        F.binary_cross_entropy(x * 2, x)
+    logits = flambeau.tensor([-1000.0, 1000.0])
+    assert F.binary_cross_entropy_with_logits(logits, x).item() == 0
+
+
+def test_gradient_at_zero_is_the_middle():
+    x = flambeau.zeros(1, requires_grad=True)
+    F.logsigmoid(x).sum().backward()
+    assert x.grad.item() == 0.5
+    x.grad = None
+    F.binary_cross_entropy_with_logits(x, flambeau.tensor([1.0])).backward()
+    assert x.grad.item() == -0.5
+
+
+def test_multi_margin():
+    x, t = flambeau.tensor([[0.1, 0.2, 0.4, 0.8]]), flambeau.tensor([3])
+    assert F.multi_margin_loss(x, t).item() == pytest.approx((0.3 + 0.4 + 0.6) / 4, rel=1e-5)
+    squares = (0.3**2 + 0.4**2 + 0.6**2) / 4
+    assert F.multi_margin_loss(x, t, p=2).item() == pytest.approx(squares, rel=1e-5)
+    with pytest.raises(RuntimeError, match="out of range"):
+        F.multi_margin_loss(x, flambeau.tensor([4]))
+
+
+def test_multilabel_margin():
+    x = flambeau.tensor([0.1, 0.2, 0.4, 0.8])
+    # Targets 3 and 0: 1 - (0.8 - 0.2), 1 - (0.8 - 0.4), 1 - (0.1 - 0.2), 1 - (0.1 - 0.4).
+    loss = F.multilabel_margin_loss(x, flambeau.tensor([3, 0, -1, 1]))
+    assert loss.item() == pytest.approx((0.4 + 0.6 + 1.1 + 1.3) / 4, rel=1e-5)
+
+
+def test_embedding_losses():
+    a, b = flambeau.tensor([[1.0, 0.0]]), flambeau.tensor([[0.0, 2.0]])
+    one = flambeau.ones(1)
+    assert F.cosine_embedding_loss(a, a * 3, one).item() == pytest.approx(0, abs=1e-6)
+    assert F.cosine_embedding_loss(a, a, -one, margin=0.25).item() == pytest.approx(0.75, abs=1e-6)
+    assert F.cosine_embedding_loss(a, b, one).item() == pytest.approx(1, abs=1e-6)
+    loss = F.triplet_margin_loss(a, a, b)
+    assert loss.item() == 0
+    loss = F.triplet_margin_loss(a, b, a, margin=0.5)
+    assert loss.item() == pytest.approx(math.sqrt(5) + 0.5, rel=1e-4)
+    swapped = nn.TripletMarginWithDistanceLoss(
+        distance_function=lambda x, y: (x - y).abs().sum(-1), swap=True
+    )
+    assert swapped(a, b, 2 * a).item() == pytest.approx(3 - 1 + 1, rel=1e-5)
+
+
+def sum_alignments(probabilities, labels, blank=0):
+    """The probability of `labels` by trying every path: what CTC sums up cleverly."""
+    times, classes = probabilities.shape
+    total = 0.0
+    for path in np.ndindex(*[classes] * times):
+        joined = [c for i, c in enumerate(path) if i == 0 or c != path[i - 1]]
+        if [c for c in joined if c != blank] == list(labels):
+            total += math.prod(probabilities[t, c] for t, c in enumerate(path))
+    return total
+
+
+@pytest.mark.parametrize("labels", [[1], [1, 2], [1, 1], [2, 1, 2]])
+def test_ctc_sums_over_all_paths(labels):
+    logs = log_softmax(np.random.default_rng(5).standard_normal((5, 3)).astype(np.float32))
+    ours = F.ctc_loss(
+        flambeau.tensor(logs), flambeau.tensor(labels), (5,), (len(labels),), reduction="none"
+    )
+    assert ours.item() == pytest.approx(-math.log(sum_alignments(np.exp(logs), labels)), rel=1e-4)
+
+
+def test_ctc_checks():
+    x = flambeau.zeros(4, 2, 3).log_softmax(-1)
+    t = flambeau.tensor([[1, 2], [1, 1]])
+    for arguments in (
+        (x, t, (4,), (2, 2)),
+        (x, t, (5, 4), (2, 2)),
+        (x, t, (4, 4), (3, 2)),
+        (x, t, (4, 4), (2, 2), 7),
+        (x, t.view(-1), (4, 4), (2, 1)),
+    ):
+        with pytest.raises(RuntimeError, match="ctc_loss"):
+            F.ctc_loss(*arguments)
+
+
+def test_deprecated_arguments_warn_and_work():
+    x, y = flambeau.tensor(X), flambeau.tensor(Y)
+    with pytest.warns(UserWarning, match="reduction='sum'"):
+        loss = nn.MSELoss(size_average=False)
+    assert loss.reduction == "sum"
+    with pytest.warns(UserWarning, match="reduction='none'"):
+        assert F.l1_loss(x, y, reduce=False).shape == (4, 5)
+
+
+def test_different_sizes_warn():
+    with pytest.warns(UserWarning, match="different to the input size"):
+        F.mse_loss(flambeau.ones(3), flambeau.ones(2, 3))
+    with pytest.raises(ValueError, match="Target size"):
+        F.binary_cross_entropy_with_logits(flambeau.ones(3), flambeau.ones(2, 3))
+
+
+def test_weights_are_buffers():
+    loss = nn.CrossEntropyLoss(weight=flambeau.ones(3))
+    assert list(loss.state_dict()) == ["weight"]
+    assert loss.double().weight.dtype == flambeau.float64
+    assert list(nn.BCEWithLogitsLoss(pos_weight=flambeau.ones(1)).state_dict()) == ["pos_weight"]
