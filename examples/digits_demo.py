@@ -39,10 +39,10 @@ class DigitNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 16, kernel_size=3, padding=1)
-        self.conv2 = nn.Conv2d(16, 32, kernel_size=3, padding=1)
+        self.conv1 = nn.Conv2d(1, 24, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(24, 48, kernel_size=3, padding=1)
         self.pool = nn.MaxPool2d(2, 2)
-        self.fc1 = nn.Linear(32 * 2 * 2, 96)
+        self.fc1 = nn.Linear(48 * 2 * 2, 96)
         self.fc2 = nn.Linear(96, 48)
         self.fc3 = nn.Linear(48, 10)
 
@@ -248,7 +248,7 @@ def summarize(run: Run, layers: list[LayerRow], seconds: float) -> RunSummary:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Train a small network on handwritten digits.")
-    parser.add_argument("--epochs", type=int, default=25, help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import core, ops
+from . import _modes, core, ops
 from .core import (
     Generator,
     OutOfMemoryError,
@@ -35,7 +35,7 @@ globals().update(ops.NAMESPACES[""])
 # Imported when first used, so that `import flambeau` stays fast.
 _LAZY = frozenset(
     "nn optim utils autograd linalg fft special vision serialization random testing amp cuda backends func "
-    "distributions overrides version types jit hub futures multiprocessing cli return_types".split()
+    "distributions overrides signal version types jit hub futures multiprocessing cli return_types".split()
 )
 # Names that live in a submodule but are public here.
 _FROM = {
@@ -58,7 +58,12 @@ _FROM = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return importlib.import_module(f"{__name__}.{name}")
+        try:
+            return importlib.import_module(f"{__name__}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     if name in _FROM:
         value = getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
         globals()[name] = value

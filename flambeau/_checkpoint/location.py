@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import flambeau
@@ -27,20 +28,18 @@ def _place(storage: Any, location: str) -> Any:
     kind = location.partition(":")[0]
     if kind == "cpu":
         return storage
-    if kind == "cuda" and not _has_cuda():
-        raise RuntimeError(
-            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device"
-            " is available: load with map_location='cpu' to map the storages to the CPU."
-        )
-    try:
-        return storage.to(device=flambeau.device(location))
-    except (RuntimeError, NotImplementedError, AttributeError) as error:
+    if kind != "cuda":
         raise RuntimeError(
             f"don't know how to restore data location of a storage (tagged with {location}):"
             " load with map_location='cpu'"
-        ) from error
+        )
+    if not _has_cuda():
+        raise RuntimeError(
+            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device is"
+            " available: load with map_location='cpu' to map the storages to the CPU."
+        )
+    return storage.to(device=flambeau.device(location))
 
 
 def _has_cuda() -> bool:
-    cuda = getattr(flambeau, "cuda", None)
-    return cuda is not None and cuda.is_available()
+    return find_spec("flambeau.cuda") is not None and flambeau.cuda.is_available()

@@ -26,6 +26,8 @@ class _TorchName:
 
 
 _name = cache(_TorchName)
+# Python's own implementation: the C one insists on importing every global that it writes.
+_Pickler: Any = pickle._Pickler  # type: ignore[attr-defined]
 
 
 class _StorageRef:
@@ -35,11 +37,10 @@ class _StorageRef:
         self.identity = identity
 
 
-# Python's own implementation: the C one insists on importing every global that it writes.
-class CheckpointPickler(pickle._Pickler):  # type: ignore[name-defined]
+class CheckpointPickler(_Pickler):
     """Pickles to `stream`; `storages` collects, by key, the storages that the pickle refers to."""
 
-    dispatch = pickle._Pickler.dispatch.copy()  # type: ignore[attr-defined]
+    dispatch = _Pickler.dispatch.copy()
 
     def __init__(self, stream: Any, protocol: int) -> None:
         super().__init__(stream, protocol)
@@ -76,7 +77,7 @@ class CheckpointPickler(pickle._Pickler):  # type: ignore[name-defined]
 
     def _reduce_parameter(self, parameter: Any) -> Any:
         data, state = parameter.detach(), dict(parameter.__dict__)
-        arguments = (data, parameter.requires_grad, OrderedDict())
+        arguments: tuple = (data, parameter.requires_grad, OrderedDict())
         if not state:
             return _name("torch._utils", "_rebuild_parameter"), arguments
         return _name("torch._utils", "_rebuild_parameter_with_state"), (*arguments, state)
@@ -88,7 +89,7 @@ class CheckpointPickler(pickle._Pickler):  # type: ignore[name-defined]
         plain = tensor.resolve_conj().resolve_neg()
         storage = self._refer_to(plain)
         geometry = (plain.storage_offset(), tuple(plain.shape), tuple(plain.stride()))
-        common = (storage, *geometry, tensor.requires_grad, OrderedDict())
+        common: tuple = (storage, *geometry, tensor.requires_grad, OrderedDict())
         if get_storage_class(plain.dtype) is None:
             return _name("torch._utils", "_rebuild_tensor_v3"), (*common, plain.dtype)
         return _name("torch._utils", "_rebuild_tensor_v2"), common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import mmap
 import pickle
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import flambeau
+from flambeau.core import from_address  # type: ignore[attr-defined]
 
 from .location import restore_location
 from .pickler import view_storage
@@ -131,13 +133,20 @@ class _ZipStorages:
     def _read(self, name: str, record: Record, kind: StorageKind) -> Any:
         if self._memory is not None and record.size:
             part = self._memory[record.offset : record.offset + record.size]
-            return flambeau.frombuffer(part, dtype=flambeau.uint8).untyped_storage()
+            return _borrow_storage(part)
         storage = make_storage(record.size)
         view = view_storage(storage)
         self._reader.read_into(record, view, name, self._loader.check_crc)
         if self._swaps:
             swap_bytes(view, kind)
         return storage
+
+
+def _borrow_storage(part: memoryview) -> Any:
+    """A storage over writable memory, which it keeps alive."""
+    owner = (ctypes.c_ubyte * part.nbytes).from_buffer(part)
+    address = ctypes.addressof(owner)
+    return from_address(address, flambeau.uint8, (part.nbytes,), (1,), owner).untyped_storage()
 
 
 def _is_foreign_byte_order(reader: ZipReader) -> bool:
@@ -235,7 +244,7 @@ class _LegacyStorages:
             raise pickle.UnpicklingError("the checkpoint's list of storages does not match it")
         for key in keys:
             storage, kind, nbytes = self._loaded[key]
-            order = "little" if little else "big"
+            order: Any = "little" if little else "big"
             count = int.from_bytes(data[position : position + _COUNT_SIZE], order, signed=True)
             position += _COUNT_SIZE
             if count * kind.itemsize != nbytes or position + nbytes > len(data):

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import flambeau
-from flambeau.core import from_storage
+from flambeau.core import from_storage  # type: ignore[attr-defined]
 
 from .unpickler import Allowed, check_key
 
@@ -239,6 +239,8 @@ def _make_frozenset(items: Any = ()) -> frozenset:
 
 
 def _make_size(sizes: Any = ()) -> Any:
+    if any(type(size) is not int for size in sizes):
+        raise pickle.UnpicklingError("the sizes of a Size must be integers")
     return flambeau.Size(sizes)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 ALIGNMENT = 64
 _LOCAL = struct.Struct("<4s5H3L2H")
@@ -122,7 +122,7 @@ class ZipReader:
     Raises RuntimeError for a file that is cut off, inconsistent, compressed or encrypted.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
         self._base = file.tell()
         self._size = file.seek(0, 2) - self._base

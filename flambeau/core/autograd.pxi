@@ -3,10 +3,18 @@
 # A node is made after everything it depends on, so the order of creation is a topological order: the
 # engine keeps a heap of nodes keyed by their sequence number and needs no pass that counts dependencies.
 
+from _thread import allocate_lock as _allocate_lock
+import os as _os
+
+cdef extern from "Python.h":
+    Py_ssize_t PyList_GET_SIZE(object)
+
 cdef int64_t sequence = 0
 cdef bint anomaly_on = False
 cdef bint anomaly_checks_nan = True
-cdef list saved_hooks = []  # (pack, unpack) pairs; the last one is active
+
+
+cdef class _Run
 
 
 @cython.trashcan(True)
@@ -29,11 +37,14 @@ cdef class Node:
     cdef dict user_metadata
     cdef object trace             # where the forward call was made, in anomaly mode
     cdef object __weakref__
-    cdef dict __dict__
 
     cdef object vjp(self, object grad):
         """Gradients for the edges: a Tensor when there is one edge, else a sequence."""
         raise NotImplementedError
+
+    cdef int propagate(self, _Run run, object grad) except -1:
+        """Send the gradients of the inputs on."""
+        return send_all(run, self, self.vjp(grad))
 
     cdef int release(self) except -1:
         """Forget what was saved."""
@@ -118,7 +129,7 @@ class _HookHandle:
 
 cdef inline void number_node(Node n):
     global sequence
-    sequence += 1
+    sequence += 2  # odd numbers are for the accumulators this node's edges create: they come before it
     n.seq = sequence
     n.outputs = 1
     if anomaly_on:
@@ -140,16 +151,26 @@ def set_anomaly(enabled, check_nan=True):
 
 def push_saved_hooks(pack, unpack):
     """Saved tensors go through pack when saved and unpack when used, until popped."""
-    saved_hooks.append((pack, unpack))
+    cdef list hooks
+    if saved_hook_list() == NULL:
+        hooks = []
+        set_saved_hook_list(<PyObject*>hooks)
+    (<list>saved_hook_list()).append((pack, unpack))
 
 
 def pop_saved_hooks():
     """Undo the last push_saved_hooks."""
-    saved_hooks.pop()
+    (<list>saved_hook_list()).pop()
+
+
+cdef inline bint hooks_active() noexcept:
+    return saved_hook_list() != NULL and PyList_GET_SIZE(<list>saved_hook_list()) > 0
 
 
 # ---- leaves ----------------------------------------------------------------------------------------
 
+@cython.no_gc_clear  # the leaf points back here: __dealloc__ must still find it
+@cython.trashcan(False)  # a delayed dealloc would leave the leaf's pointer to a dead object
 cdef class AccumulateGrad(Node):
     """Where the graph ends: adds what arrives to a leaf's .grad."""
 
@@ -165,7 +186,7 @@ cdef class AccumulateGrad(Node):
         return self.leaf
 
     cdef object vjp(self, object grad):
-        accumulate(self.leaf, <Tensor>grad)
+        accumulate(self.leaf, <Tensor>grad, False)
         return None
 
 
@@ -174,28 +195,38 @@ cdef Node accumulator_of(Tensor t):
     if t.accumulator != NULL:
         return <Node>t.accumulator
     n = AccumulateGrad.__new__(AccumulateGrad)
-    number_node(n)
+    if t.accumulator != NULL:  # making n ran the garbage collector, and that ran somebody's code
+        return <Node>t.accumulator
+    n.seq = sequence - 1
+    n.outputs = 1
     n.leaf = t
     t.accumulator = <void*>n
     return n
 
 
-cdef int accumulate(Tensor leaf, Tensor grad) except -1:
-    """leaf.grad += grad; in place unless the gradient itself is being differentiated."""
+cdef int accumulate(Tensor leaf, Tensor grad, bint alone) except -1:
+    """leaf.grad += grad; in place unless the gradient itself is being differentiated.
+
+    alone: nobody else holds grad, so it may become leaf.grad without a copy.
+    """
     cdef Tensor have
     if leaf.grad_ is None:
-        if grad_mode_on():
-            leaf.grad_ = grad if not anyone_else_holds(grad) else clone_of(grad)
-        elif grad.dense and grad.storage.references == 1 and not anyone_else_holds(grad):
-            leaf.grad_ = grad.detach() if grad.needs_grad else grad
+        if alone and grad.storage.references == 1 and grad.base is None and (
+                not grad.needs_grad or grad_mode_on()) and laid_out_like(grad, leaf):
+            leaf.grad_ = grad
+        elif grad_mode_on():
+            leaf.grad_ = copy_recorded(grad, leaf)
         else:
             leaf.grad_ = copy_like(grad, leaf)
     else:
         have = <Tensor>leaf.grad_
-        if grad_mode_on():
+        if grad_mode_on() or not (have.dense or packed(have)):
             leaf.grad_ = add_tensors(have, grad)
-        else:
+        elif have.count <= UNLOCKED_ELEMENTS:
             add_into(have, grad)
+        else:
+            with _accumulate_lock:
+                add_into(have, grad)
     if leaf.hooks is not None and "accumulated" in leaf.hooks:
         for hook in list(leaf.hooks["accumulated"].values()):
             if hook(leaf) is not None:
@@ -203,17 +234,52 @@ cdef int accumulate(Tensor leaf, Tensor grad) except -1:
     return 0
 
 
-cdef bint anyone_else_holds(Tensor grad) noexcept:
-    # the engine's frame, its argument and this call's caller hold it; anything above is somebody else
-    return Py_REFCNT(grad) > engine_references
+# Up to here an addition keeps the GIL, so two threads cannot be adding to one leaf at a time.
+cdef enum:
+    UNLOCKED_ELEMENTS = 1024
+
+cdef object _accumulate_lock = _allocate_lock()
 
 
-cdef int engine_references = 4
+def _renew_lock():
+    """In a forked child: whoever held the lock is not there any more."""
+    global _accumulate_lock
+    _accumulate_lock = _allocate_lock()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_renew_lock)
+
+
+cdef bint laid_out_like(Tensor grad, Tensor leaf) noexcept:
+    """Has grad the strides that leaf.grad should have: the leaf's if it is packed, row-major otherwise?"""
+    cdef int i
+    if grad.dense and leaf.dense:
+        return True
+    if not packed(leaf):
+        return grad.dense
+    for i in range(leaf.ndim_):
+        if grad.strides_[i] != leaf.strides_[i] and leaf.shape_[i] != 1:
+            return False
+    return True
 
 
 cdef Tensor copy_like(Tensor grad, Tensor leaf):
-    """A copy of grad laid out as the leaf is when that is dense, contiguous otherwise."""
-    return clone_of(grad) if not grad.dense else clone_of(grad)
+    """A copy of grad laid out as the leaf is when that is packed, row-major otherwise."""
+    cdef Tensor r = new_dense(grad.code, grad.ndim_, grad.shape_)
+    if not leaf.dense and packed(leaf):
+        memcpy(r.strides_, leaf.strides_, leaf.ndim_ * sizeof(int64_t))
+        find_dense(r)
+    copy_into(r, grad)
+    r.storage.version = 0
+    return r
+
+
+cdef Tensor copy_recorded(Tensor grad, Tensor leaf):
+    """The same with history."""
+    cdef PyObject* slots[1]
+    slots[0] = <PyObject*>grad
+    return call_pointwise(_copy_op, slots, None, None)
 
 
 # ---- history of tensors ----------------------------------------------------------------------------
@@ -305,6 +371,17 @@ cdef int set_requires_grad(Tensor t, object value) except -1:
     return 0
 
 
+cdef int warn_about_grad(Tensor t) except -1:
+    """Reading .grad of a tensor that will never have one is nearly always a mistake."""
+    if t.hooks is not None and "retain" in t.hooks:
+        return 0
+    import warnings
+    warnings.warn("The .grad attribute of a Tensor that is not a leaf Tensor is being accessed. Its .grad attribute won't be populated during autograd.backward(). "
+                  "If you indeed want the .grad field to be populated for a non-leaf Tensor, use .retain_grad() on the non-leaf Tensor. "
+                  "If you access the non-leaf Tensor by mistake, make sure you access the leaf Tensor instead.", stacklevel=2)
+    return 0
+
+
 cdef int check_assigned_grad(Tensor t, object value) except -1:
     cdef Tensor g
     if not isinstance(value, Tensor):
@@ -388,7 +465,12 @@ cdef object run_pre_hooks(Node n, object grad):
         if t is not None and part is not None:
             have = (<Tensor>t).grad_
             (<Tensor>t).grad_ = part if have is None else add_tensors(have, part)
-    before = n.hooks.get("before")
+    return grad
+
+
+cdef object run_node_prehooks(Node n, object grad):
+    """Apply the prehooks of the node itself."""
+    before = n.hooks.get("before") if n.hooks is not None else None
     if before:
         for hook in list(before.values()):
             result = hook((grad,) if n.outputs == 1 else tuple(grad))
@@ -460,14 +542,21 @@ cdef SavedTensor save_tensor(Tensor t, bint is_output, int nr):
     s.is_output = is_output
     s.nr = nr
     s.needs_grad = t.needs_grad or is_output
-    if saved_hooks:
-        pack, s.unpack_hook = saved_hooks[len(saved_hooks) - 1]
+    if t.inference:
+        raise_inference(t, None)
+    if hooks_active():
+        pack, s.unpack_hook = (<list>saved_hook_list())[PyList_GET_SIZE(<list>saved_hook_list()) - 1]
         s.payload = pack(alias_of(t) if is_output else t)
         if t.needs_grad and not is_output:
             s.for_hook = hook_anchor(t)
         return s
     s.payload = alias_of(t) if is_output else t
     return s
+
+
+cdef int raise_inference(Tensor t, Node n) except -1:
+    raise RuntimeError("Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode in computation tracked by autograd. "
+                       f"To work around this, you can make a clone to get a normal tensor and use it in autograd (shape {tuple(t.shape)}).")
 
 
 cdef Tensor hook_anchor(Tensor t):
@@ -684,6 +773,18 @@ def geometry_of(Tensor t):
     return tuple(t.shape), t.stride(), t.view_version
 
 
+cdef int move_retained(Tensor t, Node n, int nr) except -1:
+    """After an in-place write, .grad is retained where the tensor's newest value came from."""
+    cdef dict kept
+    if t.hooks is None or "retain" not in t.hooks or t.grad_fn_ is None:
+        return 0
+    kept = t.grad_fn_.hooks.get("retain") if t.grad_fn_.hooks is not None else None
+    if kept is not None:
+        kept.pop(t.output_nr, None)
+    node_hooks(n, "retain")[nr] = weakref_ref(t)
+    return 0
+
+
 cdef int rebase_history(Tensor self, Node n, int nr) except -1:
     """After an in-place write recorded as node n (edge 0: self's old history)."""
     cdef CopySlices c
@@ -691,6 +792,7 @@ cdef int rebase_history(Tensor self, Node n, int nr) except -1:
     cdef Node source
     cdef int i
     if base is None or not self.tracked_view:
+        move_retained(self, n, nr)
         adopt(self, n, nr)
         return 0
     c = CopySlices.__new__(CopySlices)
@@ -704,6 +806,7 @@ cdef int rebase_history(Tensor self, Node n, int nr) except -1:
     for i in range(1, 4):
         c.nr[i] = n.nr[i]
     number_node(c)
+    move_retained(base, c, 0)
     base.needs_grad = True
     base.grad_fn_ = c
     base.output_nr = 0
@@ -730,8 +833,9 @@ cdef class _Run:
     def __dealloc__(self):
         cdef int64_t i
         for i in range(self.size):
-            (<Node>self.heap[i]).pending = None
-            (<Node>self.heap[i]).run = NULL
+            if (<Node>self.heap[i]).run == <void*>self:
+                (<Node>self.heap[i]).pending = None
+                (<Node>self.heap[i]).run = NULL
             Py_DECREF(<Node>self.heap[i])
         free(self.heap)
 
@@ -782,6 +886,8 @@ cdef class _Run:
         cdef object have
         if self.needed is not None and n not in self.needed:
             return 0
+        if self.elsewhere is not None and n in self.elsewhere:
+            return self.send_elsewhere(n, nr, grad)
         if n.run == NULL:
             n.run = <void*>self
             n.pending = None
@@ -820,61 +926,86 @@ cdef object merge_pending(Node n, object have, int nr, Tensor grad):
 
 cdef int run_engine(_Run run, bint keep_graph) except -1:
     cdef Node n
-    cdef Node target
     cdef object grad
-    cdef object results
-    cdef int i
     while run.size > 0:
         n = run.pop()
         grad = run.take(n)
         if grad is None:
             continue
-        if n.hooks is not None or isinstance(n, AccumulateGrad):
+        if type(n) is AccumulateGrad:
+            arrive(run, <AccumulateGrad>n, <Tensor>grad, Py_REFCNT(grad) == 1)
+            continue
+        if n.hooks is not None:
             grad = run_pre_hooks(n, grad)
+            if grad is None:
+                continue
         if run.captures is not None and n in run.captures:
             for nr, position in run.captures[n]:
                 run.captured[position] = grad if n.outputs == 1 else grad[nr]
-            if isinstance(n, AccumulateGrad) or not leads_on(run, n):
+            if not leads_on(run, n):
                 continue
-        if isinstance(n, AccumulateGrad):
-            if run.accumulate_leaves:
-                n.vjp(grad)
-            continue
-        if anomaly_on:
-            results = vjp_watched(n, grad)
+        if anomaly_on or n.hooks is not None:
+            propagate_watched(run, n, grad)
         else:
-            results = n.vjp(grad)
-        if n.hooks is not None and "post" in n.hooks:
-            results = run_post_hooks(n, results, grad)
+            n.propagate(run, grad)
         grad = None
         if not keep_graph:
             n.release()
-        if n.edges == 1:
-            if results is not None and n.n0 is not None:
-                if not isinstance(results, Tensor):
-                    results = results[0]
-                if results is not None:
-                    run.send(n.n0, n.nr[0], <Tensor>results)
-            results = None
-            continue
-        if results is None:
-            continue
-        send_all(run, n, results)
-        results = None
+    return 0
+
+
+cdef int arrive(_Run run, AccumulateGrad n, Tensor grad, bint alone) except -1:
+    """A gradient reached a leaf."""
+    cdef dict hooks = n.leaf.hooks
+    if hooks is not None and "grad" in hooks:
+        grad = run_hooks(hooks["grad"], grad)
+        alone = False
+    if run.captures is not None and n in run.captures:
+        for _, position in run.captures[n]:
+            run.captured[position] = grad
+        return 0
+    if not run.accumulate_leaves:
+        return 0
+    if n.hooks is not None:
+        grad = run_node_prehooks(n, grad)
+        alone = False
+    accumulate(n.leaf, grad, alone)
+    if n.hooks is not None and "post" in n.hooks:
+        for hook in list(n.hooks["post"].values()):
+            hook((), (grad,))
+    return 0
+
+
+cdef int propagate_watched(_Run run, Node n, object grad) except -1:
+    """Run a node with its hooks, or in anomaly mode."""
+    cdef object results
+    grad = run_node_prehooks(n, grad)
+    results = vjp_watched(n, grad) if anomaly_on else n.vjp(grad)
+    if n.hooks is not None and "post" in n.hooks:
+        results = run_post_hooks(n, results, grad)
+    send_all(run, n, results)
     return 0
 
 
 cdef int send_all(_Run run, Node n, object results) except -1:
+    """Send a node's results along its edges."""
     cdef int i
     cdef Node target
+    if results is None:
+        return 0
     if isinstance(results, Tensor):
-        results = (results,)
+        if n.n0 is not None:
+            run.send(n.n0, n.nr[0], <Tensor>results)
+        return 0
     if len(results) < n.edges:
         raise RuntimeError(f"function {n.title()} returned an incorrect number of gradients (expected {n.edges}, got {len(results)})")
     for i in range(n.edges):
         target = n.edge(i)
-        if target is not None and results[i] is not None:
-            run.send(target, n.edge_nr(i), <Tensor?>results[i])
+        if target is None:
+            continue
+        grad = results[i]
+        if grad is not None:
+            run.send(target, n.edge_nr(i), <Tensor?>grad)
     return 0
 
 
@@ -956,37 +1087,87 @@ cdef set find_needed(list roots, dict captures):
     return {n for n, found in state.items() if found}
 
 
+cdef int backward_scalar(Tensor t, object retain_graph, object create_graph) except -1:
+    """t.backward() without a gradient: t has one element."""
+    cdef _Run run
+    cdef Tensor one
+    cdef Node n
+    cdef int before
+    cdef bint create = create_graph is not False and bool(create_graph)
+    if t.count != 1:
+        raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {tuple(t.shape)}: pass backward() a gradient of that shape")
+    n = source_of(t)
+    if n is None:
+        raise_no_history(0)
+    if CATEGORY[t.code] != 2:
+        raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {DTYPES[t.code]!r}")
+    one = new_dense(t.code, t.ndim_, t.shape_)
+    if t.code == F32:
+        (<float*>one.data_ptr_)[0] = 1
+    else:
+        write_element(one.data_ptr_, t.code, 1)
+    run = _Run.__new__(_Run)
+    run.accumulate_leaves = True
+    before = set_grad_mode(create)
+    try:
+        run.send(n, t.output_nr, one)
+        n = None
+        one = None
+        run_engine(run, create if retain_graph is None else bool(retain_graph))
+    finally:
+        set_grad_mode(before)
+    return 0
+
+
+cdef int raise_no_history(int i) except -1:
+    raise RuntimeError(f"element {i} of tensors does not require grad and does not have a grad_fn")
+
+
+cdef object edge_of(object x):
+    """(node, output number) behind a tensor or a GradientEdge; the node is None if it needs no gradient."""
+    if isinstance(x, Tensor):
+        node = source_of(<Tensor>x)
+        return node, (<Tensor>x).output_nr
+    return x[0], x[1]
+
+
+def gradient_edge(Tensor t):
+    """(node, output number) where t's gradient goes; None for the node if it needs none."""
+    return edge_of(t)
+
+
 def run_backward(roots, grads, keep_graph, create_graph, inputs=None, accumulate=True):
-    """Propagate from roots (tensors) with their gradients; returns what arrived at `inputs`.
+    """Propagate from roots (tensors or edges) with their gradients; returns what arrived at `inputs`.
 
     With inputs and accumulate, .grad of just those leaves is accumulated; without accumulate the
     gradients are returned instead, None where none arrived.
     """
     cdef _Run run = _Run.__new__(_Run)
-    cdef Tensor t
     cdef Node n
     cdef list starts = []
-    cdef int before
+    cdef dict targets = {}
+    cdef int before, i
     run.accumulate_leaves = accumulate
-    for t, g in zip(roots, grads):
-        n = source_of(t)
-        if n is None:
-            raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
-        starts.append((n, t.output_nr, g))
+    for i, (t, g) in enumerate(zip(roots, grads)):
+        node, nr = edge_of(t)
+        if node is None:
+            raise_no_history(i)
+        starts.append((node, nr, g))
     if inputs is not None:
-        run.captures, run.captured = {}, [None] * len(inputs)
         for position, x in enumerate(inputs):
-            n = source_of(x)
-            if n is None:
+            node, nr = edge_of(x)
+            if node is None:
                 raise RuntimeError("One of the differentiated Tensors does not require grad")
-            run.captures.setdefault(n, []).append(((<Tensor>x).output_nr, position))
-        run.needed = find_needed([s[0] for s in starts], run.captures)
+            targets.setdefault(node, []).append((nr, position))
+        run.needed = find_needed([s[0] for s in starts], targets)
+        if not accumulate:
+            run.captures, run.captured = targets, [None] * len(inputs)
     before = set_grad_mode(1 if create_graph else 0)
     try:
-        for n, nr, g in starts:
-            run.send(n, nr, <Tensor>g)
-        starts = None
-        n, g = None, None
+        while starts:
+            node, nr, g = starts.pop()
+            run.send(<Node>node, nr, <Tensor>g)
+        node = g = grads = None
         run_engine(run, keep_graph)
     finally:
         set_grad_mode(before)
@@ -1011,3 +1192,59 @@ def inference_enabled():
 def set_inference(value):
     """Turn inference mode on or off in this thread; the previous setting."""
     return bool(set_inference_mode(1 if value else 0))
+
+
+cdef class GradGuard:
+    """Sets gradient recording (and, if `inference` is not -1, inference mode) for the length of a with block.
+
+    The base of no_grad, enable_grad and inference_mode; in the core because it is on every evaluation's path.
+    """
+
+    cdef int wanted
+    cdef int inference
+    cdef int before
+    cdef int inference_before
+
+    def __cinit__(self, *args, **kwargs):
+        self.inference = -1
+
+    cdef int enter(self) except -1:
+        self.before = set_grad_mode(self.wanted)
+        if self.inference >= 0:
+            self.inference_before = set_inference_mode(self.inference)
+        return 0
+
+    def __exit__(self, kind, value, trace):
+        set_grad_mode(self.before)
+        if self.inference >= 0:
+            set_inference_mode(self.inference_before)
+
+
+cdef class NoGradGuard(GradGuard):
+    """Recording off inside the block."""
+
+    def __enter__(self):
+        self.wanted = 0
+        self.enter()
+
+
+cdef class EnableGradGuard(GradGuard):
+    """Recording on inside the block."""
+
+    def __enter__(self):
+        self.wanted = 1
+        self.enter()
+
+
+cdef class InferenceGuard(GradGuard):
+    """Inference mode on (mode=True) or off inside the block; recording is its opposite."""
+
+    cdef readonly bint mode
+
+    def __init__(self, mode=True):
+        self.mode = bool(mode)
+
+    def __enter__(self):
+        self.wanted = not self.mode
+        self.inference = self.mode
+        self.enter()

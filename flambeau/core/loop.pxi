@@ -56,6 +56,7 @@ cdef class LoopOp:
     cdef list vjp_uses                 # per operand: bit mask of the operands its vjp reads; bit 31 the output
     cdef public object keyword_dim     # reductions: default of dim, or NotImplemented if required
     cdef public bint takes_dtype
+    cdef public int tensor_mask        # operands that may not be Python numbers
     cdef object __weakref__
     cdef dict __dict__
 
@@ -331,7 +332,7 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
                 record = True
         else:
             code = number_code(x)
-            if code < 0:
+            if code < 0 or op.tensor_mask & (1 << i):
                 raise_operand(op, i, x)
             rank = RANK_NUMBER
         types |= (<uint64_t>(code | (rank << 4))) << (6 * i)
@@ -346,6 +347,8 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
         types |= (<uint64_t>(code | (RANK_NUMBER << 4))) << (6 * i)
     record = record and grad_mode_on()
     cdef Tensor r
+    if first is None and not has_tensor(slots, n):
+        raise_operand(op, 0, <object>slots[0])
     if into is not None:
         r = pointwise_into(op, slots, types, into)
     elif out is not None:
@@ -357,6 +360,14 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
     if record and CATEGORY[r.code] >= 2:
         record_loop(op, slots, r, into)
     return r
+
+
+cdef bint has_tensor(PyObject** slots, int n) noexcept:
+    cdef int i
+    for i in range(n):
+        if isinstance(<object>slots[i], Tensor):
+            return True
+    return False
 
 
 cdef inline int fill_scalars(LoopOp op, PyObject** slots, Entry* e, void** args, char* scratch, int first) except -1:
@@ -1271,7 +1282,9 @@ cdef class LoopNode(Node):
         if isinstance(x, Tensor):
             self.saved_any = True
             self.versions[i] = (<Tensor>x).storage.version
-            if saved_hooks:
+            if (<Tensor>x).inference:
+                raise_inference(<Tensor>x, self)
+            if hooks_active():
                 x = save_tensor(<Tensor>x, False, 0)
         if i == 0:
             self.x0 = x
@@ -1502,7 +1515,7 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
 
 cdef int keep_output(LoopNode n, Tensor r) except -1:
     n.saved_any = True
-    if saved_hooks:
+    if hooks_active():
         n.saved_out = save_tensor(r, True, 0)
         return 0
     n.out = alias_of(r)

@@ -105,8 +105,29 @@ def set_dispatch_hooks(disabled, override, mode):
     _disabled_override, _override_hook, _mode_hook = disabled, override, mode
 
 
+def _disabled_torch_function_impl(func, types, args=(), kwargs=None):
+    """As a class's __torch_function__: its instances are treated as plain tensors."""
+    cdef int before = set_overrides_off(1)
+    try:
+        return func(*args, **(kwargs or {}))
+    finally:
+        set_overrides_off(before)
+
+
+def overrides_disabled():
+    """Are overrides off in this thread?"""
+    return bool(overrides_off())
+
+
+def disable_overrides(off):
+    """Turn overrides off or on in this thread; was it off before?"""
+    return bool(set_overrides_off(1 if off else 0))
+
+
 cdef bint overrides(type t):
     """Does this type want to see the ops called on it (PyTorch's __torch_function__ protocol)?"""
+    if overrides_off():
+        return False
     found = _override_cache.get(t)
     if found is None:
         handler = getattr(t, "__torch_function__", None)

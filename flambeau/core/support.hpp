@@ -23,6 +23,8 @@ struct ThreadState {
   int grad = 1;
   int inference = 0;
   int modes = 0;
+  int overrides_off = 0;
+  PyObject* saved_hooks = nullptr;  // list of (pack, unpack); null until first used
 };
 inline thread_local ThreadState thread_state;
 
@@ -37,6 +39,18 @@ inline int set_inference_mode(int value) noexcept {
   int before = thread_state.inference;
   thread_state.inference = value;
   return before;
+}
+inline int overrides_off() noexcept { return thread_state.overrides_off; }
+inline int set_overrides_off(int value) noexcept {
+  int before = thread_state.overrides_off;
+  thread_state.overrides_off = value;
+  return before;
+}
+inline PyObject* saved_hook_list() noexcept { return thread_state.saved_hooks; }
+inline void set_saved_hook_list(PyObject* list) noexcept {
+  Py_XINCREF(list);
+  Py_XDECREF(thread_state.saved_hooks);
+  thread_state.saved_hooks = list;
 }
 inline int mode_stack_depth() noexcept { return thread_state.modes; }
 inline void set_mode_depth(int depth) noexcept { thread_state.modes = depth; }
@@ -104,6 +118,37 @@ inline void enable_vectorcall(PyObject* type, Py_ssize_t offset) noexcept {
   t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;
   PyType_Modified(t);
 }
+// Gives Tensor attributes of the user's whose dictionary is made on first use (Cython would make one per
+// tensor): `offset` is that of its PyObject* member, which the type's own dealloc releases.
+inline Py_ssize_t attributes_offset = 0;
+inline traverseproc plain_traverse = nullptr;
+inline inquiry plain_clear = nullptr;
+inline PyObject*& attributes_of(PyObject* self) noexcept {
+  return *reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + attributes_offset);
+}
+inline int traverse_attributes(PyObject* self, visitproc visit, void* arg) noexcept {
+  Py_VISIT(attributes_of(self));
+  return plain_traverse(self, visit, arg);
+}
+inline int clear_attributes(PyObject* self) noexcept {
+  Py_CLEAR(attributes_of(self));
+  return plain_clear(self);
+}
+inline void enable_attributes(PyObject* type, Py_ssize_t offset) {
+  static PyGetSetDef property = {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr};
+  auto* t = reinterpret_cast<PyTypeObject*>(type);
+  attributes_offset = offset;
+  plain_traverse = t->tp_traverse;
+  plain_clear = t->tp_clear;
+  t->tp_dictoffset = offset;
+  t->tp_traverse = traverse_attributes;
+  t->tp_clear = clear_attributes;
+  PyObject* descriptor = PyDescr_NewGetSet(t, &property);
+  PyDict_SetItemString(t->tp_dict, "__dict__", descriptor);
+  Py_XDECREF(descriptor);
+  PyType_Modified(t);
+}
+inline void drop_attributes(PyObject** place) noexcept { Py_CLEAR(*place); }
 inline void rename_type(PyObject* type, const char* name) noexcept {
   auto* t = reinterpret_cast<PyTypeObject*>(type);
   t->tp_name = name;

@@ -31,7 +31,7 @@ cdef class Tensor:
     cdef object hooks
     cdef Tensor base
     cdef object __weakref__
-    cdef dict __dict__
+    cdef PyObject* attributes     # the user's; see enable_attributes
 
     def __cinit__(self):
         self.shape_ = &self.metadata[0]
@@ -45,6 +45,7 @@ cdef class Tensor:
         if self.shape_ != &self.metadata[0]:
             free(self.shape_)
         storage_drop(self.storage)
+        drop_attributes(&self.attributes)
 
     # ---- what a tensor is ------------------------------------------------------------------------
 
@@ -112,6 +113,8 @@ cdef class Tensor:
     @property
     def grad(self):
         """The accumulated gradient, or None."""
+        if self.grad_ is None and self.grad_fn_ is not None and self.needs_grad:
+            warn_about_grad(self)
         return self.grad_
 
     @grad.setter
@@ -248,9 +251,31 @@ cdef class Tensor:
 
     def detach(self):
         """The same memory without history."""
-        cdef Tensor r = alias_of(self)
+        cdef Tensor r
+        if type(self) is not Tensor and overrides(type(self)):
+            return _override_hook(Tensor.detach, (self,), {})
+        r = alias_of(self)
         r.base = self.base if self.base is not None else self
         return r
+
+    def detach_(self):
+        """Forget this tensor's history, in place; returns self."""
+        if self.tracked_view and (self.needs_grad or self.base.needs_grad):
+            raise RuntimeError("detach_: Can't detach views in-place. Use detach() instead.")
+        self.grad_fn_ = None
+        self.output_nr = 0
+        self.needs_grad = False
+        return self
+
+    def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+        """Add the gradients of this tensor with respect to the graph's leaves to their .grad.
+
+        gradient: the gradient of this tensor; may be left out for a scalar. See autograd.backward.
+        """
+        if gradient is None and inputs is None and (type(self) is Tensor or not overrides(type(self))):
+            return backward_scalar(self, retain_graph, create_graph)
+        from flambeau.autograd import backward_from
+        return backward_from(self, gradient, retain_graph, create_graph, inputs)
 
     def untyped_storage(self):
         """The memory itself, as bytes."""
@@ -490,6 +515,14 @@ cdef object out_of_range(object value, int code):
     return RuntimeError(f"value cannot be converted to type {(<dtype>DTYPES[code]).name} without overflow: {value!r}")
 
 
+cdef object whole_number(object value, int code):
+    """A number as an int, its fraction cut off; infinities and NaN are errors."""
+    try:
+        return int(value)
+    except (ValueError, OverflowError):
+        raise out_of_range(value, code) from None
+
+
 cdef int write_element(char* p, int code, object value) except -1:
     """Store a Python number; an integer that does not fit is an error."""
     cdef long long i
@@ -516,12 +549,12 @@ cdef int write_element(char* p, int code, object value) except -1:
     elif code == BF16:
         (<uint16_t*>p)[0] = double_to_bfloat(<double>value)
     elif code == U64:
-        v = int(value)
+        v = whole_number(value, code)
         if not -(1 << 63) <= v < (1 << 64):
             raise out_of_range(value, code)
         (<uint64_t*>p)[0] = <uint64_t>(v & 0xFFFFFFFFFFFFFFFF)
     else:
-        v = value if type(value) is int else int(value)
+        v = value if type(value) is int else whole_number(value, code)
         if not -(1 << 63) <= v < (1 << 63):
             raise out_of_range(value, code)
         i = v
@@ -567,6 +600,7 @@ cdef object list_of(Tensor t, int d, char* p):
 
 cdef object make_size(int64_t* shape, int ndim):
     cdef tuple t = PyTuple_New(ndim)
+    cdef object n  # one object for both calls below: inferred as a C integer it would be boxed twice
     cdef int i
     for i in range(ndim):
         n = shape[i]
@@ -771,44 +805,83 @@ cdef int find_shape(object data, int64_t* shape, int depth) except -1:
         if shape[depth - 1] == 0:
             return depth
         data = data[0]
-    if isinstance(data, Tensor):
-        for i in range((<Tensor>data).ndim_):
-            shape[depth] = (<Tensor>data).shape_[i]
-            depth += 1
     return depth
 
 
 cdef bint is_sequence(object x):
+    rank = getattr(x, "ndim", None)
+    if rank is not None:
+        return rank > 0
     return hasattr(x, "__len__") and hasattr(x, "__getitem__") and not isinstance(x, dict) and not hasattr(x, "__index__")
 
 
-cdef int find_category(object data, int best) except -1:
-    """Widest category among the numbers: 0 bool, 1 int, 2 float, 3 complex; 4 + code for a tensor's own type."""
-    cdef int c
-    if isinstance(data, bool):
-        c = 0
-    elif isinstance(data, int):
-        c = 1
-    elif isinstance(data, float):
-        c = 2
-    elif isinstance(data, complex):
-        c = 3
-    elif isinstance(data, Tensor):
-        c = CATEGORY[(<Tensor>data).code]
-    elif isinstance(data, (list, tuple)) or is_sequence(data):
+cdef int find_types(object data, uint32_t* seen) except -1:
+    """Note the dtype of every number in nested sequences: bit `code` of seen."""
+    cdef type kind = type(data)
+    if kind is float:
+        seen[0] |= 1 << default_dtype_code
+    elif kind is int:
+        seen[0] |= 1 << I64
+    elif kind is bool:
+        seen[0] |= 1 << BOOL
+    elif kind is list or kind is tuple:
         for x in data:
-            best = find_category(x, best)
-        return best
-    elif hasattr(data, "__complex__") and not hasattr(data, "__float__"):
-        c = 3
-    elif hasattr(data, "__index__"):
-        c = 0 if type(data).__name__ in ("bool_", "bool") else 1
-    elif hasattr(data, "__float__"):
-        c = 2
+            find_types(x, seen)
+    elif kind is complex:
+        seen[0] |= 1 << (C128 if default_dtype_code == F64 else C64)
+    elif isinstance(data, Tensor):
+        seen[0] |= 1 << (<Tensor>data).code
     else:
-        raise TypeError(f"new(): invalid data type '{type(data).__name__}'") if isinstance(data, str) else RuntimeError(
-            f"Could not infer dtype of {type(data).__name__}")
-    return c if c > best else best
+        find_other_types(data, seen)
+    return 0
+
+
+cdef int find_other_types(object data, uint32_t* seen) except -1:
+    """The rare cases: sequences of other kinds, NumPy's scalars, subclasses of numbers."""
+    if isinstance(data, (list, tuple)) or is_sequence(data):
+        for x in data:
+            find_types(x, seen)
+        return 0
+    name = getattr(getattr(data, "dtype", None), "name", None)
+    for d in DTYPES:
+        if (<dtype>d).name == name:
+            seen[0] |= 1 << (<dtype>d).code
+            return 0
+    if isinstance(data, float) or (hasattr(data, "__float__") and not hasattr(data, "__index__")):
+        seen[0] |= 1 << default_dtype_code
+    elif isinstance(data, complex):
+        seen[0] |= 1 << (C128 if default_dtype_code == F64 else C64)
+    elif hasattr(data, "__index__"):
+        seen[0] |= 1 << (BOOL if isinstance(data, bool) else I64)
+    elif isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    else:
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+    return 0
+
+
+cdef object _promote_types = None
+
+
+def set_promotion(fn):
+    """How dtypes combine: fn(codes) -> code, asked where the numbers of one tensor differ in dtype."""
+    global _promote_types
+    _promote_types = fn
+
+
+cdef int infer_code(object data) except -1:
+    """The dtype that holds all the numbers of nested sequences."""
+    cdef uint32_t seen = 0
+    cdef int code
+    find_types(data, &seen)
+    if seen == 0:
+        return default_dtype_code
+    if seen & (seen - 1):
+        return _promote_types([code for code in range(DTYPE_COUNT) if seen & (1 << code)])
+    for code in range(DTYPE_COUNT):
+        if seen & (1 << code):
+            return code
+    return default_dtype_code
 
 
 cdef char* fill_from(object data, Tensor r, int d, char* p) except NULL:
@@ -816,11 +889,13 @@ cdef char* fill_from(object data, Tensor r, int d, char* p) except NULL:
     cdef Tensor t
     if d == r.ndim_:
         if isinstance(data, Tensor):
+            if (<Tensor>data).count != 1:
+                raise ValueError(f"only one element tensors can be converted to Python scalars, got shape {tuple(data.shape)}")
             data = (<Tensor>data).item()
         elif isinstance(data, (list, tuple)):
-            raise ValueError(f"expected a number at depth {d}, got a sequence: nested sequences differ in depth")
+            raise TypeError(f"expected a number at depth {d}, got a sequence: nested sequences differ in depth")
         try:
-            write_element(p, r.code, data if CATEGORY[r.code] != 1 else data)
+            write_element(p, r.code, data)
         except TypeError:
             if isinstance(data, complex):
                 raise TypeError(f"can't convert complex to {(<dtype>DTYPES[r.code]).name}") from None
@@ -841,11 +916,7 @@ def from_data(data, d=None):
     cdef int64_t shape[64]
     cdef int n = find_shape(data, shape, 0)
     cdef int code
-    if d is not None:
-        code = as_dtype(d).code
-    else:
-        code = find_category(data, -1)
-        code = default_dtype_code if code in (-1, 2) else (BOOL, I64, F32, C128 if default_dtype_code == F64 else C64)[code]
+    code = infer_code(data) if d is None else as_dtype(d).code
     cdef Tensor r = new_dense(code, n, shape)
     fill_from(data, r, 0, r.data_ptr_) if r.count else None
     if r.count == 0 and n > 1:
@@ -926,8 +997,10 @@ def as_subclass(Tensor self, cls):
     r.grad_fn_ = node_made(self)
     r.output_nr = self.output_nr
     r.base = self.base
+    r.tracked_view = self.tracked_view
+    r.view_version = self.view_version
+    r.inference = self.inference
     if r.needs_grad and r.grad_fn_ is None:
-        r.grad_fn_ = None
         history = make_node("AliasBackward0", _identity_backward, (self,))
         adopt(r, history, 0)
     return r

@@ -31,7 +31,7 @@ def plan_conv_forward(
     activation: str | None = None,
     target: Target | None = None,
 ) -> Plan:
-    """y = conv(x, w) [+ bias], [relu]; contiguous tensors; args: y, x, w, bias or null, workspace."""
+    """y = conv(x, w) [+ bias], [relu]; contiguous; args: y, x, w, bias or null, workspace."""
     g = geometry(x_shape, w_shape, stride, padding, dilation, groups)
     target = target or host()
     element = Element(dtype, target)

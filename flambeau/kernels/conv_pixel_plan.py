@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import conv_pixels
@@ -9,6 +10,7 @@ from .conv_problem import Convolution
 from .plan import Phase, Plan, ceil_div, round_up
 
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
+COLUMNS = (1, 2, 4, 5, 7, 8, 10, 12, 14, 16, 20, 26)  # of a tile: few, to bound what is compiled
 WORKSPACE = 3 << 17  # bytes of input a strip may copy
 
 
@@ -31,15 +33,18 @@ def choose(c: Convolution) -> Choice | None:
         return None
     if c.jobs[0].taps == [] or c.stride[1] > 4:
         return None
-    registers = 31 if c.target.name in ("avx512", "neon") else 15
-    used = ceil_div(c.filters, element.compute.lanes)
-    found = []
-    for vectors in range(1, min(used, 4) + 1):
+    return min((_choose_strip(c, *tile) for tile in _tiles(c)), default=None)
+
+
+def _tiles(c: Convolution) -> Iterator[tuple[int, int, int]]:
+    """Tiles (rows, columns, vectors) whose sums fit the registers and that fit the output."""
+    registers = 31 if c.target.name in ("avx512", "neon") else 14
+    used = ceil_div(c.filters, c.element.compute.lanes)
+    for vectors in range(1, min(used, 2) + 1):
+        most = (registers - vectors) // vectors
         for rows in range(1, min(c.rows, 3) + 1):
-            most = (registers - vectors - (registers == 15)) // (rows * vectors)
-            for columns in range(max(1, most // 2), min(c.columns, most) + 1):
-                found.append(_choose_strip(c, rows, columns, vectors))
-    return min(found, default=None)
+            fitting = [n for n in COLUMNS if n <= c.columns and n * rows <= most]
+            yield from ((rows, columns, vectors) for columns in fitting[-4:])
 
 
 def _choose_strip(c: Convolution, rows: int, columns: int, vectors: int) -> Choice:
@@ -60,7 +65,7 @@ def _choose_strip(c: Convolution, rows: int, columns: int, vectors: int) -> Choi
 
 
 def _strip_sizes(c: Convolution, rows: int) -> list[int]:
-    """Numbers of rows worth trying: near PIXELS pixels or less, multiples of the tile's, and all."""
+    """Numbers of rows worth trying: near PIXELS pixels or less, multiples of the tile's."""
     most = max(rows, min(c.rows, ceil_div(PIXELS, c.columns)))
     even = ceil_div(c.rows, ceil_div(c.rows, most))
     sizes = {even, round_up(even, rows), most // rows * rows, ceil_div(even, 2)}

@@ -1,4 +1,4 @@
-"""Convolution with filters along vectors: each step is one vector of filters times broadcast pixels.
+"""Convolution with filters along vectors: each step is a vector of filters times broadcast pixels.
 
 Where filters fill whole vectors this wastes nothing on the margins of rows and needs no
 separation of the phases of a stride: a tile is some columns of some rows of outputs, its pixels
@@ -102,9 +102,7 @@ _TILE = [
 ]
 
 
-def _emit_tile(
-    b: Builder, e: Element, rows: int, columns: int, vectors: int, stride: int
-) -> None:
+def _emit_tile(b: Builder, e: Element, rows: int, columns: int, vectors: int, stride: int) -> None:
     """Define `void tile{vectors}(_TILE)`: sums[pixel][filter] of a tile."""
     with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
         lines = [b.offset("%x", b.mul(str(r), "%row")) for r in range(rows)]

@@ -94,7 +94,7 @@ def forward_taps(g: Geometry) -> tuple[list[tuple[int, int, int, int, int]], lis
 
 
 def backward_jobs(g: Geometry) -> tuple[list[Job], tuple[int, int]]:
-    """For each phase of the stride its taps, in coordinates of the padded gradient; that padding."""
+    """For each phase of the stride its taps, placed in the padded gradient; that padding."""
     _, kh, kw = g.kernel
     (_, sh, sw), (_, ph, pw), (_, dh, dw) = g.stride, g.padding, g.dilation
     rows = [_meeting_taps(a, kh, sh, ph, dh) for a in range(sh)]

@@ -1,4 +1,4 @@
-"""Shapes of convolutions and poolings: output sizes, PyTorch's error conditions, 3-d normal form."""
+"""Shapes of convolutions and poolings: output sizes, error conditions, three-dimensional form."""
 
 from __future__ import annotations
 
@@ -109,7 +109,11 @@ def check(
             f"{name}: expected input of {spatial + 2} dimensions for weight of shape "
             f"{tuple(w_shape)}, got input of shape {tuple(x_shape)}"
         )
-    for what, values, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+    for what, values, least in (
+        ("stride", stride, 1),
+        ("padding", padding, 0),
+        ("dilation", dilation, 1),
+    ):
         if len(values) != spatial or min(values) < least:
             raise RuntimeError(
                 f"{name}: {what} must be {spatial} numbers of at least {least}, got {tuple(values)}"

@@ -19,7 +19,7 @@ from .plan import Fields, KernelSource
 from .target import Target
 from .tile import ACCUMULATE, TABLE, Operands, emit_tile
 
-# Distances in bytes unless said otherwise; row and column counts in elements. A strip's workspace is
+# Distances in bytes unless said otherwise; counts in elements. A strip's workspace is
 # planes[phase][channel x depth tap] of (strip_rows + extra_rows) x pitch, then the results.
 FIELDS = Fields(
     "x_image x_group x_channel x_slice in_depth in_height in_width"
@@ -34,7 +34,7 @@ JOB = 4  # numbers per job: where its table starts in desc, its length, first ou
 
 
 def source(dtype: str, target: Target, rows: int, vectors: int) -> KernelSource:
-    """Kernel with tiles of rows filters x vectors of pixels; args: y, x, filter, bias, workspace."""
+    """Kernel with tiles of rows x vectors of pixels; args: y, x, filter, bias, workspace."""
     key = f"conv_strip:{dtype}:{target.name}:{rows}x{vectors}"
     return KernelSource(key, lambda: _build(dtype, target, rows, vectors), "strips")
 
@@ -51,7 +51,7 @@ def _build(dtype: str, target: Target, rows: int, vectors: int) -> str:
     return b.module()
 
 
-# ---- padded copies ---------------------------------------------------------------------------------
+# ---- padded copies -------------------------------------------------------------------------------
 
 PAD_PARAMETERS = [
     ("ptr", "%to"),
@@ -83,9 +83,7 @@ def emit_pad(b: Builder, source: Element) -> None:
             row = b.add("%first", b.mul(y.index, "%row_step"))
             to = b.offset("%to", b.mul(b.mul(y.index, "%pitch"), into.size))
             inside = b.emit(f"and i1 {b.emit(f'icmp ult i64 {row}, %height')}, {exists}")
-            start = b.offset(
-                "%from", b.mul(b.add(b.mul(row, "%width"), "%shift"), source.size)
-            )
+            start = b.offset("%from", b.mul(b.add(b.mul(row, "%width"), "%shift"), source.size))
 
             def copy(to: str = to, start: str = start) -> None:
                 _fill_zeros(b, into, to, "0", begin)
@@ -135,7 +133,7 @@ def _copy_columns(b: Builder, source: Element, to: str, start: str, begin: str, 
     b.switch("%column_step", [*cases, (0, any_step)])
 
 
-# ---- the kernel ------------------------------------------------------------------------------------
+# ---- the kernel ----------------------------------------------------------------------------------
 
 
 class _Strips:
@@ -145,7 +143,9 @@ class _Strips:
         self.d = FIELDS.load(b)
         self.y, self.x, self.bias, workspace = (b.argument(k) for k in (0, 1, 3, 4))
         self.filter = b.offset(b.argument(self.d.w_argument), self.d.w_at)
-        self.scratch = b.offset(workspace, b.add(self.d.scratch_at, b.mul("%thread", self.d.scratch)))
+        self.scratch = b.offset(
+            workspace, b.add(self.d.scratch_at, b.mul("%thread", self.d.scratch))
+        )
         self.results = b.offset(self.scratch, self.d.results)
 
     def emit(self) -> None:

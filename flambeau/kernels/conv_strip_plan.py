@@ -11,7 +11,10 @@ from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target
 
 # Register tiles (filters, vectors of pixels), by number of vector registers.
-TILES = {32: [(1, 8), (2, 8), (3, 7), (4, 6), (6, 4), (8, 3), (12, 2)], 16: [(1, 6), (2, 4), (3, 3), (4, 2), (6, 2)]}
+TILES = {
+    32: [(1, 8), (2, 8), (3, 7), (4, 6), (6, 4), (8, 3), (12, 2)],
+    16: [(1, 6), (2, 4), (3, 3), (4, 2), (6, 2)],
+}
 WORKSPACE = 3 << 17  # bytes of input a strip may copy: what the second-level cache holds
 K_BLOCK = 768
 
@@ -81,8 +84,10 @@ def _pack_filters(s: Convolution, element: Element, rows: int) -> tuple[Phase, i
     return Phase(kernel, desc + tuple(offsets), tasks, grain), round_up(bytes_, 64)
 
 
-def _choose_strip(s: Convolution, element: Element, rows: int, vectors: int) -> tuple[float, int, int]:
-    """(cycles, rows of a strip, filters of a task) with the least estimated time on s.threads threads."""
+def _choose_strip(
+    s: Convolution, element: Element, rows: int, vectors: int
+) -> tuple[float, int, int]:
+    """(cycles, rows of a strip, filters of a task) with the least estimated time."""
     best = None
     blocks = {1, min(s.threads, ceil_div(s.filters, rows))}
     for strips in _divisions(s.rows):

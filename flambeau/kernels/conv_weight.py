@@ -167,8 +167,8 @@ class _Parts:
             from_ = b.offset(self.dy, b.mul(b.add(at.image, image.index), d.y_image))
             to = b.offset(self.gradients, b.mul(image.index, image_bytes))
             b.do(
-                f"call void @pack(i64 {pixels}, ptr {b.offset(from_, base)}, i64 {self.outer.size}, "
-                f"i64 {d.y_channel}, i64 {count}, ptr {to}, i64 {width})"
+                f"call void @pack(i64 {pixels}, ptr {b.offset(from_, base)}, "
+                f"i64 {self.outer.size}, i64 {d.y_channel}, i64 {count}, ptr {to}, i64 {width})"
             )
         return width, used, self.gradients
 

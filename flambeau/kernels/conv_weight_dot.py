@@ -78,9 +78,7 @@ def _emit_tile(b: Builder, outer: Element, filters: int, taps: int) -> None:
     """Define `void dots(_TILE)`: sums[tap, filter] of all rows of pixels."""
     inner = outer.compute
     with b.function("dots", _TILE, "internal", "noinline"):
-        x_at = [
-            b.offset("%x", b.load("i64", b.offset("%taps", q, "i64"), 8)) for q in range(taps)
-        ]
+        x_at = [b.offset("%x", b.load("i64", b.offset("%taps", q, "i64"), 8)) for q in range(taps)]
         dy_at = [b.offset("%dy", b.mul(str(m), "%channel")) for m in range(filters)]
         start = [(inner.vector, inner.zero)] * (filters * taps)
         whole = b.emit(f"and i64 %columns, {-inner.lanes}")
@@ -243,6 +241,6 @@ def _emit_total(b: Builder, outer: Element, filters: int, taps: int) -> None:
             for m in range(filters):
                 number = b.add(b.mul(group, filters), m)
                 to = b.add(b.mul(number, d.steps), b.add(k0, k.index))
-                at = b.mul(b.add(b.mul(k.index, filters), m), inner.size)
-                parts = inner.load_parts(b, b.offset(buffer, at))
+                place = b.mul(b.add(b.mul(k.index, filters), m), inner.size)
+                parts = inner.load_parts(b, b.offset(buffer, place))
                 outer.store_parts(b, parts, b.offset(dw, b.mul(to, outer.size)))

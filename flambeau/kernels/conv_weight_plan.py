@@ -11,7 +11,8 @@ from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
 
 # Register tiles (taps, vectors of filters), by number of vector registers.
-TILES = {32: [(12, 1), (12, 2), (8, 3)], 16: [(10, 1), (6, 2)]}
+# More than twelve rows would not leave an address register for each.
+TILES = {32: [(12, 1), (10, 2), (6, 4)], 16: [(10, 1), (6, 2)]}
 PIXELS = 400  # of a chunk: enough to pay for loading and storing the sums
 PARTS = 8
 PART_BYTES = 1 << 19  # sums larger than this are not kept in several copies
@@ -127,7 +128,10 @@ class _Layout:
         finish = Phase(kernels[1], total, g.groups * runs, grain)
         if not self.chunks:
             return Plan((finish,), 0)
-        return Plan((Phase(kernels[0], self._desc(), tasks, 1), finish), self.sums + self.scratch * self.threads)
+        return Plan(
+            (Phase(kernels[0], self._desc(), tasks, 1), finish),
+            self.sums + self.scratch * self.threads,
+        )
 
     def _places(self) -> dict[str, int]:
         """The desc's numbers that do not depend on the method."""
@@ -189,7 +193,10 @@ class _Layout:
         g, size = self.g, self.inner.size
         _, sh, sw = g.stride
         if self.in_place:
-            image, pitch = g.groups * g.in_channels * g.input[0] * g.input[1] * g.input[2], g.input[2]
+            image, pitch = (
+                g.groups * g.in_channels * g.input[0] * g.input[1] * g.input[2],
+                g.input[2],
+            )
         else:
             image, pitch = self.channel_block * g.kernel[0] * self.plane, self.copy_pitch
         return tuple(

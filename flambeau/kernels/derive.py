@@ -138,7 +138,7 @@ class _Accumulator:
 def _sum_over_elements(x: Expr, levels: _Levels) -> Expr:
     """reduce.add(x) with per-row factors moved out, so that less is computed per element."""
     if not levels.per_element(x):
-        return times(x, scalar.count(x.dtype))
+        return times(x, _count(x.dtype))
     if x.op == "neg":
         return scalar.neg(_sum_over_elements(x.args[0], levels))
     if x.op == "mul":
@@ -212,6 +212,11 @@ def _zero(like: Expr) -> Expr:
 def _signed(g: Expr, x: Expr) -> Expr:
     """g * sign(x), zero where x is."""
     return where(x > 0, g, where(x < 0, minus(g), _zero(g)))
+
+
+def _count(dtype: str) -> Expr:
+    """How many elements a row has, as a number of this type."""
+    return scalar.cast(scalar.count(dt.COMPLEX_PART.get(dtype, dtype)), dtype)
 
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -298,7 +303,7 @@ def _pull_reduce(node: Expr, g: Expr, levels: _Levels) -> Expr | None:
 
 def _pull_reduce_of_row(node: Expr, g: Expr, x: Expr) -> Expr | None:
     """All elements are one value x: count * x, x ** count, or x itself."""
-    number, one = scalar.count(g.dtype), const(1, g.dtype)
+    number, one = _count(g.dtype), const(1, g.dtype)
     if node.value == "add":
         return times(g, number)
     if node.value == "mul":

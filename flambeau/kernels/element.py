@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from . import dtypes as dt
+from .half import converts_half, float_to_half, half_to_float
 from .ir import Builder, float_bits
 from .target import Target
 
@@ -17,9 +18,9 @@ _BYTES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double"
 
 
 class Tail(NamedTuple):
-    """The first `count` parts of a vector; `mask` where the target has masked memory access."""
+    """The first `parts` parts of a vector; `mask` where the target has masked memory access."""
 
-    count: str
+    parts: str
     mask: str | None
 
 
@@ -68,7 +69,7 @@ class Element:
         else:
             buffer = b.stack(raw)
             b.store(raw, "zeroinitializer", buffer, 64)
-            self._copy_parts(b, buffer, pointer, tail.count)
+            self._copy_parts(b, buffer, pointer, tail.parts)
             value = b.load(raw, buffer, 64)
         return self.widen(b, value, self.width)
 
@@ -84,13 +85,15 @@ class Element:
         else:
             buffer = b.stack(raw)
             b.store(raw, value, buffer, 64)
-            self._copy_parts(b, pointer, buffer, tail.count)
+            self._copy_parts(b, pointer, buffer, tail.parts)
 
     def _copy_parts(self, b: Builder, to: str, source: str, count: str) -> None:
         size = _BYTES[self.stored]
         with b.loop("0", b.max("0", b.min(count, str(self.width)))) as k:
             at = b.mul(k.index, size)
-            b.store(self.stored, b.load(self.stored, b.offset(source, at), size), b.offset(to, at), size)
+            b.store(
+                self.stored, b.load(self.stored, b.offset(source, at), size), b.offset(to, at), size
+            )
 
     def load_parts(self, b: Builder, pointer: str) -> list[str]:
         """One element as scalars of the compute type: [value], or [real, imaginary]."""
@@ -111,10 +114,12 @@ class Element:
         """*to = *source, one element, stored as `into` (this type or its compute type)."""
         into.store_parts(b, self.load_parts(b, source), to)
 
-    # ---- conversion between the stored and the compute type ----------------------------------------
+    # ---- conversion between the stored and the compute type --------------------------------------
 
     def widen(self, b: Builder, value: str, lanes: int) -> str:
         """From the stored type to the compute type."""
+        if self.dtype == "f16" and not converts_half(self.target):
+            return half_to_float(b, value, lanes)
         if self.dtype == "f16":
             return b.emit(f"fpext {_vec('half', lanes)} {value} to {_vec('float', lanes)}")
         if self.dtype == "bf16":
@@ -126,6 +131,8 @@ class Element:
 
     def narrow(self, b: Builder, value: str, lanes: int) -> str:
         """From the compute type to the stored type, to nearest even."""
+        if self.dtype == "f16" and not converts_half(self.target):
+            return float_to_half(b, value, lanes)
         if self.dtype == "f16":
             return b.emit(f"fptrunc {_vec('float', lanes)} {value} to {_vec('half', lanes)}")
         if self.dtype == "bf16":
@@ -142,12 +149,11 @@ class Element:
         top = b.emit(f"lshr {bits} {rounded}, {_const('i32', 16, lanes)}")
         is_nan = b.emit(f"fcmp uno {floats} {value}, {value}")
         # Rounding up could carry a NaN into infinity: give the quiet NaN instead.
-        chosen = b.emit(
-            f"select {_vec('i1', lanes)} {is_nan}, {bits} {_const('i32', 0x7FC0, lanes)}, {bits} {top}"
-        )
+        quiet = _const("i32", 0x7FC0, lanes)
+        chosen = b.emit(f"select {_vec('i1', lanes)} {is_nan}, {bits} {quiet}, {bits} {top}")
         return b.emit(f"trunc {bits} {chosen} to {_vec('i16', lanes)}")
 
-    # ---- arithmetic on vectors of the compute type -------------------------------------------------
+    # ---- arithmetic on vectors of the compute type -----------------------------------------------
 
     def splat(self, b: Builder, scalar: str) -> str:
         """A scalar part in every lane."""
@@ -241,7 +247,9 @@ class Element:
                 for v in cell
             ]
         word = "or" if self.kind == "b" else "add"
-        return [b.intrinsic(f"llvm.vector.reduce.{word}.{suffix}", self.part, (self.vector, cell[0]))]
+        return [
+            b.intrinsic(f"llvm.vector.reduce.{word}.{suffix}", self.part, (self.vector, cell[0]))
+        ]
 
 
 def fma(b: Builder, kind: str, part: str, width: int, x: str, y: str, z: str) -> str:

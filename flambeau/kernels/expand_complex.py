@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .mathlib import (
+from .elementary import (
     asinh,
     atan2,
     cos,
@@ -67,6 +67,9 @@ def _exp(z: Expr) -> Expr:
 
 
 expansion("exp2", "complex")(lambda z: exp(_scaled(z, math.log(2))))
+
+
+expansion("sigmoid", "complex")(lambda z: 1 / (1 + exp(-z)))
 
 
 @expansion("expm1", "complex")

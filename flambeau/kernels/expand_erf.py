@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
+from .elementary import define, exp, expansion, log, log1p, polynomial
 from .expand_exp import exp_and_tail
-from .mathlib import define, exp, expansion, log, log1p, polynomial
 from .scalar import Expr, absolute, cast, const, copysign, eq, fma, sqrt, where
 
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)

@@ -1,4 +1,4 @@
-"""Exponential functions of float32 and float64: exp, exp2, expm1, sinh, cosh, tanh.
+"""Exponential functions of real numbers: exp, exp2, expm1, sinh, cosh, tanh, sigmoid.
 
 All stand on one reduction, x = j ln2 + f with |f| <= ln2 / 2, and a minimax polynomial in f.
 Adding 1.5 * 2**23 (2**52 for doubles) rounds to an integer and leaves it in the low bits, ready to
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .mathlib import expansion, polynomial
+from .elementary import expansion, polynomial
 from .scalar import Expr, absolute, bitcast, bitwise, const, copysign, fma, where
 
 
@@ -228,6 +228,15 @@ def _sinh(x: Expr) -> Expr:
 def _cosh(x: Expr) -> Expr:
     half = _half_exp(absolute(x))
     return half + 0.25 / half
+
+
+@expansion("sigmoid", "f32", "f64")
+def _sigmoid(x: Expr) -> Expr:
+    """1 / (1 + exp(-x)) as 0.5 / (0.5 + exp(-x) / 2); 0 where exp(-x) overflows."""
+    form = _format(x)
+    highest = form.largest + 0.5  # there the power of two is an infinity, bit for bit
+    bits, f = _split(_clamp(-x, -form.largest + 2.0, highest), form.bias - 1)
+    return 0.5 / fma(polynomial(f, form.exp), _power(bits, x.dtype), 0.5)
 
 
 @expansion("tanh", "f32", "f64")

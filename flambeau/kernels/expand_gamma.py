@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
+from .elementary import expansion, log, polynomial
 from .expand_trig import sin_cos_small
-from .mathlib import expansion, log, polynomial
 from .scalar import Expr, absolute, cast, const, copysign, eq, rint, trunc, where
 
 _STEPS = 10  # of the recurrence, for arguments below 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .mathlib import expansion, log1p, polynomial
+from .elementary import expansion, log1p, polynomial
 from .scalar import Expr, absolute, bitcast, bitwise, cast, const, copysign, eq, fma, sqrt, where
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 
+from .elementary import expansion, polynomial
 from .expand_exp import exp_and_tail
 from .expand_log import split
-from .mathlib import expansion, polynomial
 from .scalar import (
     Expr,
     absolute,

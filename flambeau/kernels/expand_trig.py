@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .mathlib import expansion, polynomial
+from .elementary import expansion, polynomial
 from .scalar import (
     Expr,
     absolute,

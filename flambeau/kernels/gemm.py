@@ -15,8 +15,11 @@ TASK_WORK = 1 << 16
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
 DOT_ROWS = 4
-STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not column block by column block
+STREAM_BYTES = (
+    1 << 17
+)  # a matrix larger than this is read row by row, not column block by column block
 K_BLOCK, M_BLOCK = 384, 192
+PACKED_BYTES = 1 << 26  # workspace for packed operands; more is packed and multiplied in parts
 
 
 class _Product(NamedTuple):
@@ -79,7 +82,9 @@ def _as_row(p: _Product) -> _Product:
     """A product with one column as its transpose: C^T = B^T @ A^T."""
     if p.n != 1 or p.m == 1 or p.c_row != 1:
         return p
-    swapped = {0: 0, BIAS_COLUMN: BIAS_ROW, BIAS_ROW: BIAS_COLUMN}[p.flags & (BIAS_COLUMN | BIAS_ROW)]
+    swapped = {0: 0, BIAS_COLUMN: BIAS_ROW, BIAS_ROW: BIAS_COLUMN}[
+        p.flags & (BIAS_COLUMN | BIAS_ROW)
+    ]
     flags = p.flags & (ACCUMULATE | RELU) | swapped
     count, a_batch, b_batch, c_batch = p.batch
     return p._replace(
@@ -197,54 +202,94 @@ def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
 
 
 def _plan_packed(p: _Product, element: Element) -> Plan:
+    """Pairs of phases, packing and product, for as much of batch and sum as the workspace takes."""
     rows, vectors = gemm_packed.packed_shape(p.target, element)
-    columns = vectors * element.lanes
-    compute = element.compute
-    a_panels, b_panels = ceil_div(p.m, rows), ceil_div(p.n, columns)
-    a_bytes = round_up(a_panels * rows * p.k * compute.size, 64)
-    b_bytes = round_up(round_up(p.n, element.lanes) * p.k * compute.size, 64)
-    # A product shared by the whole batch is packed once.
-    a_count = p.batch[0] if p.batch[1] else 1
-    b_count = p.batch[0] if p.batch[2] else 1
-    if a_count != b_count:
-        a_count = b_count = p.batch[0]
+    column = element.compute.size * (round_up(p.m, rows) + round_up(p.n, element.lanes))
+    k_part, count = _parts(p, element, column)
+    phases: list[Phase] = []
+    workspace = 0
+    for first in range(0, p.batch[0], count):
+        for k0 in range(0, max(p.k, 1), k_part):
+            part = _part(p, first, min(count, p.batch[0] - first), k0, min(k_part, p.k - k0))
+            places, size = _places(part, element, rows)
+            offsets = _offsets(p, element.size, first, k0)
+            phases.append(_pack_phase(part, element, places, offsets[:2], rows, vectors))
+            phases.append(_tile_phase(part, element, places, offsets[2], rows, vectors))
+            workspace = max(workspace, size)
+    return Plan(tuple(phases), workspace)
+
+
+def _parts(p: _Product, element: Element, column: int) -> tuple[int, int]:
+    """(Steps of the sum, products of the batch) whose packed operands fit the workspace."""
+    k_part = p.k
+    if element.compute is element:  # partial sums of half types must not be rounded
+        most = max(PACKED_BYTES // column, 2 * K_BLOCK) // K_BLOCK * K_BLOCK
+        k_part = p.k if p.k <= most else most
+    count = max(1, min(p.batch[0], PACKED_BYTES // max(column * k_part, 1)))
+    return max(k_part, 1), count
+
+
+def _part(p: _Product, first: int, count: int, k0: int, k: int) -> _Product:
+    """Some products of a batch, over some steps of the sum."""
+    flags = p.flags
+    if k0 + k < p.k:
+        flags &= ACCUMULATE
+    if k0 > 0:
+        flags |= ACCUMULATE
+    return p._replace(k=k, flags=flags, batch=(count, *p.batch[1:]))
+
+
+def _offsets(p: _Product, size: int, first: int, k0: int) -> tuple[int, int, int]:
+    """Bytes from the beginnings of A, B and C to where a part starts."""
+    _, a, b, c = p.batch
+    return (first * a + k0 * p.a[1]) * size, (first * b + k0 * p.b[0]) * size, first * c * size
+
+
+def _places(p: _Product, element: Element, rows: int) -> tuple[dict[str, int], int]:
+    """Where packed operands lie in the workspace, and its size."""
+    size = element.compute.size
+    a_bytes = round_up(round_up(p.m, rows) * p.k * size, 64)
+    b_bytes = round_up(round_up(p.n, element.lanes) * p.k * size, 64)
+    count = p.batch[0]
+    # One matrix for the whole batch is packed once, if that goes for both.
+    apart = count if p.batch[1] or p.batch[2] else 1
     places = {
-        "a_at": b_count * b_bytes, "b_at": 0,
-        "a_bytes": a_bytes if a_count > 1 else 0, "b_bytes": b_bytes if b_count > 1 else 0,
+        "a_at": apart * b_bytes, "b_at": 0,
+        "a_bytes": a_bytes if apart > 1 else 0, "b_bytes": b_bytes if apart > 1 else 0,
     }  # fmt: skip
-    pack = _pack_phase(p, element, places, a_panels, b_panels, max(a_count, b_count))
-    tiles = _tile_phase(p, element, places, rows, columns)
-    return Plan((pack, tiles), a_count * a_bytes + b_count * b_bytes)
+    return places, apart * (a_bytes + b_bytes)
 
 
 def _pack_phase(
-    p: _Product, element: Element, places: dict[str, int], a_panels: int, b_panels: int, count: int
-) -> Phase:
+    p: _Product, element: Element, places: dict[str, int], offsets: tuple[int, int],
+    rows: int, vectors: int,
+) -> Phase:  # fmt: skip
     size = element.size
-    batch = _batch_bytes(p, size)
+    a_panels, b_panels = ceil_div(p.m, rows), ceil_div(p.n, vectors * element.lanes)
     desc = gemm_packed.PACK_FIELDS.pack(
         m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
         b_column=p.b[1] * size, a_panels=a_panels, b_panels=b_panels,
-        a_batch=batch["a_batch"], b_batch=batch["b_batch"], **places, **_arguments(p),
+        a_batch=p.batch[1] * size, b_batch=p.batch[2] * size, a_offset=offsets[0],
+        b_offset=offsets[1], **places, **_arguments(p),
     )  # fmt: skip
+    count = p.batch[0] if places["a_bytes"] else 1
     tasks = count * (a_panels + b_panels)
     grain = max(1, tasks // (4 * p.threads)) if p.threads > 1 else tasks
     return Phase(gemm_packed.sources(p.dtype, p.target)[0], desc, tasks, min(grain, 16))
 
 
 def _tile_phase(
-    p: _Product, element: Element, places: dict[str, int], rows: int, columns: int
+    p: _Product, element: Element, places: dict[str, int], c_offset: int, rows: int, vectors: int
 ) -> Phase:
-    m_block, n_block = _blocks(p, rows, columns)
+    m_block, n_block = _blocks(p, rows, vectors * element.lanes)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
-    # Partial sums of half types must not be rounded: one block of k.
     k_block = K_BLOCK * 4 // element.size if element.compute is element else p.k
     if p.k < 2 * k_block:
-        k_block = ceil_div(p.k, ceil_div(p.k, k_block))
+        k_block = max(1, ceil_div(p.k, ceil_div(p.k, k_block)))
     desc = gemm_packed.TILE_FIELDS.pack(
         m=p.m, n=p.n, k=p.k, c_row=p.c_row * element.size, flags=p.flags, m_block=m_block,
         n_block=n_block, k_block=k_block, m_tasks=m_tasks, n_tasks=n_tasks,
-        c_batch=p.batch[3] * element.size, **places,
+        c_batch=p.batch[3] * element.size, c_offset=c_offset, **places,
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
     return Phase(gemm_packed.sources(p.dtype, p.target)[1], desc, tasks, 1)

@@ -107,9 +107,9 @@ def _emit_panel(b, of, d, at, rows, columns, heights, vectors) -> None:
 
         def call(w: int):
             return lambda: b.do(
-                f"call void @tile{height}x{w}(i64 {d.k}, ptr {a_at}, i64 {d.a_row}, i64 {d.a_step}, "
-                f"ptr {panel}, i64 {step}, ptr {c_at}, i64 {d.c_row}, i64 {left}, i64 {count}, "
-                f"i64 {d.flags}, ptr {bias_at})"
+                f"call void @tile{height}x{w}(i64 {d.k}, ptr {a_at}, i64 {d.a_row}, "
+                f"i64 {d.a_step}, ptr {panel}, i64 {step}, ptr {c_at}, i64 {d.c_row}, i64 {left}, "
+                f"i64 {count}, i64 {d.flags}, ptr {bias_at})"
             )
 
         b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])

@@ -15,8 +15,7 @@ from .target import Target
 from .tile import BIAS_COLUMN, BIAS_ROW, PARAMETERS
 
 FIELDS = Fields(
-    "m n k a_row b_column c_row flags n_block n_tasks a_batch b_batch c_batch"
-    " a_argument b_argument"
+    "m n k a_row b_column c_row flags n_block n_tasks a_batch b_batch c_batch a_argument b_argument"
 )
 
 
@@ -121,19 +120,19 @@ def _emit_tasks(b: Builder, c: Element, rows: int, columns: int) -> None:
         a_of = b.offset(a, b.mul(batch, d.a_batch))
         b_of = b.offset(bb, b.mul(batch, d.b_batch))
         c_of = b.offset(out, b.mul(batch, d.c_batch))
-        with b.loop(n0, n1, columns) as j:
-            with b.loop("0", d.m, rows) as i:
-                left, count = b.sub(d.m, i.index), b.sub(n1, j.index)
-                bias_at = b.add(b.mul(i.index, row_step), b.mul(j.index, column_step))
-                arguments = (
-                    f"(i64 {d.k}, ptr {b.offset(a_of, b.mul(i.index, d.a_row))}, i64 {d.a_row}, "
-                    f"i64 0, ptr {b.offset(b_of, b.mul(j.index, d.b_column))}, i64 {d.b_column}, "
-                    f"ptr {b.offset(c_of, b.add(b.mul(i.index, d.c_row), b.mul(j.index, c.size)))}, "
-                    f"i64 {d.c_row}, i64 {left}, i64 {count}, i64 {d.flags}, "
-                    f"ptr {b.offset(bias, bias_at)})"
-                )
-                b.choose(
-                    b.less("1", left),
-                    lambda: b.do(f"call void @tile{rows}{arguments}"),
-                    lambda: b.do(f"call void @tile1{arguments}"),
-                )
+        with b.loop(n0, n1, columns) as j, b.loop("0", d.m, rows) as i:
+            left, count = b.sub(d.m, i.index), b.sub(n1, j.index)
+            bias_at = b.add(b.mul(i.index, row_step), b.mul(j.index, column_step))
+            c_at = b.offset(c_of, b.add(b.mul(i.index, d.c_row), b.mul(j.index, c.size)))
+            arguments = (
+                f"(i64 {d.k}, ptr {b.offset(a_of, b.mul(i.index, d.a_row))}, i64 {d.a_row}, "
+                f"i64 0, ptr {b.offset(b_of, b.mul(j.index, d.b_column))}, i64 {d.b_column}, "
+                f"ptr {c_at}, "
+                f"i64 {d.c_row}, i64 {left}, i64 {count}, i64 {d.flags}, "
+                f"ptr {b.offset(bias, bias_at)})"
+            )
+            b.choose(
+                b.less("1", left),
+                lambda: b.do(f"call void @tile{rows}{arguments}"),
+                lambda: b.do(f"call void @tile1{arguments}"),
+            )

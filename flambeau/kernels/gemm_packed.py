@@ -17,10 +17,11 @@ from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, PACKED, Operands, emit_tile
 # A is packed as [panel][k][rows], B as [panel][k][columns]; every panel is padded to full width.
 PACK_FIELDS = Fields(
     "m n k a_row a_step b_step b_column b_panels a_panels a_batch b_batch a_at b_at a_bytes b_bytes"
-    " a_argument b_argument"
+    " a_argument b_argument a_offset b_offset"
 )
 TILE_FIELDS = Fields(
-    "m n k c_row flags m_block n_block k_block m_tasks n_tasks c_batch a_at b_at a_bytes b_bytes"
+    "m n k c_row flags m_block n_block k_block m_tasks n_tasks c_batch c_offset a_at b_at"
+    " a_bytes b_bytes"
 )
 
 
@@ -62,7 +63,8 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
     d = PACK_FIELDS.load(b)
     columns = vectors * c.lanes
     workspace = b.argument(4)
-    a, bb = b.argument(d.a_argument), b.argument(d.b_argument)
+    a = b.offset(b.argument(d.a_argument), d.a_offset)
+    bb = b.offset(b.argument(d.b_argument), d.b_offset)
     panels = b.add(d.a_panels, d.b_panels)
     with b.loop("%begin", "%end") as task:
         batch, panel = divide(b, task.index, panels)
@@ -96,7 +98,8 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
 def _emit_blocks(b: Builder, of: Operands, rows: int, vectors: int) -> None:
     """Task: one block of C; k blocks outermost, then panels of B, then panels of A."""
     d = TILE_FIELDS.load(b)
-    c, bias, workspace = b.argument(0), b.argument(3), b.argument(4)
+    c = b.offset(b.argument(0), d.c_offset)
+    bias, workspace = b.argument(3), b.argument(4)
     columns = vectors * of.c.lanes
     with b.loop("%begin", "%end") as task:
         batch, rest = divide(b, task.index, b.mul(d.m_tasks, d.n_tasks))

@@ -74,7 +74,9 @@ def _add_rows(b: Builder, c: Element, d, bases, k: str, rows: int, count: str, a
         old = b.select(adding, c.vector, c.load(b, to, tail), c.zero)
         sums = [[old], c.empty_cell()]
         for r, (factor, line) in enumerate(zip(factors, lines, strict=True)):
-            sums[r % 2] = c.multiply_add(b, factor, c.load(b, b.offset(line, at), tail), sums[r % 2])
+            sums[r % 2] = c.multiply_add(
+                b, factor, c.load(b, b.offset(line, at), tail), sums[r % 2]
+            )
         c.store(b, c.add(b, sums[0][0], sums[1][0]), to, tail)
 
     with b.loop("0", whole, c.lanes) as j:

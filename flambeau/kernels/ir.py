@@ -228,7 +228,7 @@ class Builder:
         slot = self.emit(f"getelementptr ptr, ptr %args, i64 {index}")
         return self.emit(f"load ptr, ptr {slot}, !invariant.load !{{}}")
 
-    def size(self, index: int) -> str:
+    def size(self, index: int | str) -> str:
         """int64 number `index` of desc."""
         slot = self.emit(f"getelementptr i64, ptr %desc, i64 {index}")
         return self.emit(f"load i64, ptr {slot}, !invariant.load !{{}}")

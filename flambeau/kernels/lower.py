@@ -98,7 +98,13 @@ def _reduce_pair(current: Expr, a: Pair) -> Pair:
     return tuple(node("reduce", (p,), p.dtype, "add") for p in a)  # type: ignore
 
 
+def _count_pair(current: Expr) -> Pair:
+    part = dt.COMPLEX_PART[current.dtype]
+    return scalar.count(part), scalar.const(0, part)
+
+
 _PAIRS = {
+    "count": _count_pair,
     "input": _input_pair,
     "const": _const_pair,
     "complex": lambda _, re, im: (re, im),

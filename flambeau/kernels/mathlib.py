@@ -1,4 +1,4 @@
-"""The elementary functions: derivative, expansion into machine operations, NumPy counterpart.
+"""The elementary functions: values, derivatives, and their expansion into machine operations.
 
 Each function is written once over scalar handles, so every backend has it. Where no expansion is
 given for a type, the LLVM backend calls the C library's function lane by lane.
@@ -6,132 +6,8 @@ given for a type, the LLVM backend calls the C library's function lane by lane.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-
-from . import dtypes as dt
-from .scalar import (
-    Expr,
-    call,
-    compare,
-    const,
-    eq,
-    fma,
-    imag,
-    real,
-    sqrt,
-    where,
-)
-
-
-@dataclass(slots=True)
-class Function:
-    """One elementary function `name(*args)`."""
-
-    name: str
-    arity: int
-    # partials(out, *args) -> one derivative per argument, NotImplemented for one there is none for
-    partials: Callable | None
-    libm: str | None  # C name for float64; the float32 name has an f behind it
-    # bodies by dtype; "complex" serves both complex types
-    expand: dict[str, Callable] = field(default_factory=dict)
-
-
-FUNCTIONS: dict[str, Function] = {}
-
-
-def define(name: str, partials: Callable | None, arity: int = 1, libm: str | None = "") -> Callable:
-    """Register a function and return the Python callable that builds a call of it."""
-    FUNCTIONS[name] = Function(name, arity, partials, name if libm == "" else libm)
-
-    def build(*args: Expr) -> Expr:
-        if len(args) != arity:
-            raise TypeError(f"{name} takes {arity} arguments, got {len(args)}")
-        like = next(a.dtype for a in args if isinstance(a, Expr))
-        return call(name, *(a if isinstance(a, Expr) else const(a, like) for a in args))
-
-    build.__name__ = name
-    return build
-
-
-def expansion(name: str, *types: str) -> Callable:
-    """Decorator: this body computes function `name` on these types."""
-
-    def register(body: Callable) -> Callable:
-        for dtype in types:
-            FUNCTIONS[name].expand[dtype] = body
-        return body
-
-    return register
-
-
-TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
-
-exp = define("exp", lambda out, x: [out])
-exp2 = define("exp2", lambda out, x: [out * math.log(2)])
-expm1 = define("expm1", lambda out, x: [out + 1])
-log = define("log", lambda out, x: [1 / x])
-log2 = define("log2", lambda out, x: [1 / (x * math.log(2))])
-log10 = define("log10", lambda out, x: [1 / (x * math.log(10))])
-log1p = define("log1p", lambda out, x: [1 / (x + 1)])
-sin = define("sin", lambda out, x: [cos(x)])
-cos = define("cos", lambda out, x: [-sin(x)])
-tan = define("tan", lambda out, x: [1 + out * out])
-asin = define("asin", lambda out, x: [1 / sqrt(1 - x * x)])
-acos = define("acos", lambda out, x: [-1 / sqrt(1 - x * x)])
-atan = define("atan", lambda out, x: [1 / (1 + x * x)])
-sinh = define("sinh", lambda out, x: [cosh(x)])
-cosh = define("cosh", lambda out, x: [sinh(x)])
-tanh = define("tanh", lambda out, x: [1 - out * out])
-asinh = define("asinh", lambda out, x: [1 / sqrt(x * x + 1)])
-acosh = define("acosh", lambda out, x: [1 / (sqrt(x - 1) * sqrt(x + 1))])
-atanh = define("atanh", lambda out, x: [1 / (1 - x * x)])
-erf = define("erf", lambda out, x: [TWO_OVER_SQRT_PI * exp(-x * x)])
-erfinv = define("erfinv", lambda out, x: [0.5 * math.sqrt(math.pi) * exp(out * out)], libm=None)
-erfc = define("erfc", lambda out, x: [-TWO_OVER_SQRT_PI * exp(-x * x)])
-lgamma = define("lgamma", lambda out, x: [digamma(x)])
-digamma = define("digamma", None, libm=None)
-atan2 = define("atan2", lambda out, y, x: [x / (x * x + y * y), -y / (x * x + y * y)], 2)
-hypot = define("hypot", lambda out, x, y: [_ratio(x, out), _ratio(y, out)], 2)
-fmod = define("fmod", lambda out, x, y: [const(1, x.dtype), -_truncated(x / y)], 2)
-_sqrt_of_complex = define("sqrt", lambda out, x: [0.5 / out])
-pow = define(
-    "pow",
-    lambda out, x, y: [
-        where(eq(y, 0), const(0, x.dtype), y * pow(x, y - 1)),
-        where(eq(x, 0) & _not_negative(y), const(0, x.dtype), out * log(x)),
-    ],
-    2,
-)
-
-
-def _truncated(x: Expr) -> Expr:
-    from .scalar import trunc
-
-    return trunc(x)
-
-
-def _ratio(x: Expr, norm: Expr) -> Expr:
-    return where(eq(norm, 0), const(0, x.dtype), x / norm)
-
-
-def _not_negative(y: Expr) -> Expr:
-    if dt.is_complex(y.dtype):
-        return compare("ge", real(y), 0) & eq(imag(y), 0)
-    return compare("ge", y, 0)
-
-
-def polynomial(x: Expr, coefficients: list[float]) -> Expr:
-    """Horner's rule with fused multiply-adds, highest power first."""
-    result = const(coefficients[0], x.dtype)
-    for c in coefficients[1:]:
-        result = fma(result, x, c)
-    return result
-
-
-# The expansions register themselves; they are written with the names above, hence the late imports.
-from . import (  # noqa: E402
+# Importing a module of expansions registers them.
+from . import (
     expand_complex,  # noqa: F401
     expand_erf,  # noqa: F401
     expand_exp,  # noqa: F401
@@ -140,3 +16,76 @@ from . import (  # noqa: E402
     expand_power,  # noqa: F401
     expand_trig,  # noqa: F401
 )
+from .elementary import (
+    FUNCTIONS,
+    Function,
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    define,
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    exp,
+    exp2,
+    expansion,
+    expm1,
+    fmod,
+    hypot,
+    lgamma,
+    log,
+    log1p,
+    log2,
+    log10,
+    polynomial,
+    pow,
+    sigmoid,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
+
+__all__ = [
+    "FUNCTIONS",
+    "Function",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "cos",
+    "cosh",
+    "define",
+    "digamma",
+    "erf",
+    "erfc",
+    "erfinv",
+    "exp",
+    "exp2",
+    "expansion",
+    "expm1",
+    "fmod",
+    "hypot",
+    "lgamma",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "polynomial",
+    "pow",
+    "sigmoid",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+]

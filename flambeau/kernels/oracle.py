@@ -105,9 +105,7 @@ class _Frame:
         if node.value in ("argmax", "argmin"):
             return self._find(node.value, x)
         # a half or single sum is carried in double; integers wrap in their own type
-        carried = np.float64 if x.dtype.kind == "f" else x.dtype
-        if x.dtype.kind == "c":
-            carried = np.complex128
+        carried = np.dtype({"f": np.float64, "c": np.complex128}.get(x.dtype.kind, x.dtype))
         if node.value in ("add", "mul") and x.dtype != np.bool_:
             reducer = np.add if node.value == "add" else np.multiply
             return reducer.reduce(x.astype(carried), axis=self.axes, keepdims=True, dtype=carried)
@@ -197,7 +195,7 @@ def _cast(node: Expr, a: np.ndarray) -> np.ndarray:
     inside = (a > low - 1.0) & (a < high + 1.0)
     # -2**63 - 1.0 rounds to -2**63, itself representable: let it in
     inside |= a == float(low)
-    whole = np.where(inside, a, a.dtype.type(0)).astype(target)
+    whole: np.ndarray = np.where(inside, a, a.dtype.type(0)).astype(target)
     whole = np.where(a <= low, target(low), whole)
     return np.where((a > 0) & ~inside, target(high), whole)
 
@@ -208,7 +206,7 @@ def _bitcast(node: Expr, a: np.ndarray) -> np.ndarray:
 
 def _complex(node: Expr, re: np.ndarray, im: np.ndarray) -> np.ndarray:
     re, im = np.broadcast_arrays(re, im)
-    result = np.empty(re.shape, NUMPY[node.dtype])
+    result: np.ndarray = np.empty(re.shape, NUMPY[node.dtype])
     result.real, result.imag = re, im  # re + 1j * im would turn inf into NaN
     return result
 

@@ -105,6 +105,7 @@ FORMULAS: dict[str, Callable[..., np.ndarray]] = {
     "hypot": np.hypot,
     "fmod": np.fmod,
     "pow": np.power,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "erf": elementwise(math.erf),
     "erfc": elementwise(math.erfc),
     "erfinv": elementwise(_erfinv),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .element import Element, transpose
 from .ir import Builder
 
@@ -21,6 +23,8 @@ def emit_pack(b: Builder, name: str, source: Element, width: int | None = None) 
 
     The panel's width is a multiple of the vector's lanes, or the constant `width`.
     """
+    if width is not None:
+        source = _narrowed(source, width)
     with b.function(name, _PARAMETERS, "internal", "noinline"):
         pack = _Pack(b, source, width)
         along_columns = b.emit(f"icmp eq i64 %side, {source.size}")
@@ -33,6 +37,14 @@ def emit_pack(b: Builder, name: str, source: Element, width: int | None = None) 
                 pack.by_element()
 
         b.choose(along_columns, pack.rows, other)
+
+
+def _narrowed(source: Element, width: int) -> Element:
+    """The element with vectors of `width` lanes, where that is a size vectors come in."""
+    if width >= source.lanes or width & (width - 1):
+        return source
+    size = source.target.vector_bytes * width // source.lanes
+    return Element(source.dtype, replace(source.target, vector_bytes=size))
 
 
 class _Pack:

@@ -1,4 +1,7 @@
-"""Adaptive pooling: output o covers inputs floor(o size / outputs) to ceil((o + 1) size / outputs)."""
+"""Adaptive pooling: windows that share a plane out evenly.
+
+Output o covers inputs floor(o size / outputs) to ceil((o + 1) size / outputs).
+"""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from .element import Element
 from .ir import Builder
 from .plan import Fields, KernelSource
-from .pool_window import _Average, taps_inside, to_part
 from .pool_window import FIELDS as WINDOW_FIELDS
+from .pool_window import _Average, taps_inside, to_part
 from .target import Target
 
 INDEX_FIELDS = Fields("in_size out_size")

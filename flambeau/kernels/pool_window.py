@@ -102,7 +102,9 @@ class _Maximum(_Reducer):
         value = f"splat ({self.element.part} {lowest})" if lanes > 1 else lowest
         state = [(kind, value)]
         if self.indices:
-            state.append((vector_type("i32", lanes) if lanes > 1 else "i64", self._indices(lanes, first)))
+            state.append(
+                (vector_type("i32", lanes) if lanes > 1 else "i64", self._indices(lanes, first))
+            )
         return state
 
     def step(self, lanes: int, state: Sequence[str], value: str, index: str) -> list[str]:

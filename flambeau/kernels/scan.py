@@ -35,7 +35,7 @@ def _build(kind: str, stored: str, result: str, across: bool, target: Target) ->
     b = Builder(target)
     with scalar.tracing(), b.kernel():
         _Scan(b, kind, stored, result, across).emit()
-        return b.module()
+    return b.module()
 
 
 class _Scan:

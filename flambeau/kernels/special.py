@@ -1,17 +1,17 @@
 """Special functions: Bessel functions, the Hurwitz zeta function, polygamma, entropy and the like.
 
-Each is computed in float64; float32 results are rounded from that. The polynomials are our own Remez
-fits, on intervals chosen as in S. Moshier's Cephes; the formulas are Abramowitz and Stegun's.
+Each is computed in float64; float32 results are rounded from that. The polynomials are our own
+Remez fits, on intervals like those of S. Moshier's Cephes; the formulas are Abramowitz and
+Stegun's.
 """
 
 from __future__ import annotations
 
 import math
 
-from .expand_erf import erfcx, log_ndtr, ndtri
-from .expand_gamma import sin_cos_pi
-from .mathlib import (
+from .elementary import (
     FUNCTIONS,
+    Call,
     cos,
     define,
     digamma,
@@ -24,6 +24,8 @@ from .mathlib import (
     polynomial,
     sin,
 )
+from .expand_erf import erfcx, log_ndtr, ndtri
+from .expand_gamma import sin_cos_pi
 from .scalar import (
     Expr,
     absolute,
@@ -107,20 +109,22 @@ def through_f64(name: str) -> None:
 
 # ---- modified Bessel functions -------------------------------------------------------------------
 
-i0 = define("i0", lambda out, x: [i1(x)], libm=None)
-i1 = define("i1", lambda out, x: [i0(x) - _over(out, x, 0.5)], libm=None)
-i0e = define("i0e", lambda out, x: [i1e(x) - _sign(x) * out], libm=None)
-i1e = define(
+i0: Call = define("i0", lambda out, x: [i1(x)], libm=None)
+i1: Call = define("i1", lambda out, x: [i0(x) - _over(out, x, 0.5)], libm=None)
+i0e: Call = define("i0e", lambda out, x: [i1e(x) - _sign(x) * out], libm=None)
+i1e: Call = define(
     "i1e",
     lambda out, x: [i0e(x) - _sign(x) * out - _over(out, x, 0.5)],
     libm=None,
 )
-modified_bessel_k0 = define("k0", lambda out, x: [-modified_bessel_k1(x)], libm=None)
-modified_bessel_k1 = define("k1", lambda out, x: [-modified_bessel_k0(x) - out / x], libm=None)
-scaled_modified_bessel_k0 = define(
+modified_bessel_k0: Call = define("k0", lambda out, x: [-modified_bessel_k1(x)], libm=None)
+modified_bessel_k1: Call = define(
+    "k1", lambda out, x: [-modified_bessel_k0(x) - out / x], libm=None
+)
+scaled_modified_bessel_k0: Call = define(
     "k0e", lambda out, x: [out - scaled_modified_bessel_k1(x)], libm=None
 )
-scaled_modified_bessel_k1 = define(
+scaled_modified_bessel_k1: Call = define(
     "k1e", lambda out, x: [out - scaled_modified_bessel_k0(x) - out / x], libm=None
 )
 
@@ -197,10 +201,10 @@ expansion("k1e", "f64")(lambda x: where(x > 2.0, _k_large(x, K1_LARGE), exp(x) *
 
 # ---- Bessel functions ----------------------------------------------------------------------------
 
-bessel_j0 = define("bessel_j0", lambda out, x: [-bessel_j1(x)], libm=None)
-bessel_j1 = define("bessel_j1", lambda out, x: [bessel_j0(x) - _over(out, x, 0.5)], libm=None)
-bessel_y0 = define("bessel_y0", lambda out, x: [-bessel_y1(x)], libm=None)
-bessel_y1 = define("bessel_y1", lambda out, x: [bessel_y0(x) - out / x], libm=None)
+bessel_j0: Call = define("bessel_j0", lambda out, x: [-bessel_j1(x)], libm=None)
+bessel_j1: Call = define("bessel_j1", lambda out, x: [bessel_j0(x) - _over(out, x, 0.5)], libm=None)
+bessel_y0: Call = define("bessel_y0", lambda out, x: [-bessel_y1(x)], libm=None)
+bessel_y1: Call = define("bessel_y1", lambda out, x: [bessel_y0(x) - out / x], libm=None)
 
 
 def _near(t: Expr, coefficients: list[float], zeros: list[tuple[float, float]]) -> Expr:
@@ -228,7 +232,8 @@ def _far(t: Expr, p: list[float], q: list[float]) -> tuple[Expr, Expr, Expr, Exp
 def _j0(x: Expr) -> Expr:
     t = absolute(x)
     p, q, plus, minus = _far(t, P0, Q0)
-    return where(t > 8.0, p * plus - q * minus, _near(t, J0_SMALL, J0_ZEROS))
+    near = where(t < 1e-9, const(1.0, "f64"), _near(t, J0_SMALL, J0_ZEROS))
+    return where(t > 8.0, p * plus - q * minus, near)
 
 
 @expansion("bessel_j1", "f64")
@@ -266,7 +271,9 @@ def spherical_bessel_j0(x: Expr) -> Expr:
 _BERNOULLI = [1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510]
 _BERNOULLI += [43867 / 798, -174611 / 330, 854513 / 138, -236364091 / 2730]
 
-zeta = define("zeta", lambda out, x, q: [NotImplemented, -x * zeta(x + 1, q)], arity=2, libm=None)
+zeta: Call = define(
+    "zeta", lambda out, x, q: [NotImplemented, -x * zeta(x + 1, q)], arity=2, libm=None
+)
 
 
 @expansion("zeta", "f64")
@@ -372,11 +379,11 @@ def _xlog1py_slope(x: Expr, y: Expr) -> Expr:
     return where(eq(x, 0.0) & (y <= -1.0), const(0.0, x.dtype), log1p(y))
 
 
-xlogy = define("xlogy", lambda out, x, y: [_xlogy_slope(x, y), x / y], arity=2, libm=None)
-xlog1py = define(
+xlogy: Call = define("xlogy", lambda out, x, y: [_xlogy_slope(x, y), x / y], arity=2, libm=None)
+xlog1py: Call = define(
     "xlog1py", lambda out, x, y: [_xlog1py_slope(x, y), x / (y + 1)], arity=2, libm=None
 )
-entr = define("entr", lambda out, x: [-1 - log(x)], libm=None)
+entr: Call = define("entr", lambda out, x: [-1 - log(x)], libm=None)
 
 
 @expansion("xlogy", "f32", "f64")

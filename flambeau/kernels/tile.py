@@ -81,7 +81,10 @@ def _sum(
         *flat, a_at, b_at = step.values
         if mode == TABLE:
             entry = b.offset("%table", b.mul(step.index, 16))
-            a_at, b_at = b.load("i64", entry, 8), b.offset("%b", b.load("i64", b.offset(entry, 8), 8))
+            a_at, b_at = (
+                b.load("i64", entry, 8),
+                b.offset("%b", b.load("i64", b.offset(entry, 8), 8)),
+            )
         elif mode == INDEXED:
             a_at = b.load("i64", b.offset("%table", step.index, "i64"), 8)
         row_of_b = [
@@ -122,9 +125,7 @@ def _addresses(
     return lambda r, at: b.offset(starts[r], at), "%a_step", "%b_step"
 
 
-def _store(
-    b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail
-) -> None:
+def _store(b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail) -> None:
     """Write the tile: plain where it is whole and nothing is to be added, else with care."""
     full_width = b.emit(f"icmp eq i64 %columns, {vectors * c.lanes}")
     full_height = b.emit(f"icmp eq i64 %rows, {rows}")

@@ -11,19 +11,32 @@ from typing import TYPE_CHECKING, Any
 from flambeau.ops import NAMESPACES
 
 from ._functional.activation import (
-    glu,
+    celu_,
+    elu_,
     gumbel_softmax,
-    log_softmax,
-    logsigmoid,
-    softmax,
-    softmin,
-    softsign,
-    tanhshrink,
+    hardtanh_,
+    leaky_relu_,
+    selu_,
+    threshold_,
 )
-from ._functional.attention import multi_head_attention_forward, scaled_dot_product_attention
-from ._functional.ctc import ctc_loss
-from ._functional.distance import cosine_similarity, pairwise_distance, pdist
-from ._functional.embedding import bilinear, embedding, embedding_bag, one_hot
+from ._functional.attention import (
+    multi_head_attention_forward,
+    scaled_dot_product_attention,
+)
+from ._functional.ctc import (
+    ctc_loss,
+)
+from ._functional.distance import (
+    cosine_similarity,
+    pairwise_distance,
+    pdist,
+)
+from ._functional.embedding import (
+    bilinear,
+    embedding,
+    embedding_bag,
+    one_hot,
+)
 from ._functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -48,20 +61,15 @@ from ._functional.margin_losses import (
     triplet_margin_loss,
     triplet_margin_with_distance_loss,
 )
-from ._functional.normalization import batch_norm, instance_norm, local_response_norm, normalize
+from ._functional.normalization import (
+    instance_norm,
+    local_response_norm,
+    normalize,
+)
 from ._functional.pooling import (
-    adaptive_max_pool1d,
-    adaptive_max_pool2d,
-    adaptive_max_pool3d,
     lp_pool1d,
     lp_pool2d,
     lp_pool3d,
-    max_pool1d,
-    max_pool2d,
-    max_pool3d,
-    max_unpool1d,
-    max_unpool2d,
-    max_unpool3d,
 )
 from ._functional.shuffle import (
     affine_grid,
@@ -74,20 +82,23 @@ from ._functional.shuffle import (
     upsample_nearest,
 )
 
-# Ops whose one form serves both `flambeau` and `flambeau.nn.functional`.
-_SHARED = (
+# What `flambeau.ops` has, some of it in one form for `flambeau` and for `flambeau.nn.functional`.
+_OPS = (
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
     "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d",
     "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d",
     "adaptive_max_pool3d_with_indices",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
     "celu",
-    "celu_",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -99,25 +110,31 @@ _SHARED = (
     "dropout2d",
     "dropout3d",
     "elu",
-    "elu_",
     "feature_alpha_dropout",
     "fold",
     "gelu",
+    "glu",
     "grid_sample",
     "group_norm",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
-    "hardtanh_",
     "interpolate",
     "layer_norm",
     "leaky_relu",
-    "leaky_relu_",
     "linear",
+    "log_softmax",
+    "logsigmoid",
+    "max_pool1d",
     "max_pool1d_with_indices",
+    "max_pool2d",
     "max_pool2d_with_indices",
+    "max_pool3d",
     "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "pad",
     "prelu",
@@ -128,18 +145,20 @@ _SHARED = (
     "rrelu",
     "rrelu_",
     "selu",
-    "selu_",
     "sigmoid",
     "silu",
+    "softmax",
+    "softmin",
     "softplus",
     "softshrink",
+    "softsign",
     "tanh",
+    "tanhshrink",
     "threshold",
-    "threshold_",
     "unfold",
 )
 
-globals().update({name: NAMESPACES[""][name] for name in _SHARED if name in NAMESPACES[""]})
+globals().update({name: NAMESPACES[""][name] for name in _OPS if name in NAMESPACES[""]})
 globals().update(NAMESPACES["nn.functional"])
 
 if TYPE_CHECKING:
@@ -148,42 +167,33 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
     "affine_grid",
-    "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "celu_",
     "channel_shuffle",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
+    "elu_",
     "embedding",
     "embedding_bag",
     "gaussian_nll_loss",
-    "glu",
     "gumbel_softmax",
+    "hardtanh_",
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
     "kl_div",
     "l1_loss",
+    "leaky_relu_",
     "local_response_norm",
-    "log_softmax",
-    "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
     "margin_ranking_loss",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "max_unpool1d",
-    "max_unpool2d",
-    "max_unpool3d",
     "mse_loss",
     "multi_head_attention_forward",
     "multi_margin_loss",
@@ -199,16 +209,14 @@ __all__ = [
     "pixel_unshuffle",
     "poisson_nll_loss",
     "scaled_dot_product_attention",
+    "selu_",
     "smooth_l1_loss",
     "soft_margin_loss",
-    "softmax",
-    "softmin",
-    "softsign",
-    "tanhshrink",
+    "threshold_",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "upsample",
     "upsample_bilinear",
     "upsample_nearest",
 ]
-__all__ += _SHARED
+__all__ += _OPS

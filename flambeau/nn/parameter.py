@@ -7,6 +7,7 @@ from typing import Any
 
 import flambeau
 from flambeau import Tensor
+from flambeau._C import _disabled_torch_function_impl
 
 __all__ = ["Buffer", "Parameter"]
 
@@ -58,6 +59,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         plain = self.detach().requires_grad_(self.requires_grad)  # prints as tensor(...)
         return f"Parameter containing:\n{plain!r}"
 
+    __str__ = __repr__
+
     def __reduce_ex__(self, protocol: Any) -> tuple:
         hooks: OrderedDict = (
             OrderedDict()
@@ -67,7 +70,8 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             return _rebuild_parameter, (self.data, self.requires_grad, hooks)
         return _rebuild_parameter_with_state, (self.data, self.requires_grad, hooks, state)
 
-    __torch_function__ = None  # no override: results of operations on parameters are plain tensors
+    # Results of operations on parameters are plain tensors, not parameters.
+    __torch_function__ = _disabled_torch_function_impl
 
 
 def _mark_subclass_as_parameter(data: Tensor, requires_grad: bool) -> Tensor:
@@ -135,4 +139,4 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         marked._is_buffer = True
         return marked
 
-    __torch_function__ = None
+    __torch_function__ = _disabled_torch_function_impl

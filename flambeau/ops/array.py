@@ -1,4 +1,4 @@
-"""Tensors and NumPy arrays over the same memory."""
+"""Tensors and NumPy arrays over the same memory. NumPy is imported when first used."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from .. import core
 from ..core import Tensor
 from .factory import DTYPES
 
-_FROM_KIND = {
-    "b1": "bool", "u1": "uint8", "i1": "int8", "i2": "int16", "i4": "int32", "i8": "int64", "f2": "float16",
-    "f4": "float32", "f8": "float64", "c8": "complex64", "c16": "complex128", "u2": "uint16", "u4": "uint32",
-    "u8": "uint64",
+# (kind, bytes) of a NumPy dtype -> our name; the names are NumPy's too
+_NAMES = {
+    ("b", 1): "bool",
+    ("u", 1): "uint8",
+    ("u", 2): "uint16",
+    ("u", 4): "uint32",
+    ("u", 8): "uint64",
+    ("i", 1): "int8",
+    ("i", 2): "int16",
+    ("i", 4): "int32",
+    ("i", 8): "int64",
+    ("f", 2): "float16",
+    ("f", 4): "float32",
+    ("f", 8): "float64",
+    ("c", 8): "complex64",
+    ("c", 16): "complex128",
 }
-_TO_NUMPY = {name: name for name in _FROM_KIND.values()}
-
-
-def to_numpy(input: Tensor, force: bool = False) -> Any:
-    """A NumPy array over a tensor's memory, which stays alive with it."""
-    import numpy as np
-
-    if input.requires_grad and not force:
-        raise RuntimeError(
-            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
-        )
-    name = input.dtype.name
-    if name not in _TO_NUMPY:
-        raise TypeError(f"Got unsupported ScalarType BFloat16: NumPy has no {name}; convert with .float() first")
-    holder = _Interface(input, np.dtype(name).str)
-    return np.asarray(holder) if input.dim() else np.asarray(holder).reshape(())
+_SUPPORTED = frozenset(_NAMES.values())
 
 
 class _Interface:
-    """Describes a tensor's memory to NumPy and keeps it alive."""
+    """Describes a tensor's memory by NumPy's array interface and keeps it alive."""
 
     def __init__(self, input: Tensor, typestr: str) -> None:
         size = input.element_size()
@@ -42,21 +39,64 @@ class _Interface:
             "shape": tuple(input.shape),
             "typestr": typestr,
             "data": (input.data_ptr(), False),
-            "strides": tuple(s * size for s in input.stride()),
+            "strides": tuple(step * size for step in input.stride()),
         }
 
 
-def from_array(array: Any) -> Tensor:
-    """A tensor over a NumPy array's memory."""
+def to_numpy(input: Tensor, force: bool = False) -> Any:
+    """A NumPy array over a tensor's memory, which lives as long as either."""
+    import numpy as np
+
+    if input.requires_grad and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    name = input.dtype.name
+    if name not in _SUPPORTED:
+        raise TypeError(f"Got unsupported ScalarType BFloat16: NumPy has no {name}; convert with .float() first")
+    kind = np.dtype(name)
+    if input.numel() == 0:
+        return np.empty(tuple(input.shape), kind)
+    return np.asarray(_Interface(input, kind.str))
+
+
+def from_array(array: Any, writable: bool = True) -> Tensor:
+    """A tensor over a NumPy array's memory; `writable` warns where the array is read-only."""
     import numpy as np
 
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
-    dtype = _FROM_KIND.get(array.dtype.kind + str(array.dtype.itemsize))
-    if dtype is None:
-        raise TypeError(f"can't convert np.ndarray of type numpy.{array.dtype}.")
+    name = _NAMES.get((array.dtype.kind, array.dtype.itemsize))
+    if name is None:
+        raise TypeError(
+            f"can't convert np.ndarray of type numpy.{array.dtype.type.__name__}. The only supported types are: "
+            f"{', '.join(sorted(_SUPPORTED))}."
+        )
+    if not array.dtype.isnative:
+        raise ValueError(
+            "given numpy array has byte order different from the native byte order: use array.astype(array.dtype."
+            "newbyteorder('='))"
+        )
     size = array.dtype.itemsize
-    if any(s < 0 for s in array.strides):
-        raise ValueError("At least one stride in the given numpy array is negative")
-    steps = tuple(s // size for s in array.strides)
-    return core.from_address(array.ctypes.data, DTYPES[dtype], array.shape, steps, array)
+    for step, n in zip(array.strides, array.shape, strict=True):
+        if step < 0:
+            raise ValueError(
+                "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+                "supported: use array.copy()"
+            )
+        if step % size and n > 1:
+            raise ValueError("given numpy array strides not a multiple of the element byte size: use array.copy()")
+    if writable and not array.flags.writeable:
+        _warn_read_only()
+    steps = tuple(step // size for step in array.strides)
+    address = array.__array_interface__["data"][0]
+    return core.from_address(address, DTYPES[name], array.shape, steps, array)
+
+
+def _warn_read_only() -> None:
+    import warnings
+
+    warnings.warn(
+        "The given NumPy array is not writable, and writing to the tensor is undefined behavior: copy the array "
+        "first to be safe.",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -71,7 +71,7 @@ def _extreme(name, function, wins, doc, aliases=(), namespaces=("",)):
         return function(input, other)
 
     body.__doc__ = doc
-    op = pointwise(name=name, aliases=aliases, accepts="buif")(body)
+    op = pointwise(name=name, aliases=aliases, accepts="buif", tensors=("input", "other"))(body)
 
     def vjp(g, input, other):
         # ties share the cotangent
@@ -96,13 +96,13 @@ def _skip_nan(choose):
     return function
 
 
-@pointwise(accepts="buif")
+@pointwise(accepts="buif", tensors=("input", "other"))
 def fmax(input, other):
     """The larger of both; a NaN loses to a number."""
     return _skip_nan(scalar.maximum)(input, other)
 
 
-@pointwise(accepts="buif")
+@pointwise(accepts="buif", tensors=("input", "other"))
 def fmin(input, other):
     """The smaller of both; a NaN loses to a number."""
     return _skip_nan(scalar.minimum)(input, other)
@@ -134,19 +134,19 @@ def logical_not(input):
     return ~_truth(input)
 
 
-@pointwise(promote=Promote.BOOL, inplace=True)
+@pointwise(promote=Promote.BOOL, inplace=True, tensors=("input", "other"))
 def logical_and(input, other):
     """Are both nonzero?"""
     return _truth(input) & _truth(other)
 
 
-@pointwise(promote=Promote.BOOL, inplace=True)
+@pointwise(promote=Promote.BOOL, inplace=True, tensors=("input", "other"))
 def logical_or(input, other):
     """Is one nonzero?"""
     return _truth(input) | _truth(other)
 
 
-@pointwise(promote=Promote.BOOL, inplace=True)
+@pointwise(promote=Promote.BOOL, inplace=True, tensors=("input", "other"))
 def logical_xor(input, other):
     """Is just one nonzero?"""
     return _truth(input) ^ _truth(other)
@@ -161,44 +161,51 @@ def bitwise_not(input):
     return ~input
 
 
-@pointwise(accepts="bui", inplace=True)
+@pointwise(accepts="bui", inplace=True, tensors=())
 def bitwise_and(input, other):
     """input & other."""
     return input & other
 
 
-@pointwise(accepts="bui", inplace=True)
+@pointwise(accepts="bui", inplace=True, tensors=())
 def bitwise_or(input, other):
     """input | other."""
     return input | other
 
 
-@pointwise(accepts="bui", inplace=True)
+@pointwise(accepts="bui", inplace=True, tensors=())
 def bitwise_xor(input, other):
     """input ^ other."""
     return input ^ other
 
 
-@pointwise(accepts="ui", inplace=True)
+@pointwise(accepts="ui", inplace=True, tensors=())
 def bitwise_left_shift(input, other):
     """input << other; everything is shifted out when other is negative or too large."""
     return input << other
 
 
-@pointwise(accepts="ui", inplace=True)
+@pointwise(accepts="ui", inplace=True, tensors=())
 def bitwise_right_shift(input, other):
     """input >> other, keeping the sign."""
     return input >> other
 
 
-@pointwise(accepts="bui", inplace=True)
+@composite(inplace=True, out=True)
 def gcd(input, other):
     """Greatest common divisor, not negative."""
-    a, b = scalar.absolute(input), scalar.absolute(other)
-    # Euclid in at most 92 steps (Lame): unrolled only as far as the type needs
-    for _ in range({1: 13, 2: 24, 4: 47, 8: 92}[dt.INFO[a.dtype].size]):
-        a, b = where(scalar.eq(b, 0), a, b), where(scalar.eq(b, 0), b, scalar.rem(a, b))
-    return a
+    import numpy
+
+    from .convert import result_type
+    from .creation import from_numpy
+
+    kind = result_type(input, other)
+    if kind.is_floating_point or kind.is_complex:
+        raise RuntimeError(f'"gcd_cpu" not implemented for \'{kind.name}\': it takes integers')
+    if kind.code == 0:
+        return logical_or(input, other)
+    found = numpy.gcd(input.to(kind).detach().numpy(), other.to(kind).detach().numpy())
+    return from_numpy(numpy.ascontiguousarray(found)).to(kind)
 
 
 @composite(inplace=True, out=True)
@@ -254,8 +261,10 @@ def equal(input, other):
     return bool(eq(input, other).all())
 
 
-@pointwise(accepts="f", inplace=True)
+@pointwise(accepts="buif", inplace=True, tensors=("input", "values"))
 def heaviside(input, values):
     """0 for negative, 1 for positive, `values` at 0."""
     zero, one = scalar.const(0, input.dtype), scalar.const(1, input.dtype)
+    if input.dtype == "bool":
+        return input | values
     return where(scalar.eq(input, 0), values, where(input < 0, zero, where(scalar.isnan(input), zero, one)))

@@ -157,3 +157,25 @@ def take_out(name: str, out: Tensor, size: Any, dtype: Any) -> Tensor:
         core.resize_(out, size)
     core.bump_version(out)
     return out
+
+
+def read_ints(name: str, argument: str, values: Any) -> tuple[int, ...]:
+    """A tuple of ints from a sequence of them (or of 0-d integer tensors)."""
+    try:
+        return tuple(v if type(v) is int else v.__index__() for v in values)
+    except (TypeError, AttributeError):
+        raise TypeError(f"{name}(): argument '{argument}' must be tuple of ints, got {values!r}") from None
+
+
+def read_number(name: str, argument: str, value: Any) -> Any:
+    """A Python number from a number or a 0-d tensor."""
+    if isinstance(value, Tensor):
+        if value.dim():
+            raise TypeError(f"{name}(): argument '{argument}' must be Number, not a tensor of shape {tuple(value.shape)}")
+        return value.item()
+    if isinstance(value, int | float | complex):
+        return value
+    for convert in ("__index__", "__float__", "__complex__"):
+        if hasattr(value, convert):
+            return getattr(value, convert)()
+    raise TypeError(f"{name}(): argument '{argument}' must be Number, not {type(value).__name__}")

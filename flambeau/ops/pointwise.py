@@ -25,6 +25,12 @@ def sub(input, other, *, alpha=1):
     return input - other * scalar.cast(alpha, other.dtype)
 
 
+@pointwise(register=False, accepts="uifc")
+def sub_any(input, other):
+    """input - other where either may be a number."""
+    return input - other
+
+
 @composite
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
@@ -90,7 +96,7 @@ def _floor_div_float(a, b):
     return where(scalar.eq(b, 0), a / b, floored)
 
 
-@composite(aliases=("divide",), inplace=True, out=True)
+@composite(aliases=("divide", "true_divide"), inplace=True, out=True)
 def div(input, other, *, rounding_mode=None):
     """input / other; rounding_mode None, 'trunc' or 'floor'."""
     if rounding_mode is None:
@@ -309,12 +315,7 @@ acosh = _elementary("acosh", mathlib.acosh, "Inverse hyperbolic cosine.", ("arcc
 atanh = _elementary("atanh", mathlib.atanh, "Inverse hyperbolic tangent.", ("arctanh",))
 
 
-def _sigmoid(x):
-    if dt.is_complex(x.dtype):
-        return 1 / (1 + mathlib.exp(-x))
-    e = mathlib.exp(-scalar.absolute(x))
-    return where(x >= 0, scalar.const(1, x.dtype), e) / (1 + e)
-
+_sigmoid = mathlib.sigmoid
 
 sigmoid = _elementary(
     "sigmoid",
@@ -326,7 +327,7 @@ sigmoid = _elementary(
 alias("expit", sigmoid, namespaces=("special",))
 
 
-@pointwise(inplace=True, promote=Promote.FLOAT, aliases=("arctan2",), accepts="buif")
+@pointwise(inplace=True, promote=Promote.FLOAT, aliases=("arctan2",), accepts="buif", tensors=("input", "other"))
 def atan2(input, other):
     """The angle of (other, input), in radians, in (-pi, pi]."""
     return mathlib.atan2(input, other)
@@ -574,7 +575,7 @@ def xlogy(input, other):
     return xlogy_body(input, other)
 
 
-@pointwise(promote=Promote.FLOAT, accepts="f")
+@pointwise(promote=Promote.FLOAT, accepts="f", tensors=("input", "other"))
 def logaddexp(input, other):
     """log(exp(input) + exp(other)) without overflow."""
     high, low = scalar.maximum(input, other), scalar.minimum(input, other)
@@ -584,7 +585,7 @@ def logaddexp(input, other):
 logaddexp.vjp = lambda g, input, other: (g * _sigmoid(input - other), g * _sigmoid(other - input))
 
 
-@pointwise(promote=Promote.FLOAT, accepts="f")
+@pointwise(promote=Promote.FLOAT, accepts="f", tensors=("input", "other"))
 def logaddexp2(input, other):
     """log2(2**input + 2**other) without overflow."""
     high, low = scalar.maximum(input, other), scalar.minimum(input, other)
@@ -718,6 +719,8 @@ _LARGEST = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f64": 1.797693134862
 @composite(inplace=True, out=True)
 def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     """NaN, inf and -inf replaced by nan, posinf and neginf (the type's largest numbers by default)."""
+    if _integral(input):
+        return input.clone()
     largest = _LARGEST.get(input.dtype.short, 3.4028234663852886e38)
     return nan_to_num_body(
         input,
@@ -727,7 +730,7 @@ def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
     )
 
 
-@pointwise(accepts="f", inplace=False)
+@pointwise(accepts="f", inplace=True, tensors=("input", "other"))
 def nextafter(input, other):
     """The next floating-point number after input in the direction of other."""
     bits = "i32" if input.dtype == "f32" else "i64"
@@ -788,3 +791,10 @@ def frexp_exponent(input):
 
 frexp_mantissa.vjp = lambda g, input: g * mathlib.exp2(-scalar.cast(_frexp_parts(input)[1], g.dtype))
 frexp_exponent.vjp = lambda g: None
+
+
+def core_default():
+    """The default floating-point dtype."""
+    from .. import core
+
+    return core.get_default_dtype()

@@ -42,6 +42,7 @@ class LoopRecord:
         operator: str | None = None,
         samples: Any = None,
         count: bool = False,
+        tensors: Sequence[str] = (),
         doc: str | None = None,
     ) -> None:
         signature = inspect.signature(body)
@@ -66,6 +67,7 @@ class LoopRecord:
         self.operator = operator
         self.samples = samples
         self.wants_count = count
+        self.tensors = frozenset(tensors)  # operands that may not be Python numbers
         self.doc = doc if doc is not None else body.__doc__
         self.op: LoopOp | None = None
 
@@ -74,6 +76,7 @@ class LoopRecord:
         op = LoopOp(self.name, self, self.form, self.names, self.operands, self.defaults, self.wants_count)
         op.keyword_dim = self.dim
         op.takes_dtype = self.takes_dtype
+        op.tensor_mask = sum(1 << i for i, n in enumerate(self.names[: self.operands]) if n in self.tensors)
         op.source = self.source
         self.op = op
         return op
@@ -137,7 +140,9 @@ class LoopRecord:
     def check_empty(self, op: LoopOp) -> None:
         """Raise if reducing nothing has no answer."""
         if not self.allows_empty:
-            raise IndexError(f"{self.name}(): Expected reduction dim to have non-zero size.")
+            raise (RuntimeError if self.promote is Promote.DEFAULT else IndexError)(
+                f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 and to have non-zero size"
+            )
 
     # ---- kernels ---------------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ def make_inplace(op: Any, public: str) -> Op:
         def inplace(self, *args, **kwargs):
             core.check_inplace(self, public + "_")
             result = op(self, *args, **kwargs)
+            if result is self:
+                return self
             if result.shape != self.shape:
                 raise RuntimeError(
                     f"{public}_: output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
@@ -123,6 +125,8 @@ def _loop_decorator(form: int, defaults: dict[str, Any]):
     ):
         def make(body: Callable) -> LoopOp:
             public = name or body.__name__.removesuffix("_body")
+            if register and "tensors" not in options:
+                options["tensors"] = ("input",)
             op = loop_op(form, body, name=public, **{**defaults, **options})
             if register:
                 _publish(op, public, namespaces, aliases, method, inplace)

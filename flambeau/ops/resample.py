@@ -1,3 +1,553 @@
-"""Padding, interpolation, grid sampling."""
+"""Padding, interpolation, grid sampling: values read at other places."""
 
 from __future__ import annotations
+
+import math
+import warnings
+
+from .. import core
+from .record import composite, primitive
+
+_F = ("nn.functional",)
+_INT64 = core.dtypes[5]
+
+
+# ---- padding -------------------------------------------------------------------------------------------
+
+
+@primitive(register=False)
+def pad_constant(input, widths, value):
+    """Pad (or, with negative widths, cut) the last dimensions; widths from the last dimension inwards."""
+    shape = list(input.shape)
+    source, target = [], []
+    for k, size in enumerate(shape):
+        at = 2 * (len(shape) - 1 - k)
+        left, right = (widths[at], widths[at + 1]) if at < len(widths) else (0, 0)
+        shape[k] = size + left + right
+        source.append(slice(max(-left, 0), size - max(-right, 0)))
+        target.append(slice(max(left, 0), shape[k] - max(right, 0)))
+    if min(shape, default=0) < 0 or any(s < 0 for s in shape):
+        raise RuntimeError(
+            f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would have the negative shape {tuple(shape)}"
+        )
+    out = core.empty(shape, input.dtype).fill_(value)
+    if out.numel():
+        core.copy_plain(core.basic_index(out, tuple(target)), core.basic_index(input, tuple(source)))
+    return out
+
+
+@pad_constant.vjp
+def _pad_constant_vjp(g, widths):
+    return pad_constant(g, tuple(-w for w in widths), 0)
+
+
+def _pad_by_index(input, widths, mode):
+    """Padding whose values are other elements: gather along each padded dimension."""
+    n = len(widths) // 2
+    if input.dim() not in (n + 1, n + 2) or n not in (1, 2, 3):
+        raise NotImplementedError(
+            f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: {mode} padding of {tuple(widths)} for input {tuple(input.shape)}"
+        )
+    x = input
+    for k in range(n):
+        left, right = widths[2 * k], widths[2 * k + 1]
+        dim = input.dim() - 1 - k
+        size = input.shape[dim]
+        if mode == "reflect" and (left >= size or right >= size):
+            raise RuntimeError(
+                f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at dimension {dim} of input {list(input.shape)}"
+            )
+        if mode == "circular" and (left > size or right > size):
+            raise RuntimeError(f"Padding value causes wrapping around more than once: ({left}, {right}) at dimension {dim} of input {list(input.shape)}")
+        if size == 0 or size + left + right <= 0:
+            raise RuntimeError(f"pad: input {tuple(input.shape)} padded by {tuple(widths)} would be empty at dimension {dim}")
+        if left or right:
+            x = x.index_select(dim, _sources(size, left, right, mode))
+    return x
+
+
+def _sources(size, left, right, mode):
+    from .creation import tensor
+
+    places = range(-left, size + right)
+    if mode == "replicate":
+        found = [min(max(p, 0), size - 1) for p in places]
+    elif mode == "circular":
+        found = [p % size for p in places]
+    else:
+        period = 2 * (size - 1)
+        found = [0 if period == 0 else (p % period if p % period < size else period - p % period) for p in places]
+    return tensor(found, dtype=_INT64)
+
+
+@composite(namespaces=_F, method=False)
+def pad(input, pad, mode="constant", value=None):
+    """Pad the last dimensions, (left, right) of the last first; mode constant, reflect, replicate or circular."""
+    widths = tuple(int(w) for w in pad)
+    if len(widths) % 2:
+        raise RuntimeError(f"Padding length must be divisible by 2, got {widths}")
+    if len(widths) // 2 > input.dim():
+        raise RuntimeError(
+            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} and input of dimension {input.dim()}"
+        )
+    if mode == "constant":
+        return pad_constant(input, widths, 0 if value is None else value)
+    if value not in (None, 0):
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    return _pad_by_index(input, widths, mode)
+
+
+@composite(name="constant_pad_nd", method=False)
+def constant_pad_nd(input, pad, value=0):
+    """Pad with a constant."""
+    return pad_constant(input, tuple(int(w) for w in pad), value)
+
+
+# ---- interpolation -------------------------------------------------------------------------------------
+
+
+def _sizes(input, size, scale_factor, recompute):
+    """(output sizes, scales to compute source places with)."""
+    n = input.dim() - 2
+    if (size is None) == (scale_factor is None):
+        raise ValueError(
+            "either size or scale_factor should be defined" if size is None else "only one of size or scale_factor should be defined"
+        )
+    if size is not None:
+        sizes = [int(size)] * n if not isinstance(size, tuple | list) else [int(s) for s in size]
+        if len(sizes) != n:
+            raise ValueError(
+                f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(input.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) format."
+            )
+        return sizes, [None] * n
+    factors = [float(scale_factor)] * n if not isinstance(scale_factor, tuple | list) else [float(s) for s in scale_factor]
+    if len(factors) != n:
+        raise ValueError(
+            f"Input and scale_factor must have the same number of spatial dimensions, but got input with spatial dimensions of {list(input.shape[2:])} and scale_factor of shape {scale_factor}."
+        )
+    sizes = [math.floor(s * f) for s, f in zip(input.shape[2:], factors, strict=True)]
+    return sizes, [None] * n if recompute else factors
+
+
+def _ratio(size, out, factor, align):
+    if align:
+        return (size - 1) / (out - 1) if out > 1 else 0.0
+    return 1 / factor if factor else size / out
+
+
+def _place(i, ratio, align, cubic):
+    """Where output i is in the input."""
+    if align:
+        return i * ratio
+    at = (i + 0.5) * ratio - 0.5
+    return at if cubic else max(at, 0.0)
+
+
+def _nearest_places(size, out, factor, exact):
+    ratio = 1 / factor if factor else size / out
+    shift = 0.5 if exact else 0.0
+    import numpy
+
+    at = numpy.floor((numpy.arange(out, dtype=numpy.float32) + numpy.float32(shift)) * numpy.float32(ratio))
+    return [min(int(a), size - 1) for a in at]
+
+
+def _linear_weights(size, out, factor, align):
+    """For each output: ((source, weight), ...)."""
+    ratio = _ratio(size, out, factor, align)
+    rows = []
+    for i in range(out):
+        at = _place(i, ratio, align, False)
+        low = min(int(at), size - 1)
+        high = min(low + 1, size - 1)
+        t = min(max(at - low, 0.0), 1.0)
+        rows.append([(low, 1 - t), (high, t)])
+    return rows
+
+
+def _cubic_coefficients(t, a=-0.75):
+    def near(x):
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x):
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return far(t + 1), near(t), near(1 - t), far(2 - t)
+
+
+def _cubic_weights(size, out, factor, align):
+    ratio = _ratio(size, out, factor, align)
+    rows = []
+    for i in range(out):
+        at = _place(i, ratio, align, True)
+        low = math.floor(at)
+        weights = _cubic_coefficients(at - low)
+        rows.append([(min(max(low - 1 + k, 0), size - 1), w) for k, w in enumerate(weights)])
+    return rows
+
+
+def _antialias_weights(size, out, factor, align, cubic):
+    """A triangle or cubic filter as wide as the reduction."""
+    ratio = _ratio(size, out, factor, align)
+    support = (2.0 if cubic else 1.0) * max(ratio, 1.0)
+    inverse = 1 / ratio if ratio >= 1 else 1.0
+    rows = []
+    for i in range(out):
+        centre = ratio * (i + 0.5)
+        low = max(int(centre - support + 0.5), 0)
+        high = min(int(centre + support + 0.5), size)
+        weights = [_filter((j + low - centre + 0.5) * inverse, cubic) for j in range(high - low)]
+        total = sum(weights) or 1.0
+        rows.append([(low + j, w / total) for j, w in enumerate(weights)])
+    return rows
+
+
+def _filter(x, cubic):
+    x = abs(x)
+    if not cubic:
+        return 1 - x if x < 1 else 0.0
+    a = -0.5
+    if x < 1:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
+
+
+def _matrix(rows, size, like):
+    """The weights as a matrix (size, outputs)."""
+    import numpy
+
+    from .creation import from_numpy
+
+    m = numpy.zeros((size, len(rows)))
+    for i, row in enumerate(rows):
+        for source, weight in row:
+            m[source, i] += weight
+    return from_numpy(m).to(like)
+
+
+def _apply_along(x, dim, rows):
+    """Mix the elements along dim with a matrix of weights."""
+    m = _matrix(rows, x.shape[dim], x.dtype if x.dtype.is_floating_point else core.dtypes[8])
+    moved = x.movedim(dim, -1) if dim != x.dim() - 1 else x
+    mixed = moved @ m
+    return mixed.movedim(-1, dim) if dim != x.dim() - 1 else mixed
+
+
+_MODES = {"nearest": None, "nearest-exact": None, "linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5, "area": None}
+
+
+@composite(namespaces=_F, method=False)
+def interpolate(
+    input,
+    size=None,
+    scale_factor=None,
+    mode="nearest",
+    align_corners=None,
+    recompute_scale_factor=None,
+    antialias=False,
+):
+    """Resample the spatial dimensions of (N, C, *) to a size or by a factor."""
+    if mode not in _MODES:
+        raise NotImplementedError(f"Input Error: unknown interpolation mode {mode!r}; expected one of {', '.join(_MODES)}")
+    if mode in ("nearest", "area", "nearest-exact"):
+        if align_corners is not None:
+            raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+    elif align_corners is None:
+        align_corners = False
+    if antialias and mode not in ("bilinear", "bicubic"):
+        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
+    if _MODES[mode] is not None and input.dim() != _MODES[mode] or not 3 <= input.dim() <= 5:
+        raise NotImplementedError(
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.dim()}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+        )
+    if recompute_scale_factor and scale_factor is None:
+        raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
+    sizes, factors = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
+    if min(sizes) < 1 or min(input.shape[1:]) < 1:
+        raise RuntimeError(
+            f"Input and output sizes should be greater than 0, but got input (N, C, *): {tuple(input.shape)} output: {tuple(sizes)}"
+        )
+    if mode == "area":
+        from . import pooling
+
+        return getattr(pooling, f"adaptive_avg_pool{len(sizes)}d")(input, tuple(sizes))
+    if mode.startswith("nearest"):
+        return _nearest(input, sizes, factors, mode == "nearest-exact")
+    x = input
+    for k, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
+        n = input.shape[k + 2]
+        if out == n and not factor and not (antialias or mode == "bicubic"):
+            continue
+        if antialias:
+            rows = _antialias_weights(n, out, factor, align_corners, mode == "bicubic")
+        elif mode == "bicubic":
+            rows = _cubic_weights(n, out, factor, align_corners)
+        else:
+            rows = _linear_weights(n, out, factor, align_corners)
+        x = _apply_along(x, k + 2, rows)
+    if input.dtype.code == 1:
+        x = x.round().clamp(0, 255).to(input.dtype)
+    return x.contiguous() if x is not input else input.clone()
+
+
+def _nearest(input, sizes, factors, exact):
+    from .creation import tensor
+
+    x = input
+    for k, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
+        places = _nearest_places(input.shape[k + 2], out, factor, exact)
+        if places != list(range(input.shape[k + 2])):
+            x = x.index_select(k + 2, tensor(places, dtype=_INT64))
+    return x if x is not input else input.clone()
+
+
+def _upsample(name, mode, **fixed):
+    def op(input, size=None, scale_factor=None, align_corners=None):
+        extra = {} if align_corners is None else {"align_corners": align_corners}
+        return interpolate(input, size, scale_factor, mode, **{**fixed, **extra})
+
+    op.__doc__ = f"interpolate with mode {mode}."
+    return composite(name=name, namespaces=_F, method=False)(op)
+
+
+upsample_bilinear = _upsample("upsample_bilinear", "bilinear", align_corners=True)
+upsample_nearest = _upsample("upsample_nearest", "nearest")
+
+
+@composite(namespaces=_F, method=False)
+def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
+    """The older name of interpolate."""
+    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+# ---- grid sampling -------------------------------------------------------------------------------------
+
+
+@composite(namespaces=_F, method=False)
+def affine_grid(theta, size, align_corners=None):
+    """Sampling grid of an affine map: theta (N, 2, 3) or (N, 3, 4), size (N, C, [D,] H, W)."""
+    align_corners = bool(align_corners)
+    if not theta.is_floating_point():
+        raise ValueError(f"Expected theta to have floating point type, but got {theta.dtype}")
+    n = len(size) - 2
+    if n not in (2, 3) or theta.dim() != 3 or tuple(theta.shape[1:]) != (n, n + 1):
+        raise ValueError(
+            f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta.shape)}."
+        )
+    from .creation import linspace, ones
+    from .join import stack
+
+    axes = []
+    for s in size[2:]:
+        steps = linspace(-1, 1, s, dtype=theta.dtype) if s > 1 else theta.new_zeros((1,))
+        axes.append(steps if align_corners else steps * ((s - 1) / s))
+    spatial = tuple(size[2:])
+    grids = []
+    for k in reversed(range(n)):
+        shape = [1] * n
+        shape[k] = spatial[k]
+        grids.append(axes[k].reshape(shape).expand(spatial))
+    base = stack([*grids, ones(spatial, dtype=theta.dtype)], -1)
+    flat = base.reshape(1, -1, n + 1).expand(size[0], -1, -1)
+    return (flat @ theta.mT).reshape(size[0], *spatial, n)
+
+
+def _unnormalise(x, size, align):
+    return (x + 1) / 2 * (size - 1) if align else ((x + 1) * size - 1) / 2
+
+
+def _reflect(x, low2, high2):
+    if low2 == high2:
+        return x * 0
+    low, span = low2 / 2, (high2 - low2) / 2
+    x = (x - low).abs()
+    extra = x.fmod(span)
+    even = (x / span).floor().remainder(2) == 0
+    from .index import where
+
+    return where(even, extra + low, span - extra + low)
+
+
+def _border(x, size, mode, align):
+    if mode == "border":
+        return x.clamp(0, size - 1)
+    if mode == "reflection":
+        x = _reflect(x, 0, 2 * (size - 1)) if align else _reflect(x, -1, 2 * size - 1)
+        return x.clamp(0, size - 1)
+    return x
+
+
+@composite(namespaces=_F, method=False)
+def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
+    """Read (N, C, [D,] H, W) at the places of grid (N, ..., 2 or 3), in [-1, 1], x first."""
+    if mode not in ("bilinear", "nearest", "bicubic"):
+        raise ValueError(f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
+    if padding_mode not in ("zeros", "border", "reflection"):
+        raise ValueError(f"nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: '{padding_mode}'")
+    n = input.dim() - 2
+    if n not in (2, 3) or grid.dim() != input.dim() or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {n} in last dimension and the input's batch, but got grid with sizes {list(grid.shape)} and input with sizes {list(input.shape)}"
+        )
+    if mode == "bicubic" and n != 2:
+        raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    if input.dtype != grid.dtype:
+        raise RuntimeError(f"grid_sampler(): expected input and grid to have same dtype, but input has {input.dtype} and grid has {grid.dtype}")
+    align = bool(align_corners)
+    sizes = input.shape[2:]
+    places = [_unnormalise(grid[..., n - 1 - k], sizes[k], align) for k in range(n)]  # D, H, W
+    if mode == "bicubic":
+        return _sample_cubic(input, places, padding_mode, align)
+    places = [_border(p, s, padding_mode, align) for p, s in zip(places, sizes, strict=True)]
+    if mode == "nearest":
+        return _read(input, [p.detach().round() for p in places])
+    return _sample_linear(input, places)
+
+
+def _read(input, at):
+    """input at integer places (floats, one tensor a dimension), zero outside."""
+    sizes = input.shape[2:]
+    inside = None
+    flat = None
+    for p, s in zip(at, sizes, strict=True):
+        ok = (p >= 0) & (p <= s - 1)
+        inside = ok if inside is None else inside & ok
+        i = p.nan_to_num(0.0).clamp(0, s - 1).to(_INT64)
+        flat = i if flat is None else flat * s + i
+    n, c = input.shape[:2]
+    values = input.reshape(n, c, -1).gather(2, flat.reshape(n, 1, -1).expand(n, c, -1))
+    values = values.reshape(n, c, *flat.shape[1:])
+    return values * inside.unsqueeze(1).to(input.dtype)
+
+
+def _sample_linear(input, places):
+    n = len(places)
+    low = [p.detach().floor() for p in places]
+    part = [p - q for p, q in zip(places, low, strict=True)]
+    total = None
+    for corner in range(2**n):
+        bits = [(corner >> k) & 1 for k in range(n)]
+        weight = None
+        for b, t in zip(bits, part, strict=True):
+            w = t if b else 1 - t
+            weight = w if weight is None else weight * w
+        term = _read(input, [q + b for q, b in zip(low, bits, strict=True)]) * weight.unsqueeze(1)
+        total = term if total is None else total + term
+    return total
+
+
+def _sample_cubic(input, places, padding_mode, align):
+    low = [p.detach().floor() for p in places]
+    weights = [_cubic_coefficients(p - q) for p, q in zip(places, low, strict=True)]
+    total = None
+    for j in range(4):
+        for i in range(4):
+            at = [
+                _border(low[0] + (j - 1), input.shape[2], padding_mode, align),
+                _border(low[1] + (i - 1), input.shape[3], padding_mode, align),
+            ]
+            term = _read(input, at) * (weights[0][j] * weights[1][i]).unsqueeze(1)
+            total = term if total is None else total + term
+    return total
+
+
+# ---- sliding blocks ------------------------------------------------------------------------------------
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value) * (2 // len(value))
+
+
+def _block_places(size, kernel, dilation, padding, stride):
+    count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    return count
+
+
+@primitive(register=False)
+def take_blocks(input, kernel, dilation, padding, stride):
+    """Sliding blocks of (N, C, H, W) as columns: (N, C * kh * kw, blocks)."""
+    n, c, h, w = input.shape
+    oh, ow = (_block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True))
+    x = pad_constant.function(core.contiguous_plain(input), (padding[1], padding[1], padding[0], padding[0]), 0)
+    sn, sc, sh, sw = x.stride()
+    blocks = core.restride(
+        x,
+        (n, c, kernel[0], kernel[1], oh, ow),
+        (sn, sc, sh * dilation[0], sw * dilation[1], sh * stride[0], sw * stride[1]),
+    )
+    return core.clone_plain(blocks).contiguous().view(n, c * kernel[0] * kernel[1], oh * ow)
+
+
+@take_blocks.vjp
+def _take_blocks_vjp(g, input_like, kernel, dilation, padding, stride):
+    return sum_blocks(g, tuple(input_like.shape[2:]), kernel, dilation, padding, stride)
+
+
+@primitive(register=False)
+def sum_blocks(input, size, kernel, dilation, padding, stride):
+    """Columns of blocks added into (N, C, H, W)."""
+    n = input.shape[0]
+    c = input.shape[1] // (kernel[0] * kernel[1])
+    h, w = size
+    oh, ow = (_block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True))
+    blocks = core.contiguous_plain(input).view(n, c, kernel[0], kernel[1], oh, ow)
+    out = core.empty((n, c, h + 2 * padding[0], w + 2 * padding[1]), input.dtype).zero_()
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            rows = slice(i * dilation[0], i * dilation[0] + stride[0] * (oh - 1) + 1, stride[0])
+            columns = slice(j * dilation[1], j * dilation[1] + stride[1] * (ow - 1) + 1, stride[1])
+            window = core.basic_index(out, (slice(None), slice(None), rows, columns))
+            window.add_(blocks[:, :, i, j])
+    return core.clone_plain(out[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w]).contiguous()
+
+
+@sum_blocks.vjp
+def _sum_blocks_vjp(g, kernel, dilation, padding, stride):
+    return take_blocks(g, kernel, dilation, padding, stride)
+
+
+def _check_blocks(name, kernel, dilation, padding, stride):
+    for what, values, least in (("kernel_size", kernel, 1), ("dilation", dilation, 1), ("padding", padding, 0), ("stride", stride, 1)):
+        if min(values) < least:
+            raise RuntimeError(f"{name}: {what} should be at least {least}, but got {values}")
+
+
+@composite(namespaces=_F, method=False)
+def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
+    """Sliding blocks of (N, C, H, W) as columns: (N, C * kh * kw, blocks)."""
+    settings = tuple(_pair(v) for v in (kernel_size, dilation, padding, stride))
+    _check_blocks("unfold", *settings)
+    if input.dim() not in (3, 4) or 0 in input.shape[-3:]:
+        raise RuntimeError(
+            f"unfold: Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+        )
+    x = input if input.dim() == 4 else input.unsqueeze(0)
+    counts = [_block_places(*row) for row in zip(x.shape[2:], *settings, strict=True)]
+    if min(counts) < 1:
+        raise RuntimeError(
+            f"unfold: Given input with spatial size {tuple(x.shape[2:])}, kernel_size={settings[0]}, dilation={settings[1]}, padding={settings[2]}, calculated shape of the array of sliding blocks as {tuple(counts)}, but its components must be at least one."
+        )
+    out = take_blocks(x, *settings)
+    return out if input.dim() == 4 else out.squeeze(0)
+
+
+@composite(namespaces=_F, method=False)
+def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    """Columns of sliding blocks added into (N, C, *output_size): the transpose of unfold."""
+    size = _pair(output_size)
+    settings = tuple(_pair(v) for v in (kernel_size, dilation, padding, stride))
+    _check_blocks("fold", *settings)
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"fold: Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}")
+    x = input if input.dim() == 3 else input.unsqueeze(0)
+    area = settings[0][0] * settings[0][1]
+    counts = [_block_places(*row) for row in zip(size, *settings, strict=True)]
+    if x.shape[1] % area or x.shape[2] != counts[0] * counts[1]:
+        raise RuntimeError(
+            f"fold: Given output_size={size}, kernel_size={settings[0]}, dilation={settings[1]}, padding={settings[2]}, stride={settings[3]}, expected input of (N, multiple of {area}, {counts[0] * counts[1]}), but got {tuple(x.shape)}"
+        )
+    out = sum_blocks(x, size, *settings)
+    return out if input.dim() == 3 else out.squeeze(0)

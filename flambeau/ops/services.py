@@ -56,6 +56,9 @@ def _operators() -> dict[str, object]:
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         table[name] = op(name)
     table.update({"r" + name: _reversed(table[name]) for name in _REFLECTED})
+    table["rsub"] = _reversed(pointwise.sub_any)
+    for name in ("and", "or", "xor"):
+        table["r" + name] = table[name]
     table.update({"i" + name: _inplace(name) for name in _INPLACE})
     return table
 

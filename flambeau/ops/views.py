@@ -248,9 +248,6 @@ def permute(input: Tensor, *dims_: Any, **named: Any) -> Tensor:
     n = input.ndim
     if len(order) != n:
         raise RuntimeError(
-            f"permute(sparse_coo): number of dimensions in the tensor input does not match the length of the desired "
-            f"ordering of dimensions i.e. input.dim() = {n} is not equal to len(dims) = {len(order)}"
-        ) if False else RuntimeError(
             f"permute: number of dimensions in the tensor input does not match the length of the desired ordering: "
             f"input.dim() = {n} is not equal to len(dims) = {len(order)} (dims {tuple(order)})"
         )

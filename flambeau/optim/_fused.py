@@ -2,16 +2,18 @@
 
 A rule is a plain function of scalars, written with operators and the functions of this module:
 
-    def update(p, g, buffer, *, lr, momentum): ...; return p, buffer
+    def update(p, g, buffer, *, lr, momentum, nesterov: bool): ...; return p, buffer
 
-It gives the new values of the operands listed in `written`. The same function runs on scalar
-handles, which the kernel compiler turns into one multi-tensor kernel, and on tensors
-(`apply_rule`), where autograd must see it.
+It gives the new values of the operands listed in `written`. Flags, the keywords annotated as bool,
+are decided beforehand (`specialise`). The same function runs on scalar handles, which the kernel
+compiler turns into one multi-tensor kernel, and on tensors (`apply_rule`), where autograd must see
+it.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,26 +31,43 @@ def maximum(x: Any, y: Any) -> Any:
     return flambeau.maximum(x, y) if isinstance(x, flambeau.Tensor) else scalar.maximum(x, y)
 
 
-@functools.cache
-def specialise(rule: Callable, **flags: bool) -> Callable:
-    """`rule` with its flags fixed: one object for the same flags, so its kernel is found again."""
-    return functools.partial(rule, **flags)
+def specialise(rule: Callable, *flags: bool) -> Callable:
+    """`rule` with its flags (its keywords annotated as bool) fixed, in their order.
+
+    It is one object for the same flags, so that a kernel made from it is found again.
+    """
+    key = (rule, *flags)
+    made = _specialised.get(key)
+    if made is None:
+        options = dict(zip(_list_flags(rule), map(bool, flags), strict=True))
+        made = _specialised[key] = functools.partial(rule, **options)
+    return made
+
+
+def _list_flags(rule: Callable) -> list[str]:
+    """Names of the keywords annotated as bool."""
+    parameters = inspect.signature(rule).parameters.values()
+    return [p.name for p in parameters if p.annotation in (bool, "bool")]
+
+
+_specialised: dict[tuple, Callable] = {}
 
 
 def fused_update(
     rule: Callable,
     tensors: Sequence[Sequence[Any]],
-    scalars: dict[str, float],
+    scalars: dict[str, Any],
     written: tuple[int, ...],
 ) -> None:
     """Apply `rule` to every parameter in place.
 
-    `tensors[k][i]` is operand k of parameter i; operands of one parameter have one shape. `scalars`
-    are the rule's keyword arguments. `written` lists the operands that the rule's results replace,
-    in order.
+    `tensors[k][i]` is operand k of parameter i: operands of one parameter have one shape, dtype and
+    device, which may differ between parameters. `scalars` are the rule's keyword arguments, numbers
+    or one-element tensors. `written` lists the operands that the rule's results replace, in order.
     """
+    numbers = {name: float(value) for name, value in scalars.items()}
     with flambeau.no_grad():
-        apply_rule(rule, tensors, scalars, written)
+        apply_rule(rule, tensors, numbers, written)
 
 
 def apply_rule(
@@ -59,6 +78,9 @@ def apply_rule(
 ) -> None:
     """`fused_update` op by op, seen by autograd; scalars may be tensors."""
     for operands in zip(*tensors, strict=True):
+        if operands[0].is_complex():
+            # Rules are elementwise on the two real parts, as PyTorch's are.
+            operands = [flambeau.view_as_real(operand) for operand in operands]
         results = rule(*operands, **scalars)
         for k, result in zip(written, results, strict=True):
             operands[k].copy_(result)

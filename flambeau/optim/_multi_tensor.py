@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from operator import attrgetter
+from collections.abc import Callable
 from typing import Any
 
 import flambeau
@@ -11,11 +10,9 @@ import flambeau
 from ._fused import apply_rule, fused_update
 from .optimizer import Optimizer
 
-_dtype_of, _device_of = attrgetter("dtype"), attrgetter("device")
-
 
 class MultiTensorOptimizer(Optimizer):
-    """An optimiser given by one rule: each step is one kernel per group of alike parameters.
+    """An optimiser given by one rule: each step is one kernel per group of parameters.
 
     Subclasses say which state the rule uses (`_state_names`), how it starts (`_init_state`), and
     the rule with its scalars, given the key that `_keys` returned for the parameters at hand.
@@ -63,18 +60,27 @@ class MultiTensorOptimizer(Optimizer):
 
     def _update_group(self, group: dict[str, Any], params: list, grads: list) -> None:
         names = self._state_names(group)
-        states = self._find_states(group, params, grads) if names else []
-        keys = self._keys(params, states) if names else [None] * len(params)
+        if not names:
+            self._apply(group, None, [params, grads])
+            return
+        states = self._find_states(group, params, grads)
+        keys = self._keys(params, states)
         tensors = [params, grads, *([state[name] for state in states] for name in names)]
-        for key, alike in _split(tensors, keys):
-            self._apply(group, key, alike)
+        if keys.count(keys[0]) == len(keys):
+            self._apply(group, keys[0], tensors)
+            return
+        for key in dict.fromkeys(keys):
+            chosen = [i for i, other in enumerate(keys) if other == key]
+            self._apply(group, key, [[row[i] for i in chosen] for row in tensors])
 
     def _find_states(self, group: dict[str, Any], params: list, grads: list) -> list[dict]:
-        states = [self.state[param] for param in params]
-        for param, grad, state in zip(params, grads, states, strict=True):
-            if not state:
-                self._check_gradient(grad)
-                self._init_state(group, param, state)
+        known = self.state
+        states = [known[param] for param in params]
+        if not all(states):
+            for param, grad, state in zip(params, grads, states, strict=True):
+                if not state:
+                    self._check_gradient(grad)
+                    self._init_state(group, param, state)
         return states
 
     def _check_gradient(self, grad: Any) -> None:
@@ -85,37 +91,13 @@ class MultiTensorOptimizer(Optimizer):
             )
 
     def _apply(self, group: dict[str, Any], key: Any, tensors: list[list]) -> None:
-        written = (0, *range(2, len(tensors)))
-        rule, scalars = self._rule(group, key), self._scalars(group, key)
-        if tensors[0][0].is_complex():
-            # The rules are elementwise on the two real parts, as PyTorch's are.
-            tensors = [[flambeau.view_as_real(tensor) for tensor in row] for row in tensors]
-        if group["differentiable"]:
-            apply_rule(rule, tensors, scalars, written)
-        else:
-            fused_update(rule, tensors, _as_floats(scalars), written)
+        update = apply_rule if group["differentiable"] else fused_update
+        written = _WRITTEN[len(tensors)]
+        update(self._rule(group, key), tensors, self._scalars(group, key), written)
 
 
-def _as_floats(scalars: dict[str, Any]) -> dict[str, float]:
-    """The learning rate and its kin may be tensors; a kernel wants numbers."""
-    return {name: float(value) for name, value in scalars.items()}
-
-
-def _split(tensors: list[list], keys: list) -> Iterator[tuple[Any, list[list]]]:
-    """Batches of parameters that share key, dtype and device: one batch, as a rule."""
-    params = tensors[0]
-    if (
-        keys.count(keys[0]) == len(keys)
-        and len(set(map(_dtype_of, params))) == 1
-        and len(set(map(_device_of, params))) == 1
-    ):
-        yield keys[0], tensors
-        return
-    batches: dict[tuple, list[int]] = {}
-    for i, (key, param) in enumerate(zip(keys, params, strict=True)):
-        batches.setdefault((key, param.dtype, param.device), []).append(i)
-    for (key, _, _), chosen in batches.items():
-        yield key, [[row[i] for i in chosen] for row in tensors]
+# By number of operands: all but the gradient, which is operand 1.
+_WRITTEN = {count: (0, *range(2, count)) for count in range(2, 10)}
 
 
 def check_option(name: str, value: Any) -> None:

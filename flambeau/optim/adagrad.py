@@ -21,7 +21,7 @@ from .optimizer import Params
 __all__ = ["Adagrad"]
 
 
-def adagrad_update(p, g, total, *, lr, eps, weight_decay, decay, maximize):
+def adagrad_update(p, g, total, *, lr, eps, weight_decay, decay: bool, maximize: bool):
     """total = total + g^2; p - lr * g / (sqrt(total) + eps), lr decayed already."""
     g = -g if maximize else g
     g = g + weight_decay * p if decay else g
@@ -111,9 +111,7 @@ class Adagrad(MultiTensorOptimizer):
         state["sum"] = flambeau.full_like(param, start).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
-        return specialise(
-            adagrad_update, decay=group["weight_decay"] != 0, maximize=group["maximize"]
-        )
+        return specialise(adagrad_update, group["weight_decay"] != 0, group["maximize"])
 
     def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:
         return {

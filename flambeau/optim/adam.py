@@ -36,10 +36,10 @@ def adam_update(
     eps,
     weight_decay,
     correction2_sqrt,
-    decay,
-    decoupled,
-    maximize,
-    amsgrad,
+    decay: bool,
+    decoupled: bool,
+    maximize: bool,
+    amsgrad: bool,
 ):
     """One step, with step_size = lr / (1 - beta1^t) and correction2_sqrt = sqrt(1 - beta2^t)."""
     g = -g if maximize else g
@@ -136,10 +136,10 @@ class Adam(MultiTensorOptimizer):
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(
             adam_update,
-            decay=group["weight_decay"] != 0,
-            decoupled=group["decoupled_weight_decay"],
-            maximize=group["maximize"],
-            amsgrad=group["amsgrad"],
+            group["weight_decay"] != 0,
+            group["decoupled_weight_decay"],
+            group["maximize"],
+            group["amsgrad"],
         )
 
     def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ __all__ = [
 
 Params = Iterable[Any]
 StateDict = dict[str, Any]
+Hooks = OrderedDict[int, Callable]
 
 
 class _Required:
@@ -31,8 +32,8 @@ class _Required:
 
 
 required = _Required()
-_global_pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-_global_post_hooks: OrderedDict[int, Callable] = OrderedDict()
+_global_pre_hooks: Hooks = OrderedDict()
+_global_post_hooks: Hooks = OrderedDict()
 
 
 def register_optimizer_step_pre_hook(hook: Callable) -> RemovableHandle:
@@ -45,7 +46,7 @@ def register_optimizer_step_post_hook(hook: Callable) -> RemovableHandle:
     return _register(_global_post_hooks, hook)
 
 
-def _register(hooks: OrderedDict[int, Callable], hook: Callable, first: bool = False):
+def _register(hooks: Hooks, hook: Callable, first: bool = False):
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     if first:
@@ -93,10 +94,12 @@ class Optimizer:
 
     def _make_hooks(self) -> None:
         """Empty hook tables: they are not saved with the optimiser."""
-        for kind in ("step_pre", "step_post", "state_dict_pre", "state_dict_post"):
-            setattr(self, f"_optimizer_{kind}_hooks", OrderedDict())
-        self._optimizer_load_state_dict_pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-        self._optimizer_load_state_dict_post_hooks: OrderedDict[int, Callable] = OrderedDict()
+        self._optimizer_step_pre_hooks: Hooks = OrderedDict()
+        self._optimizer_step_post_hooks: Hooks = OrderedDict()
+        self._optimizer_state_dict_pre_hooks: Hooks = OrderedDict()
+        self._optimizer_state_dict_post_hooks: Hooks = OrderedDict()
+        self._optimizer_load_state_dict_pre_hooks: Hooks = OrderedDict()
+        self._optimizer_load_state_dict_post_hooks: Hooks = OrderedDict()
 
     def _hook_step(self) -> None:
         """Wrap the class's `step`, once, so that hooks run around it."""

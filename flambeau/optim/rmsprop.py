@@ -31,14 +31,14 @@ def rmsprop_update(
     eps,
     weight_decay,
     momentum,
-    decay,
-    maximize,
-    centered,
-    has_momentum,
+    decay: bool,
+    maximize: bool,
+    centered: bool,
+    has_momentum: bool,
 ):
     """One RMSprop step; `rest` holds the momentum buffer and the mean gradient, where used."""
-    buffer = rest[0] if has_momentum else None
-    mean = rest[-1] if centered else None
+    buffer: Any = rest[0] if has_momentum else None
+    mean: Any = rest[-1] if centered else None
     g = -g if maximize else g
     g = g + weight_decay * p if decay else g
     square = alpha * square + alpha_rest * g * g
@@ -129,10 +129,10 @@ class RMSprop(MultiTensorOptimizer):
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(
             rmsprop_update,
-            decay=group["weight_decay"] != 0,
-            maximize=group["maximize"],
-            centered=group["centered"],
-            has_momentum=group["momentum"] > 0,
+            group["weight_decay"] != 0,
+            group["maximize"],
+            group["centered"],
+            group["momentum"] > 0,
         )
 
     def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .optimizer import Params
 __all__ = ["SGD"]
 
 
-def sgd_update(p, g, *, lr, weight_decay, decay, maximize):
+def sgd_update(p, g, *, lr, weight_decay, decay: bool, maximize: bool):
     """p - lr * g."""
     g = -g if maximize else g
     g = g + weight_decay * p if decay else g
@@ -22,7 +22,18 @@ def sgd_update(p, g, *, lr, weight_decay, decay, maximize):
 
 
 def sgd_momentum_update(
-    p, g, buffer, *, lr, momentum, dampening, weight_decay, first, nesterov, decay, maximize
+    p,
+    g,
+    buffer,
+    *,
+    lr,
+    momentum,
+    dampening,
+    weight_decay,
+    first: bool,
+    nesterov: bool,
+    decay: bool,
+    maximize: bool,
 ):
     """buffer = momentum * buffer + (1 - dampening) * g; p - lr * (buffer or its lookahead)."""
     g = -g if maximize else g
@@ -110,16 +121,10 @@ class SGD(MultiTensorOptimizer):
         return keys
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
-        decay, maximize = group["weight_decay"] != 0, group["maximize"]
+        decay, maximize = bool(group["weight_decay"] != 0), group["maximize"]
         if group["momentum"] == 0:
-            return specialise(sgd_update, decay=bool(decay), maximize=maximize)
-        return specialise(
-            sgd_momentum_update,
-            first=key,
-            nesterov=group["nesterov"],
-            decay=bool(decay),
-            maximize=maximize,
-        )
+            return specialise(sgd_update, decay, maximize)
+        return specialise(sgd_momentum_update, key, group["nesterov"], decay, maximize)
 
     def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:
         scalars = {"lr": group["lr"], "weight_decay": group["weight_decay"]}

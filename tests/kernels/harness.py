@@ -1,65 +1,53 @@
-"""Runs plans without the core: compiles the phases with llvmlite and calls them through ctypes."""
+"""Runs plans without tensors: phases are compiled for any target and called through ctypes."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import llvmlite.binding as llvm
 import numpy as np
 
+from flambeau.kernels import cache
 from flambeau.kernels.plan import KernelSource, Plan
-from flambeau.kernels.target import AVX2, AVX512, NEON, SSE, Target
+from flambeau.kernels.target import AVX2, AVX512, NEON, SSE, Target, host
 
 SIGNATURE = ctypes.CFUNCTYPE(
     None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64
 )
-_engines: dict[str, tuple] = {}
+_functions: dict[tuple[str, str], Callable[..., None]] = {}
 
 
-def machine(target: Target):
-    """A code generator for the target."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    chosen = llvm.Target.from_triple(target.triple)
-    return chosen.create_target_machine(cpu=target.cpu, features=target.features, opt=2)
+def runnable() -> list[Target]:
+    """The targets this machine can run, its own first."""
+    if host() is NEON:
+        return [NEON]
+    family = [AVX512, AVX2, SSE]
+    return family[family.index(host()) :]
 
 
 def assemble(text: str, target: Target) -> str:
     """Assembly of a module, for any target."""
-    module = llvm.parse_assembly(text)
-    module.verify()
-    return machine(target).emit_assembly(module)
-
-
-def host_target() -> Target:
-    """The best target this machine runs."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512bw") and features.get("avx512vl"):
-        return AVX512
-    if features.get("avx2"):
-        return AVX2
-    return SSE if "x86" in llvm.get_process_triple() else NEON
+    llvm.parse_assembly(text).verify()
+    return cache.assembly(text, target)
 
 
 def function(kernel: KernelSource, target: Target):
     """The compiled kernel, callable."""
-    if kernel.key not in _engines:
-        module = llvm.parse_assembly(kernel.build())
-        module.verify()
-        engine = llvm.create_mcjit_compiler(module, machine(target))
-        engine.finalize_object()
-        _engines[kernel.key] = (engine, {})
-    engine, functions = _engines[kernel.key]
-    if kernel.symbol not in functions:
-        functions[kernel.symbol] = SIGNATURE(engine.get_function_address(kernel.symbol))
-    return functions[kernel.symbol]
+    name = kernel.key, kernel.symbol
+    if name not in _functions:
+        address = cache.function(kernel.build(), kernel.symbol, target)
+        _functions[name] = SIGNATURE(address)
+    return _functions[name]
 
 
 class Runner:
     """A plan bound to arrays, ready to be called."""
 
-    def __init__(self, plan: Plan, arrays: list[np.ndarray | None], target: Target, threads: int = 1):
+    def __init__(
+        self, plan: Plan, arrays: list[np.ndarray | None], target: Target, threads: int = 1
+    ):
         workspace = np.full(plan.workspace + 128, 0xFF, np.uint8)  # NaN, so that stale reads show
         at = (workspace.ctypes.data + 63) // 64 * 64
         pointers = [0 if a is None else a.ctypes.data for a in arrays]

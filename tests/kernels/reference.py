@@ -114,7 +114,5 @@ def avg_pool_backward(
     for out in np.ndindex(*dy.shape):
         inside = np.ix_(*(axes[k][o][0] for k, o in enumerate(out)))
         lengths = [axes[k][o][1] for k, o in enumerate(out)]
-        dx[inside] += dy[out] / (
-            divisor or (np.prod(lengths) if include_pad else dx[inside].size)
-        )
+        dx[inside] += dy[out] / (divisor or (np.prod(lengths) if include_pad else dx[inside].size))
     return dx

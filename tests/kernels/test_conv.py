@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from flambeau.kernels import conv_filters, conv_strip, conv_weight
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
 from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
-from flambeau.kernels.target import AVX2, AVX512, NEON
+from flambeau.kernels.target import NEON, host
 from tests.kernels import reference
-from tests.kernels.harness import assemble, host_target, run_plan
+from tests.kernels.harness import assemble, run_plan, runnable
 from tests.kernels.samples import NUMPY, assert_near, draw, wide
 
-HOST = host_target()
-TARGETS = [HOST] + [AVX2] * (HOST is AVX512)
+HOST = host()
+TARGETS = runnable()
 
 # input, filter, stride, padding, dilation, groups
 CASES = [
@@ -66,19 +66,20 @@ def check(dtype, case, *, bias=False, relu=False, threads=1, target=HOST):
         wide(dtype, x), wide(dtype, w), wide(dtype, dy), *options, groups
     )
     dx, dw = draw(dtype, x_shape, 6), draw(dtype, w_shape, 7)
-    run_plan(
-        plan_conv_backward_data(*arguments, target=target), [dx, dy, w, None], target, threads
-    )
+    run_plan(plan_conv_backward_data(*arguments, target=target), [dx, dy, w, None], target, threads)
     assert_near(dtype, dx, gradients[0])
     run_plan(plan_conv_backward_weight(*arguments, target=target), [dw, x, dy], target, threads)
     assert_near(dtype, dw, gradients[1])
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
-@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "c64", "c128", "i32", "i64", "u8"])
+@pytest.mark.parametrize(
+    ("dtype", "target"),
+    [(dtype, HOST) for dtype in NUMPY if dtype not in ("bool", "i8", "i16")]
+    + [(dtype, target) for dtype in ("f32", "bf16", "c64") for target in TARGETS[1:]],
+)
 def test_cases(dtype, target):
     """Every case; with bias and activation on two threads."""
-    for case in CASES:
+    for case in CASES if dtype == "f32" else CASES[1::3]:
         check(dtype, case, target=target)
         check(dtype, case, bias=True, relu=dtype[0] in "bfi", threads=2, target=target)
 

@@ -163,6 +163,20 @@ def test_erfinv(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_sigmoid(dtype):
+    """Relative accuracy in both tails; past the overflow of exp(-x) it is 0, as in PyTorch."""
+    limit = 88.0 if dtype == "f32" else 709.0
+    x = np.concatenate([between(dtype, -20, 20, 4000), between(dtype, -limit, limit, 4000)])
+    want = over(lambda v: 1 / (1 + math.exp(-v)))(x)
+    for run in (interpret, lambda body, *a: compiled(body, dtype, 1, HOST)(*a)):
+        error, where = worst(run(function_body("sigmoid"), x), want, x)
+        assert error <= 2.9, f"{error:.2f} units off: {where}"
+        ends = np.array([np.inf, -np.inf, np.nan, -2 * limit, 2 * limit, 0.0], TYPES[dtype])
+        got = run(function_body("sigmoid"), ends)
+        np.testing.assert_array_equal(got, [1, 0, np.nan, 0, 1, 0.5])
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
 def test_digamma(dtype):
     """Away from its roots to a few units; at the poles NaN, at 0 infinite against the sign."""
     x = np.concatenate([between(dtype, -20, 40, 3000), any_bits(dtype, 1000)])

@@ -443,3 +443,21 @@ def test_registration_hooks_see_and_replace_members():
 def test_share_memory_returns_the_module():
     net = nn.Linear(2, 2)
     assert net.share_memory() is net
+
+
+def test_errors_in_properties_come_through():
+    class WithProperties(nn.Module):
+        @property
+        def fails(self):
+            raise ValueError("from the property")
+
+        @property
+        def depth(self):
+            return self.missing
+
+    net = WithProperties()
+    with pytest.raises(ValueError, match="from the property"):
+        _ = net.fails
+    with pytest.raises(AttributeError, match="no attribute"):
+        _ = net.depth
+    assert not hasattr(net, "depth")

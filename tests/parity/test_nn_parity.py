@@ -327,6 +327,23 @@ def test_module(name, args, kwargs, specs, training):
             check_close(a.grad, b.grad, f"gradient of {key}", 3e-4)
 
 
+COMPUTED_HERE = {"_flat_weights", "_flat_weights_names", "_flat_weight_refs", "_all_weights"}
+
+
+@pytest.mark.parametrize("name", sorted({case[0] for case in MODULES}))
+def test_attributes_are_those_of_pickled_modules(name):
+    """Whole modules are pickled by their attributes: names and values must be the same."""
+    args, kwargs = next(case[1:3] for case in MODULES if case[0] == name)
+    ours = vars(getattr(flambeau.nn, name)(*args, **kwargs))
+    theirs = vars(getattr(torch.nn, name)(*args, **kwargs))
+    assert set(theirs) - set(ours) <= COMPUTED_HERE | {"activation_relu_or_gelu"}
+    assert set(ours) <= set(theirs)
+    for key, value in ours.items():
+        if isinstance(value, (bool, int, float, str, tuple, list)) or value is None:
+            assert type(value) is type(theirs[key]), key
+            assert value == theirs[key], key
+
+
 def compare_state(ours, theirs, tolerance: float) -> None:
     our_state, their_state = ours.state_dict(), theirs.state_dict()
     assert list(our_state) == list(their_state)

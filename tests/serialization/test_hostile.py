@@ -9,6 +9,7 @@ import sys
 import threading
 import zipfile
 import zlib
+from random import Random
 
 import pytest
 
@@ -414,3 +415,67 @@ def test_text_and_noise_are_refused():
         b"PK\x03\x04",
     ):
         refuse(noise)
+
+
+# ---- random damage -------------------------------------------------------------------------------
+
+VALUE = {
+    "tensor": torch.arange(6.0).view(2, 3).t(),
+    "parameter": torch.nn.Parameter(torch.ones(2)),
+    "plain": [1, 2.5, (1, 2), {"x": None}, {3}, torch.Size([1]), torch.float16],
+}
+OPCODES = sorted(
+    value[0] for value in vars(pickle).values() if isinstance(value, bytes) and len(value) == 1
+)
+
+
+def mutate(data: bytes, random: Random) -> bytes:
+    """Change, remove, repeat or insert bytes, in one to eight places."""
+    result = bytearray(data)
+    for _ in range(random.choice((1, 1, 2, 8))):
+        at, other = random.randrange(len(result)), random.randrange(len(result))
+        size = random.randrange(1, 8)
+        change = random.randrange(6)
+        if change == 0:
+            result[at] = random.randrange(256)
+        elif change == 1:
+            result[at] = random.choice(OPCODES)
+        elif change == 2 and len(result) > 20:
+            del result[at : at + size]
+        elif change == 3:
+            result[at:at] = result[other : other + 4 * size]
+        elif change == 4:
+            result[at : at + 4] = random.choice((b"\xff" * 4, b"\0" * 4, b"\xff\xff\xff\x7f"))
+        else:
+            result.insert(at, random.choice(OPCODES))
+    return bytes(result)
+
+
+def load_or_refuse(data: bytes) -> None:
+    """Only the three kinds of refusal may come out."""
+    with contextlib.suppress(*REFUSALS):
+        torch.load(io.BytesIO(data))
+
+
+def test_random_damage_to_the_pickle_is_refused_or_harmless():
+    stream = io.BytesIO()
+    torch.save(VALUE, stream)
+    with zipfile.ZipFile(stream) as archive:
+        records = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    pickled = records.pop("data.pkl")
+    storages = {name.replace("/", "__"): data for name, data in records.items()}
+    random = Random(1)
+    for _ in range(1500):
+        load_or_refuse(zip_around(mutate(pickled, random), **storages))
+
+
+def test_random_damage_to_the_archive_is_refused_or_harmless():
+    stream = io.BytesIO()
+    torch.save(VALUE, stream)
+    random = Random(2)
+    serialization.set_crc32_options(False)
+    try:
+        for _ in range(3000):
+            load_or_refuse(mutate(stream.getvalue(), random))
+    finally:
+        serialization.set_crc32_options(True)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flambeau.vision.datasets.array_pickle import ArrayUnpickler, build_arrays, load_array_pickle
+from flambeau.vision.datasets.array_pickle import load_array_pickle
+from flambeau.vision.datasets.array_pickle import read_array_pickle as read
 
 ARRAYS = [
     np.arange(12, dtype=np.uint8).reshape(3, 4),
@@ -20,10 +21,6 @@ ARRAYS = [
     np.array(7, dtype=">i4"),
     np.zeros((0, 5), dtype=np.int64),
 ]
-
-
-def read(data: bytes):
-    return build_arrays(ArrayUnpickler(io.BytesIO(data)).load())
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4])
@@ -108,6 +105,10 @@ DTYPE = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
         b"c_codecs\nencode\n(X\x01\x00\x00\x00aX\x06\x00\x00\x00rot_13tR.",  # another codec
         b"]q\x00h\x00a.",  # a list that contains itself
         b"Pname\n.",  # a persistent object
+        b"\x82\x01.",  # the extension registry
+        b"(inumpy\nndarray\n.",  # an instance of a class
+        b"cnumpy\nndarray\n)\x81.",
+        b"Nr\xff\xff\xff\x7f.",  # a memo of two thousand million objects
     ],
 )
 def test_refuses_hostile_and_damaged_pickles(code, tmp_path):
@@ -130,6 +131,15 @@ def test_refuses_an_exponential_expansion_in_little_time(tmp_path):
     assert len(load_array_pickle(path)) == 2
 
 
+def test_refuses_sizes_that_the_file_does_not_have(tmp_path):
+    path = tmp_path / "batch"
+    for opcode in (b"\x8d", b"\x8e"):
+        for size in (1 << 34, 1 << 63):
+            path.write_bytes(b"\x80\x04" + opcode + struct.pack("<Q", size) + b"x.")
+            with pytest.raises(pickle.UnpicklingError):
+                load_array_pickle(path)
+
+
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.999])
 def test_truncated_file_is_an_unpickling_error(part, tmp_path):
     data = pickle.dumps({"data": ARRAYS[0], "labels": list(range(50))}, 2)
@@ -139,7 +149,7 @@ def test_truncated_file_is_an_unpickling_error(part, tmp_path):
         load_array_pickle(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_changed_byte_gives_data_or_an_unpickling_error(data, tmp_path_factory):
     code = bytearray(pickle.dumps({"data": ARRAYS[0], "labels": [1, 2, 3]}, 2))

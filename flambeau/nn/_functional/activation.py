@@ -1,4 +1,4 @@
-"""Activations that are compositions of primitives, and the in-place forms."""
+"""The in-place forms of activations, and samples of the Gumbel-softmax distribution."""
 
 from __future__ import annotations
 
@@ -10,92 +10,37 @@ import flambeau
 from . import primitives
 
 if TYPE_CHECKING:
-    from flambeau import Tensor, dtype
+    from flambeau import Tensor
 
 
-def _resolve_softmax_dim(name: str, input: Tensor, dim: int | None) -> int:
-    if dim is not None:
-        return dim
-    warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. "
-        "Change the call to include dim=X as an argument.",
-        stacklevel=4,
-    )
-    return 0 if input.dim() in (0, 1, 3) else 1
+def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """`celu` that overwrites its input."""
+    return primitives.celu(input, alpha, True)
 
 
-def softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None
-) -> Tensor:
-    """Normalized exponentials along `dim`: exp(x_i) / sum_j exp(x_j), computed without overflow.
-
-    Args:
-        dtype: convert the input to it first.
-
-    >>> import flambeau as torch
-    >>> torch.nn.functional.softmax(torch.zeros(4), dim=0)
-    tensor([0.2500, 0.2500, 0.2500, 0.2500])
-    """
-    if dim is None:
-        dim = _resolve_softmax_dim("softmax", input, dim)
-    return primitives.softmax(input, dim, dtype=dtype)
+def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
+    """`elu` that overwrites its input."""
+    return primitives.elu(input, alpha, True)
 
 
-def log_softmax(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None
-) -> Tensor:
-    """Logarithm of `softmax`: x_i - log(sum_j exp(x_j)) along `dim`."""
-    if dim is None:
-        dim = _resolve_softmax_dim("log_softmax", input, dim)
-    return primitives.log_softmax(input, dim, dtype=dtype)
+def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """`hardtanh` that overwrites its input."""
+    return primitives.hardtanh(input, min_val, max_val, True)
 
 
-def softmin(
-    input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: dtype | None = None
-) -> Tensor:
-    """`softmax` of the negated input: small values get large shares."""
-    if dim is None:
-        dim = _resolve_softmax_dim("softmin", input, dim)
-    return primitives.softmax(-input, dim, dtype=dtype)
+def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """`leaky_relu` that overwrites its input."""
+    return primitives.leaky_relu(input, negative_slope, True)
 
 
-def logsigmoid(input: Tensor) -> Tensor:
-    """log(sigmoid(x)), computed as min(x, 0) - log(1 + exp(-|x|)) so that it never overflows."""
-    # minimum, not clamp: at x = 0 it splits the gradient, which makes the derivative 1/2 as it
-    # should be
-    return flambeau.minimum(input, input.new_zeros(())) - flambeau.log1p(flambeau.exp(-input.abs()))
+def selu_(input: Tensor) -> Tensor:
+    """`selu` that overwrites its input."""
+    return primitives.selu(input, True)
 
 
-def softsign(input: Tensor) -> Tensor:
-    """x / (1 + |x|), in (-1, 1)."""
-    return input / (input.abs() + 1)
-
-
-def tanhshrink(input: Tensor) -> Tensor:
-    """x - tanh(x)."""
-    return input - input.tanh()
-
-
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """Gated linear unit: the first half of the input times the sigmoid of the second half.
-
-    Reference: Dauphin et al., Language Modeling with Gated Convolutional Networks (2017).
-
-    Errors:
-        RuntimeError: a 0-d input, or an odd size along `dim`.
-
-    >>> import flambeau as torch
-    >>> torch.nn.functional.glu(torch.tensor([2.0, 0.0]))
-    tensor([1.])
-    """
-    if input.dim() == 0:
-        raise RuntimeError("glu does not support 0-dimensional tensors")
-    if input.size(dim) % 2:
-        raise RuntimeError(
-            f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}"
-        )
-    values, gates = input.chunk(2, dim)
-    return values * gates.sigmoid()
+def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
+    """`threshold` that overwrites its input."""
+    return primitives.threshold(input, threshold, value, True)
 
 
 def gumbel_softmax(
@@ -113,13 +58,13 @@ def gumbel_softmax(
     """
     if eps != 1e-10:
         warnings.warn("`eps` parameter is deprecated and has no effect.", stacklevel=2)
-    noise = flambeau.empty_like(logits, memory_format=flambeau.legacy_contiguous_format)
+    noise = flambeau.empty_like(logits, memory_format=flambeau.contiguous_format)
     gumbels = -noise.exponential_().log()
     soft = ((logits + gumbels) / tau).softmax(dim)
     if not hard:
         return soft
     chosen = soft.max(dim, keepdim=True)[1]
-    one_hot = flambeau.zeros_like(logits, memory_format=flambeau.legacy_contiguous_format)
+    one_hot = flambeau.zeros_like(logits, memory_format=flambeau.contiguous_format)
     one_hot.scatter_(dim, chosen, 1.0)
     # The value of one_hot, the gradient of soft.
     return one_hot - soft.detach() + soft

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import flambeau
 
 from . import primitives
-from .activation import logsigmoid
 from .reduction import reduce_loss, resolve_reduction
 
 if TYPE_CHECKING:
@@ -348,7 +347,7 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.size()}) must be the same as input size ({input.size()})"
         )
-    log_sigmoid = logsigmoid(input)
+    log_sigmoid = primitives.logsigmoid(input)
     if pos_weight is not None:
         log_sigmoid = ((pos_weight - 1) * target + 1) * log_sigmoid
     loss = (1 - target) * input - log_sigmoid

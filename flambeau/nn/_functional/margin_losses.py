@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
-from .activation import logsigmoid
+from . import primitives
 from .distance import pairwise_distance
 from .reduction import reduce_loss, resolve_reduction
 
@@ -107,7 +107,7 @@ def multilabel_soft_margin_loss(
     1}.
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
+    loss = -(target * primitives.logsigmoid(input) + (1 - target) * primitives.logsigmoid(-input))
     if weight is not None:
         loss = loss * weight
     return reduce_loss(loss.sum(-1) / input.size(-1), reduction)

@@ -1,4 +1,4 @@
-"""Normalization that composes primitives or checks their arguments."""
+"""Normalization that is composed of other ops."""
 
 from __future__ import annotations
 
@@ -10,34 +10,6 @@ from . import primitives
 
 if TYPE_CHECKING:
     from flambeau import Tensor
-
-
-def batch_norm(
-    input: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """Normalize each channel of (N, C, *): (x - mean) / sqrt(var + eps) * weight + bias.
-
-    Training uses the batch's statistics and moves the running ones towards them in place
-    (running = (1 - momentum) running + momentum batch, the variance unbiased); otherwise the
-    running ones serve.
-
-    Errors:
-        ValueError: training with one value per channel, whose variance is not defined.
-    """
-    if training and input.numel() == input.shape[1]:
-        raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {input.size()}"
-        )
-    return primitives.batch_norm(
-        input, running_mean, running_var, weight, bias, training, momentum, eps
-    )
 
 
 def instance_norm(

@@ -68,7 +68,7 @@ class ReLU(_WithInplace):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.relu_(input) if self.inplace else F.relu(input)
+        return input.relu_() if self.inplace else input.relu()
 
 
 class RReLU(Module):

@@ -323,7 +323,7 @@ def _describe_value(value: Any, shows_type: bool = False) -> str:
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
     content = value.type() if shows_type else value.dtype
     size = "x".join(str(length) for length in value.size())
-    device = f" ({value.device})" if value.is_cuda else ""
+    device = "" if value.device.type == "cpu" else f" ({value.device})"
     return f"{kind} containing: [{content} of size {size}{device}]"
 
 

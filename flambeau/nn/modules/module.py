@@ -272,7 +272,7 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
             )
         if name not in self._buffers:
             self._forget_name(name, self.__dict__)
-            self.register_buffer(name, value, value.persistent)
+            self.register_buffer(name, value, value.persistent)  # type: ignore[union-attr]
             return
         for hook in global_hooks.buffer_registration.values():
             changed = hook(self, name, value)

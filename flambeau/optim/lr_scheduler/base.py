@@ -140,11 +140,12 @@ def _set_initial_lrs(optimizer: Optimizer, last_epoch: int) -> None:
 
 def _watch_steps(optimizer: Optimizer) -> None:
     """Make `optimizer.step` note that it was called, to detect the wrong order of calls."""
-    step = optimizer.step
+    step: Any = optimizer.step
     if hasattr(step, "_wrapped_by_lr_sched"):
         return
     # A weak reference: the optimiser must not hold itself alive through its own attribute.
-    find, function = weakref.ref(optimizer), step.__func__
+    find: Any = weakref.ref(optimizer)
+    function = step.__func__
 
     @functools.wraps(function)
     def counted(*args, **kwargs):

@@ -67,7 +67,7 @@ class DataLoader(Generic[T_co]):
     [2] [4]
     """
 
-    dataset: Dataset[T_co]
+    dataset: Any
     batch_size: int | None
     num_workers: int
     pin_memory: bool

@@ -43,7 +43,7 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
     out.
     """
 
-    def __add__(self, other: Dataset[T_co]) -> ChainDataset:
+    def __add__(self, other: Dataset[T_co]) -> ChainDataset:  # type: ignore[override]
         return ChainDataset([self, other])
 
 
@@ -85,7 +85,7 @@ class StackDataset(Dataset):
 
     datasets: tuple | dict
 
-    def __init__(self, *args: Dataset, **kwargs: Dataset) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args and kwargs:
             raise ValueError(
                 "Supported either ``tuple``- (via ``args``) or ``dict``- (via ``kwargs``) like"
@@ -139,7 +139,7 @@ class ConcatDataset(Dataset[T_co]):
     3
     """
 
-    datasets: list[Dataset[T_co]]
+    datasets: list[Any]
     cumulative_sizes: list[int]
 
     def __init__(self, datasets: Iterable[Dataset]) -> None:
@@ -187,7 +187,7 @@ class ChainDataset(IterableDataset):
     'abab'
     """
 
-    def __init__(self, datasets: Iterable[Dataset]) -> None:
+    def __init__(self, datasets: Iterable[Any]) -> None:
         super().__init__()
         self.datasets = datasets
 
@@ -202,7 +202,7 @@ class ChainDataset(IterableDataset):
         for dataset in self.datasets:
             if not isinstance(dataset, IterableDataset):
                 raise AssertionError("ChainDataset only supports IterableDataset")
-            total += len(dataset)  # TypeError when a stream has no length: let the caller see it
+            total += len(dataset)  # type: ignore[arg-type]  # TypeError when a stream has no length: let the caller see it
         return total
 
 
@@ -214,7 +214,7 @@ class Subset(Dataset[T_co]):
     ['d', 'b']
     """
 
-    dataset: Dataset[T_co]
+    dataset: Any
     indices: Sequence[int]
 
     def __init__(self, dataset: Dataset[T_co], indices: Sequence[int]) -> None:
@@ -237,7 +237,7 @@ class Subset(Dataset[T_co]):
 
 
 def random_split(
-    dataset: Dataset[T], lengths: Sequence[int | float], generator: Any = None
+    dataset: Any, lengths: Sequence[int | float], generator: Any = None
 ) -> list[Subset[T]]:
     """Split `dataset` at random into disjoint subsets of given lengths, or fractions of 1.
 

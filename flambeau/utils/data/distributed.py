@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TypeVar
+from importlib.util import find_spec
+from typing import Any, TypeVar
 
 import flambeau
 
-from .dataset import Dataset
 from .sampler import Sampler
 
 T_co = TypeVar("T_co", covariant=True)
@@ -28,7 +28,7 @@ class DistributedSampler(Sampler[T_co]):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Any,
         num_replicas: int | None = None,
         rank: int | None = None,
         shuffle: bool = True,
@@ -53,7 +53,7 @@ class DistributedSampler(Sampler[T_co]):
         self.shuffle = shuffle
         self.seed = seed
 
-    def __iter__(self) -> Iterator[T_co]:
+    def __iter__(self) -> Iterator[Any]:
         indices = self._draw_order()
         if not self.drop_last:
             missing = self.total_size - len(indices)
@@ -85,10 +85,10 @@ def _count_samples_per_rank(n: int, num_replicas: int, drop_last: bool) -> int:
 
 def _get_process_group():
     """The `flambeau.distributed` module, when a process group is up."""
-    distributed = getattr(flambeau, "distributed", None)
-    if distributed is None or not distributed.is_available():
+    there = find_spec("flambeau.distributed") is not None
+    if not there or not flambeau.distributed.is_available():
         raise RuntimeError(
             "Requires distributed package to be available: pass num_replicas and rank to"
             " DistributedSampler"
         )
-    return distributed
+    return flambeau.distributed

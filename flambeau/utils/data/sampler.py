@@ -203,7 +203,7 @@ class BatchSampler(Sampler[list]):
     [[0, 1], [2, 3], [4]]
     """
 
-    sampler: Sampler[int] | Iterable[int]
+    sampler: Any
     batch_size: int
     drop_last: bool
 

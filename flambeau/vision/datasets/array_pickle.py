@@ -8,19 +8,37 @@ checked arguments; NumPy is called only by `_ArrayRecord.build`, on bytes of the
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import pickle
+import pickletools
 from collections.abc import Callable
 from typing import IO, Any
 
 from flambeau.vision._lazy import require_numpy
 
-__all__ = ["ArrayUnpickler", "load_array_pickle"]
+__all__ = ["ArrayUnpickler", "load_array_pickle", "read_array_pickle"]
 
 # Booleans, integers and floats of fixed size. Never "O": an object array is a pickle of its own.
 _DTYPES = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 _BYTE_ORDERS = frozenset("<>|=")
+
+
+# Everything that pickles of plain data and arrays are made of, in protocols 0 to 4. Left out are
+# the opcodes that instantiate classes, ask for persistent objects or use the extension registry.
+# fmt: off
+_OPCODES = frozenset((
+    "PROTO", "FRAME", "STOP", "MARK", "POP", "POP_MARK", "DUP", "NONE", "NEWTRUE", "NEWFALSE",
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT",
+    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "EMPTY_DICT", "DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "LIST", "APPEND", "APPENDS",
+    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3",
+    "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET",
+    "GLOBAL", "STACK_GLOBAL", "REDUCE", "BUILD",
+))
+# fmt: on
 
 
 def load_array_pickle(path: str | os.PathLike[str], encoding: str = "latin1") -> Any:
@@ -30,10 +48,29 @@ def load_array_pickle(path: str | os.PathLike[str], encoding: str = "latin1") ->
     a pickle does not contain, and for a truncated file.
     """
     with open(path, "rb") as file:
-        try:
-            return build_arrays(ArrayUnpickler(file, encoding=encoding).load())
-        except (EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            raise pickle.UnpicklingError(f"{os.fspath(path)} is damaged: {error}") from error
+        data = file.read()
+    try:
+        return read_array_pickle(data, encoding)
+    except (EOFError, LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise pickle.UnpicklingError(f"{os.fspath(path)} is damaged: {error}") from error
+
+
+def read_array_pickle(data: bytes, encoding: str = "latin1") -> Any:
+    """Read such a pickle from bytes; damaged ones raise the errors of `pickle` as they come."""
+    check_opcodes(data)
+    return build_arrays(ArrayUnpickler(io.BytesIO(data), encoding=encoding).load())
+
+
+def check_opcodes(data: bytes) -> None:
+    """Refuse a pickle with other opcodes, with sizes beyond its end, or with a huge memo.
+
+    The unpickler would allocate what a size or a memo's index asks for before it finds out.
+    """
+    for opcode, argument, place in pickletools.genops(data):
+        if opcode.name not in _OPCODES:
+            raise pickle.UnpicklingError(f"refused to run opcode {opcode.name} at byte {place}")
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(data):
+            raise pickle.UnpicklingError(f"refused to number an object {argument} at byte {place}")
 
 
 class ArrayUnpickler(pickle.Unpickler):

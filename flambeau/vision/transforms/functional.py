@@ -187,7 +187,7 @@ def normalize(
         raise ValueError(f"expected a tensor (..., C, H, W), got shape {tuple(tensor.shape)}")
     center = torch.as_tensor(mean, dtype=tensor.dtype, device=tensor.device).reshape(-1, 1, 1)
     spread = torch.as_tensor(std, dtype=tensor.dtype, device=tensor.device).reshape(-1, 1, 1)
-    if bool((spread == 0).any()):
+    if 0 in spread.flatten().tolist():
         raise ValueError(f"std evaluated to zero after conversion to {tensor.dtype}")
     return tensor.sub_(center).div_(spread) if inplace else tensor.sub(center).div_(spread)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import copy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flambeau
@@ -41,7 +41,7 @@ def default_convert(data: Any) -> Any:
     return data
 
 
-def default_collate(batch: list) -> Any:
+def default_collate(batch: Sequence) -> Any:
     """Stack a list of samples into one batch with a new first dimension.
 
     Tensors (and NumPy arrays) of shape S become one of shape (batch, *S); ints become int64 and
@@ -55,7 +55,7 @@ def default_collate(batch: list) -> Any:
     return collate(batch, collate_fn_map=default_collate_fn_map)
 
 
-def collate(batch: list, *, collate_fn_map: dict[Any, Callable] | None = None) -> Any:
+def collate(batch: Sequence, *, collate_fn_map: dict[Any, Callable] | None = None) -> Any:
     """`default_collate` with a table of your own.
 
     Each value of `collate_fn_map` is `fn(batch, *, collate_fn_map)`; its key is a type, or a tuple
@@ -80,7 +80,7 @@ def collate(batch: list, *, collate_fn_map: dict[Any, Callable] | None = None) -
     raise TypeError(_UNKNOWN.format(type(sample)))
 
 
-def _collate_sequences(sample, batch: list, collate_fn_map) -> Any:
+def _collate_sequences(sample, batch: Sequence, collate_fn_map) -> Any:
     size = len(sample)
     if any(len(other) != size for other in batch):
         raise RuntimeError(_UNEQUAL)
@@ -107,7 +107,7 @@ def _rebuild_mapping(original: collections.abc.Mapping, parts: dict) -> Any:
             clone = copy.copy(original)  # keeps what a subclass holds besides its items
             clone.update(parts)
             return clone
-        return type(original)(parts)
+        return type(original)(parts)  # type: ignore[call-arg]
     except TypeError:
         return parts
 
@@ -120,7 +120,7 @@ def _rebuild_sequence(original: collections.abc.Sequence, parts: list) -> Any:
             for i, part in enumerate(parts):
                 clone[i] = part
             return clone
-        return parts if isinstance(original, range) else type(original)(parts)
+        return parts if isinstance(original, range) else type(original)(parts)  # type: ignore
     except TypeError:
         return parts
 

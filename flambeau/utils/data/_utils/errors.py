@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 class KeyErrorMessage(str):
@@ -22,9 +22,9 @@ class ExceptionWrapper:
     Traceback objects hold frames and cannot travel between processes, so the text does.
     """
 
-    def __init__(self, exc_info=None, where: str = "in background") -> None:
+    def __init__(self, exc_info: Any = None, where: str = "in background") -> None:
         kind, value, trace = exc_info or sys.exc_info()
-        self.exc_type = kind
+        self.exc_type: Any = kind
         self.exc_msg = "".join(traceback.format_exception(kind, value, trace))
         self.where = where
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import os
 import warnings
@@ -29,7 +30,7 @@ class SingleProcessIterator:
         self._base_seed = _draw_seed(loader.generator)  # PyTorch draws it here, needed or not
         gather = _find_gather(loader)
         if gather is not None:
-            self._next_index = loader.batch_sampler._index_tensors().__next__
+            self._next_index: Any = loader.batch_sampler._index_tensors().__next__
             self._fetch = gather
             return
         self._next_index = iter(loader._index_sampler).__next__
@@ -72,10 +73,9 @@ class _LengthCheck:
     def __init__(self, loader) -> None:
         self._dataset = loader.dataset
         self._count = 0
-        try:
+        self._length: int | None = None
+        with contextlib.suppress(TypeError):  # most streams have no length
             self._length = len(loader)
-        except TypeError:  # most streams have no length
-            self._length = None
 
     def watch(self, fetch):
         """`fetch`, counted."""
@@ -212,14 +212,14 @@ class MultiProcessIterator:
     def _receive(self) -> tuple[Worker, tuple[str, Any]]:
         """The next answer and its worker: the one whose turn it is, or the first to answer."""
         candidates = [self._turns[0]] if self._in_order else list(dict.fromkeys(self._turns))
-        answer = None
-        while answer is None:
+        while True:
             worker = wait_for_any(candidates, self._timeout)
             if worker is None:
                 raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
             answer = worker.receive(self._epoch)
-        self._turns.remove(worker)
-        return worker, answer
+            if answer is not None:
+                self._turns.remove(worker)
+                return worker, answer
 
     def __len__(self) -> int:
         return len(self._index_sampler)

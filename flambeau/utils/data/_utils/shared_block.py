@@ -40,7 +40,7 @@ class SharedBlock:
         if _WINDOWS:
             return kind.from_buffer(self._mapping, offset)
         view = kind.from_address(self._mapping.address + offset)
-        view.mapping = self._mapping
+        view.mapping = self._mapping  # type: ignore[attr-defined]
         return view
 
     def close_handle(self) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import collections
 import ctypes
 import io
+import itertools
+import operator
 import pickle
 import sys
 import weakref
@@ -18,6 +20,7 @@ from multiprocessing import reduction
 from typing import Any
 
 import flambeau
+from flambeau.core import from_address  # type: ignore[attr-defined]
 
 from .errors import ExceptionWrapper
 from .shared_block import SharedBlock
@@ -83,12 +86,12 @@ class BatchSender:
         stream = io.BytesIO()
         pickler = _BatchPickler(stream)
         pickler.dump(value)
-        text, parts = stream.getbuffer(), pickler.parts
-        if text.nbytes > _MESSAGE_LIMIT:
-            parts.append(text)
+        text, parts = stream.getvalue(), pickler.parts
+        if len(text) > _MESSAGE_LIMIT:
+            parts.append(memoryview(text))
             text = b""
         if not parts:
-            self._connection.send_bytes(pickle.dumps((head, bytes(text), None)))
+            self._connection.send_bytes(pickle.dumps((head, text, None)))
             return
         offsets, total = _lay_out([part.nbytes for part in parts])
         block, new, dropped = self._pool.take(total)
@@ -96,7 +99,7 @@ class BatchSender:
         for part, (offset, size) in zip(parts, places, strict=True):
             memoryview(block.view(offset, size)).cast("B")[:] = part
         place = (block.number, block.nbytes, block.handle if new else None, dropped, places)
-        self._connection.send_bytes(pickle.dumps((head, bytes(text), place)))
+        self._connection.send_bytes(pickle.dumps((head, text, place)))
         if new:
             self._hand_over(block)
 
@@ -157,8 +160,15 @@ def _restore_tensor(content, dtype_name: str, shape: tuple, requires_grad: bool)
     dtype = getattr(flambeau, dtype_name)
     if 0 in shape:
         return flambeau.empty(shape, dtype=dtype, requires_grad=requires_grad)
-    tensor = flambeau.frombuffer(content, dtype=dtype).view(shape)
+    owner = ctypes.c_ubyte.from_buffer(content)
+    tensor = from_address(ctypes.addressof(owner), dtype, shape, _get_strides(shape), owner)
     return tensor.requires_grad_() if requires_grad else tensor
+
+
+def _get_strides(shape: tuple) -> tuple:
+    """Strides of a contiguous tensor: `(2, 3, 4) -> (12, 4, 1)`."""
+    sizes = (*shape[1:], 1) if shape else ()
+    return tuple(itertools.accumulate(reversed(sizes), operator.mul))[::-1]
 
 
 class BatchReceiver:

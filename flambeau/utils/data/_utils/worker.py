@@ -192,7 +192,8 @@ class _TaskQueue:
                 task = self._tasks.get(timeout=_PARENT_CHECK_SECONDS)
             except queue.Empty:
                 # A sibling may hold a copy of the pipe, so its end alone does not show this.
-                if not multiprocessing.parent_process().is_alive():
+                parent = multiprocessing.parent_process()
+                if parent is None or not parent.is_alive():
                     return None
                 continue
             return None if self._stopped else task

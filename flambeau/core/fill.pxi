@@ -1,0 +1,59 @@
+# Fills whose values follow from an element's place; what creation functions call.
+
+cdef extern from "fill.hpp" namespace "flambeau" nogil:
+    void fill_kernel(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
+    bint fill_arange_float(void*, int, int64_t, double, double)
+    bint fill_arange_int(void*, int, int64_t, int64_t, int64_t)
+    bint fill_linspace_real(void*, int, int64_t, double, double)
+
+
+def fill_number(Tensor t, value):
+    """Write a Python number in every element, without history; returns t."""
+    cdef char element[16]
+    cdef void* args[2]
+    cdef int64_t desc[1]
+    cdef Tensor one
+    write_element(element, t.code, value)
+    if t.count == 0:
+        return t
+    if not t.dense and not packed(t):
+        one = new_dense(t.code, 0, NULL)
+        memcpy(one.data_ptr_, element, ITEM[t.code])
+        copy_into(t, one)
+        return t
+    args[0] = t.data_ptr_
+    args[1] = element
+    desc[0] = ITEM[t.code]
+    if t.count <= 65536:
+        fill_kernel(args, desc, 0, t.count, 0)
+    else:
+        with nogil:
+            parallel_for(fill_kernel, args, desc, t.count, 65536)
+    t.storage.version += 1
+    return t
+
+
+cdef int check_fill(str name, Tensor t, bint done) except -1:
+    if not done:
+        raise NotImplementedError(f'"{name}" not implemented for {DTYPES[t.code]!r}')
+    t.storage.version += 1
+    return 0
+
+
+def fill_range(Tensor t, start, step):
+    """start + i * step in a row-major tensor: exact for integers, as PyTorch rounds it for floats."""
+    if not t.dense:
+        raise ValueError("fill_range: the tensor is not contiguous")
+    if CATEGORY[t.code] == 2:
+        check_fill("arange", t, fill_arange_float(t.data_ptr_, t.code, t.count, start, step))
+    else:
+        check_fill("arange", t, fill_arange_int(t.data_ptr_, t.code, t.count, start, step))
+    return t
+
+
+def fill_linspace(Tensor t, double start, double end):
+    """Evenly spaced points from start to end in a row-major tensor of a real type."""
+    if not t.dense:
+        raise ValueError("fill_linspace: the tensor is not contiguous")
+    check_fill("linspace", t, fill_linspace_real(t.data_ptr_, t.code, t.count, start, end))
+    return t

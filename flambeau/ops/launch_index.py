@@ -1,0 +1,360 @@
+"""Launching the index kernels: plans by layout, checks of indices, and the errors they raise."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from .. import core
+from ..core import Tensor
+from ..kernels import gather as gather_kernels
+from ..kernels import scatter as scatter_kernels
+from ..kernels import target as targets
+from ..kernels.dtypes import BY_CODE
+from ..kernels.gather import ALONG_FIELDS, OFFSET_FIELDS, TAKE_FIELDS
+from ..kernels.plan import KernelSource, ceil_div
+from ..kernels.scatter import PUT_FIELDS
+from .convert import fill_plain, to_dtype
+
+INT64, INT32, BOOL = core.dtypes[5], core.dtypes[4], core.dtypes[0]
+GRAIN = 16384  # elements that are worth a thread of their own
+
+_plans: dict[tuple, core.Plan] = {}
+_thread = threading.local()
+
+
+def _flag() -> Tensor:
+    """This thread's flag for kernels to raise; zero between launches."""
+    try:
+        return _thread.flag
+    except AttributeError:
+        _thread.flag = fill_plain(core.empty((1,), INT64), 0)
+        return _thread.flag
+
+
+def plan_for(key: tuple, phases: Any) -> core.Plan:
+    """The plan known by a key, made of phases() = (source, desc, tasks, grain) on first use."""
+    key = (key, core.threads())
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) > 4096:
+            _plans.clear()
+        from ..kernels import cache
+
+        made = [
+            (cache.named(source.key, source.build, source.symbol), desc, tasks, grain)
+            for source, desc, tasks, grain in phases()
+        ]
+        found = _plans[key] = core.Plan(made, 0, key[1])
+    return found
+
+
+def _grain(work: int, tasks: int) -> int:
+    """Tasks in a chunk so that a chunk is worth a thread."""
+    return max(1, GRAIN * tasks // max(work, 1))
+
+
+# ---- indices -------------------------------------------------------------------------------------------
+
+
+def as_index(name: str, index: Any, error: type[Exception] = RuntimeError) -> Tensor:
+    """An index tensor in int64 and row-major order."""
+    if not isinstance(index, Tensor):
+        raise TypeError(f"{name}(): argument 'index' must be Tensor, not {type(index).__name__}")
+    if index.dtype is not INT64:
+        if index.dtype is not INT32:
+            raise error(f"{name}(): Expected dtype int32/int64 for index, but got {index.dtype!r}")
+        index = to_dtype(index, INT64)
+    return index if index.is_contiguous() else core.contiguous_plain(index)
+
+
+def find_bad(index: Tensor, rows: int, lowest: int) -> int:
+    """The first index that is not in lowest..rows-1."""
+    for value in core.view(core.contiguous_plain(index), (-1,)).tolist():
+        if not lowest <= value < rows:
+            return value
+    raise AssertionError("a kernel flagged an index that is in range")
+
+
+class Bounds:
+    """Where indices must lie, and the error when they do not."""
+
+    def __init__(
+        self, name: str, rows: int, lowest: int, error: type[Exception], where: str
+    ) -> None:
+        self.name, self.rows, self.lowest, self.error, self.where = name, rows, lowest, error, where
+        self.known = False  # were the indices checked before?
+
+    def fail(self, flag: Tensor, index: Tensor) -> None:
+        """Reset the flag and raise."""
+        core.copy_plain(flag, core.from_data([0], INT64))
+        bad = find_bad(index, self.rows, self.lowest)
+        raise self.error(f"{self.name}: index {bad} is out of bounds for {self.where}")
+
+
+def bounds(
+    name: str, input: Tensor, dim: int, wrap: bool = False, error: type[Exception] = IndexError
+) -> Bounds:
+    """Indices into a dimension of a tensor."""
+    rows = input.shape[dim] if input.ndim else 1
+    where = f"dimension {dim} with size {rows}"
+    return Bounds(name, rows, -rows if wrap else 0, error, where)
+
+
+def offset_bounds(name: str, table: Tensor) -> Bounds:
+    """Element offsets into a table that were checked when they were made."""
+    reach = 1 + sum((n - 1) * s for n, s in zip(table.shape, table.stride(), strict=True))
+    limits = Bounds(name, max(reach, 0), 0, IndexError, "the tensor")
+    limits.known = True
+    return limits
+
+
+def check(index: Tensor, limits: Bounds) -> None:
+    """Raise unless every index (int64, row-major) is in range."""
+    n = index.numel()
+    if n == 0:
+        return
+    desc = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+
+    def phases() -> list:
+        return [(gather_kernels.check_source(targets.host()), desc, n, 4 * GRAIN)]
+
+    flag = _flag()
+    plan_for(("check", desc, n), phases).run(None, None, index, flag)
+    if flag.item():
+        limits.fail(flag, index)
+
+
+# ---- layouts -------------------------------------------------------------------------------------------
+
+
+def merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
+    """Some dimensions as one: (size, stride), or None where they do not lie regularly."""
+    size, stride = 1, 0
+    for n, step in zip(reversed(shape), reversed(strides), strict=True):
+        if n == 1:
+            continue
+        if size == 1:
+            size, stride = n, step
+        elif step == stride * size:
+            size *= n
+        else:
+            return None
+    return size, stride
+
+
+def table_layout(table: Tensor, dim: int, width: int = 1) -> tuple[int, int, int, int] | None:
+    """(outer size, outer stride, inner size, inner stride) around dimensions dim..dim+width-1."""
+    shape, strides = table.shape, table.stride()
+    before = merged(shape[:dim], strides[:dim])
+    after = merged(shape[dim + width :], strides[dim + width :])
+    return None if before is None or after is None else (*before, *after)
+
+
+# ---- taking rows ---------------------------------------------------------------------------------------
+
+
+def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
+    """table with dimension dim replaced by the dimensions of index (int64, row-major)."""
+    shape = table.shape
+    out = core.empty((*shape[:dim], *index.shape, *shape[dim + 1 :]), table.dtype)
+    layout = table_layout(table, dim)
+    if layout is None:
+        table = core.contiguous_plain(table)
+        layout = table_layout(table, dim)
+    row = table.stride()[dim] if shape else 1
+    run_take(out, table, index, layout, row, limits)
+    return out
+
+
+def run_take(
+    out: Tensor, table: Tensor, index: Tensor, layout: Any, row: int, limits: Bounds
+) -> None:
+    """Fill the row-major `out`, [outer][index][inner], from rows of the table."""
+    outer, outer_step, inner, inner_step = layout
+    n = index.numel()
+    if out.numel() == 0:
+        check(index, limits)
+        return
+    key = ("take", table.dtype.itemsize, outer, outer_step, inner, inner_step, n, row,
+           limits.rows, limits.lowest)  # fmt: skip
+
+    def phases() -> list:
+        size = table.dtype.itemsize
+        desc = TAKE_FIELDS.pack(
+            outer=outer, count=n, rows=limits.rows, lowest=limits.lowest,
+            table_outer=outer_step * size, table_row=row * size, inner=inner,
+            table_inner=inner_step * size if inner > 1 else size,
+        )  # fmt: skip
+        source = gather_kernels.take_source(size, targets.host())
+        return [(source, desc, outer * n, _grain(out.numel(), outer * n))]
+
+    flag = _flag()
+    plan_for(key, phases).run(out, table, index, flag)
+    if flag.item():
+        limits.fail(flag, index)
+
+
+def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], name: str) -> Tensor:
+    """Element offsets in the table of the rows that several indices (int64, row-major) name together."""
+    offsets = core.empty(indices[0].shape, INT64)
+    n = offsets.numel()
+    strides = table.stride()
+    for k, (index, dim) in enumerate(zip(indices, dims, strict=True)):
+        limits = bounds(name, table, dim, wrap=True)
+        desc = OFFSET_FIELDS.pack(
+            rows=limits.rows, lowest=limits.lowest, stride=strides[dim], first=int(k == 0)
+        )
+
+        def phases(desc=desc) -> list:
+            return [(gather_kernels.offset_source(targets.host()), desc, n, 4 * GRAIN)]
+
+        flag = _flag()
+        if n:
+            plan_for(("offsets", desc, n), phases).run(offsets, index, flag)
+        if flag.item():
+            limits.fail(flag, index)
+    return offsets
+
+
+# ---- writing rows --------------------------------------------------------------------------------------
+
+
+def put_rows(
+    mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
+) -> None:
+    """Combine values, shaped as the table with dim replaced by index's dimensions, into table's rows.
+
+    Nothing is written when an index is out of range. The values may be strided or repeated.
+    """
+    layout = table_layout(table, dim)
+    if layout is None:
+        whole = core.contiguous_plain(table)
+        put_rows(mode, whole, dim, index, values, limits)
+        core.copy_plain(table, whole)
+        return
+    row = table.stride()[dim] if table.ndim else 1
+    run_put(mode, table, index, values, (dim, index.ndim), layout, row, limits)
+
+
+def run_put(
+    mode: str, table: Tensor, index: Tensor, values: Tensor, place: tuple[int, int], layout: Any,
+    row: int, limits: Bounds,
+) -> None:  # fmt: skip
+    """Combine values, whose index dimensions start at place[0], into rows of the table."""
+    n = index.numel()
+    outer, outer_step, inner, inner_step = layout
+    if n == 0 or outer == 0 or inner == 0:
+        check(index, limits)
+        return
+    if shares_memory(table, values):
+        values = core.clone_plain(values)
+    steps = _value_steps(values, *place)
+    if steps is None:
+        values = core.contiguous_plain(values)
+        steps = _value_steps(values, *place)
+    key = ("put", mode, table.dtype, layout, steps, n, row, limits.rows, limits.lowest)
+
+    def phases() -> list:
+        return _put_phases(mode, table.dtype, layout, steps, n, row, limits)
+
+    flag = _flag()
+    plan_for(key, phases).run(table, values, index, flag)
+    if flag.item():
+        limits.fail(flag, index)
+    core.bump_version(table)
+
+
+def _value_steps(values: Tensor, first: int, count: int) -> tuple[int, int, int] | None:
+    """Strides of values over (outer, index, inner) dimensions."""
+    shape, strides = values.shape, values.stride()
+    parts = [slice(0, first), slice(first, first + count), slice(first + count, None)]
+    steps = [merged(shape[p], strides[p]) for p in parts]
+    return None if None in steps else tuple([s[1] for s in steps])  # type: ignore[index]
+
+
+def shares_memory(a: Tensor, b: Tensor) -> bool:
+    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+
+
+def _put_phases(
+    mode: str, dtype: Any, layout: Any, steps: Any, n: int, row: int, limits: Bounds
+) -> list:
+    outer, outer_step, inner, inner_step = layout
+    size = dtype.itemsize
+    threads = core.threads()
+    work = outer * n * inner
+    by_outer = outer >= 4 * threads
+    tasks = outer if by_outer else limits.rows
+    desc = PUT_FIELDS.pack(
+        outer=outer, count=n, rows=limits.rows, inner=inner, by_outer=int(by_outer),
+        table_outer=outer_step * size, table_row=row * size,
+        table_inner=inner_step * size if inner > 1 else size,
+        values_outer=steps[0] * size, values_step=steps[1] * size,
+        values_inner=steps[2] * size if inner > 1 else size,
+    )  # fmt: skip
+    checked = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    host = targets.host()
+    source = scatter_kernels.rows_source(mode, BY_CODE[dtype.code].name, host)
+    apply = (source, desc, tasks, tasks if work < 2 * GRAIN else ceil_div(tasks, threads))
+    if limits.known:
+        return [apply]
+    return [(gather_kernels.check_source(host), checked, n, 4 * GRAIN), apply]
+
+
+# ---- elements along a dimension ------------------------------------------------------------------------
+
+
+def run_along(
+    source: KernelSource, written: Tensor, other: Tensor, index: Tensor, dim: int,
+    table: Tensor, limits: Bounds,
+) -> None:  # fmt: skip
+    """Run a kernel over the elements of index; `table` is the operand that is indexed along dim."""
+    value = other if table is written else written
+    if index.numel() == 0:
+        return
+    desc, lines = _along_desc(index, value, table, dim, limits)
+    checked = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    n = index.numel()
+    scatters = table is written
+
+    def phases() -> list:
+        main = (source, desc, lines, _grain(n, lines))
+        if not scatters:
+            return [main]
+        return [(gather_kernels.check_source(targets.host()), checked, n, 4 * GRAIN), main]
+
+    flag = _flag()
+    plan_for((source.key, desc, lines, n), phases).run(written, other, index, flag)
+    if flag.item():
+        limits.fail(flag, index)
+
+
+def _along_desc(
+    index: Tensor, value: Tensor, table: Tensor, dim: int, limits: Bounds
+) -> tuple[tuple[int, ...], int]:
+    """The desc for an index and a value of the same shape, and the number of lines."""
+    shape = index.shape
+    sizes = (8, value.dtype.itemsize, table.dtype.itemsize)
+    steps = [
+        [s * size for s in t.stride()]
+        for t, size in zip((index, value, table), sizes, strict=True)
+    ]
+    if not shape:
+        shape, steps = (1,), [[0], [0], [sizes[2]]]
+    rank = len(shape)
+    column = rank - 1 if dim != rank - 1 else None
+    outer = [d for d in range(rank) if d not in (dim, column)]
+    lines = shape[column] if column is not None else 1
+    fields = ALONG_FIELDS.pack(
+        rank=len(outer), columns=lines, count=shape[dim], rows=limits.rows, lowest=limits.lowest,
+        index_column=steps[0][column] if column is not None else 0,
+        value_column=steps[1][column] if column is not None else 0,
+        table_column=steps[2][column] if column is not None else 0,
+        index_step=steps[0][dim], value_step=steps[1][dim], table_row=steps[2][dim],
+    )  # fmt: skip
+    for d in outer:
+        lines *= shape[d]
+        fields += (shape[d], steps[0][d], steps[1][d], steps[2][d])
+    return fields, lines

@@ -1,0 +1,120 @@
+"""What element types can hold and how they combine: finfo, iinfo, promote_types, result_type, can_cast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import core
+from ..core import Tensor, dtype as Dtype
+from .factory import read_dtype
+from .promotion import category, promote_names, result_type as combine
+from .record import NAMESPACES, function
+
+_BY_SHORT = {d.short: d for d in core.dtypes}
+# bits of the mantissa (the leading one not counted), smallest and largest exponent, decimal digits
+_FORMATS = {
+    "float16": (10, -14, 15, 3),
+    "bfloat16": (7, -126, 127, 2),
+    "float32": (23, -126, 127, 6),
+    "float64": (52, -1022, 1023, 15),
+}
+
+
+class finfo:
+    """Limits of a floating-point dtype (the default one unless given; a complex one's parts).
+
+    >>> import flambeau as torch
+    >>> torch.finfo(torch.float32).eps
+    1.1920928955078125e-07
+    """
+
+    def __init__(self, type: Dtype | None = None) -> None:
+        given = core.get_default_dtype() if type is None else type
+        if not isinstance(given, Dtype) or not (given.is_floating_point or given.is_complex):
+            raise TypeError(f"torch.finfo() requires a floating point input type, got {given}. Use torch.iinfo instead.")
+        name = given.to_real().name
+        mantissa, lowest, highest, digits = _FORMATS[name]
+        self.dtype = name
+        self.bits = 8 * given.to_real().itemsize
+        self.eps = 2.0**-mantissa
+        self.max = (2.0 - self.eps) * 2.0**highest
+        self.min = -self.max
+        self.tiny = self.smallest_normal = 2.0**lowest
+        self.resolution = float(f"1e-{digits}")
+
+    def __repr__(self) -> str:
+        numbers = {n: getattr(self, n) for n in ("resolution", "min", "max", "eps", "smallest_normal", "tiny")}
+        listed = ", ".join(f"{name}={value:.6g}" for name, value in numbers.items())
+        return f"finfo({listed}, dtype={self.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, finfo) and self.dtype == other.dtype
+
+    def __hash__(self) -> int:
+        return hash(("finfo", self.dtype))
+
+
+class iinfo:
+    """Limits of an integer dtype.
+
+    >>> import flambeau as torch
+    >>> torch.iinfo(torch.int8).max
+    127
+    """
+
+    def __init__(self, type: Dtype) -> None:
+        if isinstance(type, Dtype) and type.name == "bool":
+            raise TypeError("torch.bool is not supported by torch.iinfo")
+        if not isinstance(type, Dtype) or type.is_floating_point or type.is_complex:
+            raise TypeError(f"torch.iinfo() requires an integer input type, got {type}. Use torch.finfo instead.")
+        self.dtype = type.name
+        self.bits = 8 * type.itemsize
+        self.min = -(1 << (self.bits - 1)) if type.is_signed else 0
+        self.max = (1 << (self.bits - type.is_signed)) - 1
+
+    def __repr__(self) -> str:
+        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, iinfo) and self.dtype == other.dtype
+
+    def __hash__(self) -> int:
+        return hash(("iinfo", self.dtype))
+
+
+finfo.__module__ = iinfo.__module__ = "flambeau"
+NAMESPACES[""].update(finfo=finfo, iinfo=iinfo)
+
+
+@function("promote_types")
+def promote_types(type1: Dtype, type2: Dtype) -> Dtype:
+    """The smallest dtype that holds the values of both.
+
+    >>> import flambeau as torch
+    >>> torch.promote_types(torch.int32, torch.float16)
+    torch.float16
+    """
+    return _BY_SHORT[promote_names(read_dtype(type1).short, read_dtype(type2).short)]
+
+
+@function("result_type")
+def result_type(tensor1: Any, tensor2: Any) -> Dtype:
+    """The dtype of the result of arithmetic on two operands: tensors or Python numbers."""
+    return _BY_SHORT[combine([_rank(tensor1), _rank(tensor2)])]
+
+
+def _rank(operand: Any) -> tuple[int, int]:
+    if isinstance(operand, Tensor):
+        return operand.dtype.code, 1 if operand.dim() == 0 else 0
+    if isinstance(operand, bool | int | float | complex):
+        return core.from_data(operand).dtype.code, 2
+    raise TypeError(f"result_type(): expected a tensor or a number, got {type(operand).__name__}")
+
+
+@function("can_cast")
+def can_cast(from_: Dtype, to: Dtype) -> bool:
+    """May values of the first dtype be stored in the second (never a float in an int, and so on)?"""
+    source, target = read_dtype(from_), read_dtype(to)
+    if source.is_signed and not target.is_signed and category(target.code) == 1 and category(source.code) == 1:
+        return False
+    return category(source.code) <= category(target.code)
