@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import _modes, core, ops
+from . import _modes, _tensor, core, ops
 from .core import (
     Generator,
     OutOfMemoryError,

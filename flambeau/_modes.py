@@ -223,9 +223,16 @@ def _as_subclass(self: Tensor, cls: type) -> Tensor:
     return core.as_subclass(self, cls)
 
 
+def _backward(*args: Any) -> None:
+    from .autograd import backward_from
+
+    backward_from(*args)
+
+
 def connect() -> None:
     """Wire the core's interception to this module, and give Tensor the protocol's methods."""
     core.set_dispatch_hooks(_disabled_torch_function_impl, _dispatch_override, _dispatch_mode)
+    core.set_backward_hook(_backward)
     core.install("__torch_function__", classmethod(_tensor_torch_function))
     core.install("_make_subclass", staticmethod(_make_subclass))
     core.install("as_subclass", _as_subclass)

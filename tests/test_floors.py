@@ -24,7 +24,7 @@ FLOORS = (
     {"core"},
     {"kernels"},
     {"ops"},
-    {"_tensor", "autograd", "func"},
+    {"_modes", "_tensor", "_tensor_str", "autograd", "func"},
     set(LIBRARIES.split()),
     {"graph", "fx", "jit", "compiler", "export"},
     {"audio", "distributed", "serve", "text", "vision"},

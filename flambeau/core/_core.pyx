@@ -66,6 +66,8 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
     int mode_stack_depth()
     void set_mode_depth(int)
     int overrides_off()
+    void* engine_run()
+    void set_engine_run(void*)
     int set_overrides_off(int)
     PyObject* saved_hook_list()
     void set_saved_hook_list(PyObject*)

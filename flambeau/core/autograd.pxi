@@ -365,7 +365,7 @@ cdef int set_requires_grad(Tensor t, object value) except -1:
     if not wanted and node_made(t) is not None:
         raise RuntimeError("you can only change requires_grad flags of leaf variables. If you want to use a computed "
                            "variable in a subgraph that doesn't require differentiation use var_no_grad = var.detach().")
-    if wanted and t.inference and not inference_mode_on():
+    if wanted and not t.needs_grad and t.inference and not inference_mode_on():
         raise RuntimeError("Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.")
     t.needs_grad = wanted
     return 0
@@ -699,6 +699,8 @@ def is_recording():
 
 cdef int check_writable(Tensor t, object name) except -1:
     cdef int i
+    if t.inference and not inference_mode_on():
+        raise RuntimeError(f"{name}: Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal tensor before doing inplace update.")
     if grad_mode_on():
         if t.needs_grad and node_made(t) is None and not (t.base is not None and t.tracked_view):
             raise RuntimeError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation. "
@@ -818,17 +820,37 @@ cdef int rebase_history(Tensor self, Node n, int nr) except -1:
 
 # ---- the engine ------------------------------------------------------------------------------------
 
+cdef enum:
+    SMALL_HEAP = 32
+
+cdef int64_t run_count = 0
+
+
+@cython.no_gc
+@cython.freelist(8)
 cdef class _Run:
     """One backward call: a heap of nodes whose gradients are complete once they come to the top."""
 
     cdef PyObject** heap
+    cdef PyObject* small[SMALL_HEAP]   # the heap while it fits
     cdef int64_t size
     cdef int64_t room
+    cdef int64_t number    # tells backward calls apart
+    cdef Node root         # where it starts; `roots` if there are several places
+    cdef list roots
+    cdef set reachable     # all nodes it may run, once somebody asked
     cdef dict elsewhere    # gradients of nodes another running backward call is using
     cdef dict captures     # node -> [(output number, position)] for grad()
     cdef list captured
     cdef set needed        # nodes on a path to the captures; None means all
     cdef bint accumulate_leaves
+
+    def __cinit__(self):
+        global run_count
+        run_count += 1
+        self.number = run_count
+        self.heap = &self.small[0]
+        self.room = SMALL_HEAP
 
     def __dealloc__(self):
         cdef int64_t i
@@ -837,15 +859,24 @@ cdef class _Run:
                 (<Node>self.heap[i]).pending = None
                 (<Node>self.heap[i]).run = NULL
             Py_DECREF(<Node>self.heap[i])
-        free(self.heap)
+        if self.heap != &self.small[0]:
+            free(self.heap)
+
+    cdef int grow(self) except -1:
+        cdef PyObject** larger = <PyObject**>malloc(2 * self.room * sizeof(void*))
+        if larger == NULL:
+            raise MemoryError("backward: out of memory")
+        memcpy(larger, self.heap, self.size * sizeof(void*))
+        if self.heap != &self.small[0]:
+            free(self.heap)
+        self.heap = larger
+        self.room *= 2
+        return 0
 
     cdef int push(self, Node n) except -1:
         cdef int64_t i = self.size, p
         if self.size == self.room:
-            self.room = 64 if self.room == 0 else 2 * self.room
-            self.heap = <PyObject**>realloc(self.heap, self.room * sizeof(void*))
-            if self.heap == NULL:
-                raise MemoryError("backward: out of memory")
+            self.grow()
         Py_INCREF(n)
         self.size += 1
         while i > 0:
@@ -925,6 +956,49 @@ cdef object merge_pending(Node n, object have, int nr, Tensor grad):
 
 
 cdef int run_engine(_Run run, bint keep_graph) except -1:
+    cdef void* before = engine_run()
+    set_engine_run(<void*>run)
+    try:
+        return run_nodes(run, keep_graph)
+    finally:
+        set_engine_run(before)
+
+
+def current_run():
+    """A number that tells backward calls apart; -1 outside any."""
+    return -1 if engine_run() == NULL else (<_Run>engine_run()).number
+
+
+def will_run(Node n):
+    """Is n among the nodes the current backward call runs?"""
+    cdef _Run run
+    if engine_run() == NULL:
+        return False
+    run = <_Run>engine_run()
+    if run.needed is not None:
+        return n in run.needed
+    if run.reachable is None:
+        run.reachable = find_reachable([run.root] if run.roots is None else run.roots)
+    return n in run.reachable
+
+
+cdef set find_reachable(list stack):
+    cdef set found = set(stack)
+    cdef list todo = list(stack)
+    cdef Node n
+    cdef Node child
+    cdef int i
+    while todo:
+        n = todo.pop()
+        for i in range(n.edges):
+            child = n.edge(i)
+            if child is not None and child not in found:
+                found.add(child)
+                todo.append(child)
+    return found
+
+
+cdef int run_nodes(_Run run, bint keep_graph) except -1:
     cdef Node n
     cdef object grad
     while run.size > 0:
@@ -1110,6 +1184,7 @@ cdef int backward_scalar(Tensor t, object retain_graph, object create_graph) exc
     run.accumulate_leaves = True
     before = set_grad_mode(create)
     try:
+        run.root = n
         run.send(n, t.output_nr, one)
         n = None
         one = None
@@ -1117,6 +1192,15 @@ cdef int backward_scalar(Tensor t, object retain_graph, object create_graph) exc
     finally:
         set_grad_mode(before)
     return 0
+
+
+cdef object _backward_hook = None
+
+
+def set_backward_hook(fn):
+    """What Tensor.backward calls when it is given arguments."""
+    global _backward_hook
+    _backward_hook = fn
 
 
 cdef int raise_no_history(int i) except -1:
@@ -1163,6 +1247,7 @@ def run_backward(roots, grads, keep_graph, create_graph, inputs=None, accumulate
         if not accumulate:
             run.captures, run.captured = targets, [None] * len(inputs)
     before = set_grad_mode(1 if create_graph else 0)
+    run.roots = [s[0] for s in starts]
     try:
         while starts:
             node, nr, g = starts.pop()

@@ -308,7 +308,7 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
     cdef int i, code, rank, n = op.operands
     cdef Tensor t
     cdef Tensor first = None
-    cdef bint plain = True        # every tensor dense and of one shape (or 0-d)
+    cdef bint plain = True        # every tensor of one shape (or 0-d), and dense or one element repeated
     cdef bint record = False
     cdef object x
     for i in range(n):
@@ -322,9 +322,9 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
                 rank = RANK_TENSOR
                 if first is None:
                     first = t
-                    if not t.dense:
+                    if not t.dense and not is_uniform(t):
                         plain = False
-                elif plain and (not t.dense or not same_shape(t, first)):
+                elif plain and ((not t.dense and not is_uniform(t)) or not same_shape(t, first)):
                     plain = False
             if t.tracked_view:
                 refresh_view(t)
@@ -412,8 +412,17 @@ cdef inline int64_t launch_grain(int64_t grain, int64_t n) noexcept nogil:
     return chunk
 
 
+cdef inline bint is_uniform(Tensor t) noexcept:
+    """Is t one element repeated (as gradients of full sums are)?"""
+    cdef int i
+    for i in range(t.ndim_):
+        if t.strides_[i] != 0 and t.shape_[i] != 1:
+            return False
+    return True
+
+
 cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor first):
-    """All tensors dense and of one shape; numbers and 0-d tensors are single elements."""
+    """All tensors dense and of one shape; numbers, 0-d tensors and repeated elements are single elements."""
     cdef uint64_t layout = FORM_FLAT
     cdef int i, access
     cdef Entry* e
@@ -427,7 +436,7 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
     for i in range(op.operands):
         x = slots[i]
         if isinstance(<object>x, Tensor):
-            access = ACCESS_S if (first is not None and (<Tensor>x).ndim_ == 0) else ACCESS_C
+            access = ACCESS_S if first is not None and ((<Tensor>x).ndim_ == 0 or not (<Tensor>x).dense) else ACCESS_C
             args[1 + i] = (<Tensor>x).data_ptr_
         else:
             access = ACCESS_S
@@ -807,6 +816,7 @@ cdef Tensor deliver(object name, Tensor out, Tensor result):
                           f"output shape {list(result.shape)}. This behavior is deprecated, and in a future release outputs will not be resized unless they have zero elements. "
                           "You can explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).", stacklevel=3)
         resize_(out, result.shape)
+    check_writable(out, name)
     copy_into(out, result)
     return out
 
@@ -1258,25 +1268,18 @@ cdef class LoopNode(Node):
     cdef str title(self):
         return self.op.node_name
 
-    cdef object operand(self, int i):
-        cdef object x
+    cdef PyObject* stored(self, int i) noexcept:
         if i == 0:
-            x = self.x0
-        elif i == 1:
-            x = self.x1
-        elif i == 2:
-            x = self.x2
-        elif i == 3:
-            x = self.x3
-        elif i == 4:
-            x = self.x4
-        else:
-            x = self.x5
-        if isinstance(x, Tensor):
-            check_version(<Tensor>x, self.versions[i], self)
-        elif isinstance(x, SavedTensor):
-            return (<SavedTensor>x).get(self)
-        return x
+            return <PyObject*>self.x0
+        if i == 1:
+            return <PyObject*>self.x1
+        if i == 2:
+            return <PyObject*>self.x2
+        if i == 3:
+            return <PyObject*>self.x3
+        if i == 4:
+            return <PyObject*>self.x4
+        return <PyObject*>self.x5
 
     cdef int keep(self, int i, object x) except -1:
         if isinstance(x, Tensor):
@@ -1327,6 +1330,33 @@ cdef class LoopNode(Node):
             return self.operand_vjp(0, <Tensor>grad)
         return tuple([None if self.edge(i) is None else self.operand_vjp(i, <Tensor>grad) for i in range(self.edges)])
 
+    cdef int propagate(self, _Run run, object grad) except -1:
+        cdef int i
+        cdef Tensor g = <Tensor>grad
+        if self.released:
+            raise_released(self)
+        if self.n0 is not None:
+            self.send_operand(run, 0, self.n0, g)
+        if self.n1 is not None:
+            self.send_operand(run, 1, self.n1, g)
+        if self.n2 is not None:
+            self.send_operand(run, 2, self.n2, g)
+        if self.n3 is not None:
+            self.send_operand(run, 3, self.n3, g)
+        for i in range(4, self.edges):
+            if self.edge(i) is not None:
+                self.send_operand(run, i, self.edge(i), g)
+        return 0
+
+    cdef int send_operand(self, _Run run, int i, Node target, Tensor grad) except -1:
+        cdef Tensor r
+        if run.needed is not None and target not in run.needed:
+            return 0
+        r = self.operand_vjp(i, grad)
+        if r is not None:
+            run.send(target, self.edge_nr(i), r)
+        return 0
+
     cdef Tensor operand_vjp(self, int i, Tensor grad):
         """The cotangent of operand i."""
         cdef object rule = self.op.vjps[i]
@@ -1334,9 +1364,12 @@ cdef class LoopNode(Node):
         cdef PyObject* slots[20]
         cdef int k, uses, n = 1
         cdef Tensor r
-        cdef list held = []
+        cdef list held = None      # what no field of this node keeps alive during the call
         if rule is None:
             return None
+        if rule is True and self.op.form == REDUCTION and not (grad.needs_grad and grad_mode_on()) and self.shapes is None:
+            r = spread(grad, self.mask, self.full_shape, self.keepdim)
+            return r if r.code == self.codes[i] else cast_to(r, self.codes[i])
         if self.op.form == REDUCTION and not self.keepdim:
             grad = keep_reduced(grad, self.mask, self.full_ndim)
         if rule is True:
@@ -1347,15 +1380,18 @@ cdef class LoopNode(Node):
             slots[0] = <PyObject*>grad
             for k in range(self.op.operands):
                 if uses & (1 << k):
-                    x = self.operand(k)
-                    held.append(x)
-                    slots[n] = <PyObject*>x
+                    slots[n] = self.stored(k)
+                    if type(<object>slots[n]) is SavedTensor:
+                        held = hold(held, (<SavedTensor>slots[n]).get(self))
+                        slots[n] = <PyObject*>held[len(held) - 1]
+                    elif isinstance(<object>slots[n], Tensor):
+                        check_version(<Tensor>slots[n], self.versions[k], self)
                     n += 1
             if uses & (1 << 30):
                 x = self.output()
                 if self.op.form == REDUCTION and not self.keepdim:
                     x = keep_reduced(<Tensor>x, self.mask, self.full_ndim)
-                held.append(x)
+                held = hold(held, x)
                 slots[n] = <PyObject*>x
                 n += 1
             for k in range(self.op.scalars):
@@ -1363,7 +1399,7 @@ cdef class LoopNode(Node):
                 n += 1
             if op.wants_count:
                 x = reduced_count(self.full_shape, self.mask)
-                held.append(x)
+                held = hold(held, x)
                 slots[n] = <PyObject*>x
                 n += 1
             if op.form == POINTWISE:
@@ -1385,6 +1421,30 @@ cdef Tensor run_recorded_rows(LoopOp op, PyObject** slots, uint64_t mask):
                 ndim = (<Tensor>slots[i]).ndim_
         if record:
             record_reduction(op, slots, r, mask, True, ndim)
+    return r
+
+
+cdef list hold(list held, object x):
+    if held is None:
+        return [x]
+    held.append(x)
+    return held
+
+
+cdef Tensor spread(Tensor g, uint64_t mask, tuple shape, bint keepdim):
+    """The gradient of a sum: g repeated along the reduced dimensions, without history."""
+    cdef int n = <int>PyTuple_GET_SIZE(shape), d, j = 0
+    cdef Tensor r = alias_shape(g, n)
+    for d in range(n):
+        r.shape_[d] = <object>PyTuple_GET_ITEM(shape, d)
+        if mask & (1ULL << d):
+            r.strides_[d] = 0
+            j += 1 if keepdim and g.ndim_ > 0 else 0
+        else:
+            r.strides_[d] = g.strides_[j]
+            j += 1
+    find_dense(r)
+    r.base = g.base if g.base is not None else g
     return r
 
 
@@ -1503,7 +1563,7 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
             if into is not None and <object>slots[i] is into:
                 n.versions[i] -= 1  # it held the old value: using it in backward is an error
     if op.scalars:
-        n.scalars = tuple([<object>slots[op.operands + i] for i in range(op.scalars)])
+        n.scalars = scalars_of(op, slots)
     if into is not None:
         rebase_history(into, n, 0)
     else:
@@ -1511,6 +1571,18 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
     if uses & (1 << 30):
         keep_output(n, r)
     return 0
+
+
+cdef tuple scalars_of(LoopOp op, PyObject** slots):
+    """The scalar arguments; the tuple of defaults itself where they are just that."""
+    cdef int i
+    if PyTuple_GET_SIZE(op.defaults) == op.scalars:
+        for i in range(op.scalars):
+            if slots[op.operands + i] != PyTuple_GET_ITEM(op.defaults, i):
+                break
+        else:
+            return op.defaults
+    return tuple([<object>slots[op.operands + i] for i in range(op.scalars)])
 
 
 cdef int keep_output(LoopNode n, Tensor r) except -1:
@@ -1720,35 +1792,67 @@ def contiguous_plain(Tensor t):
 
 # ---- multi-tensor updates (optimisers) ------------------------------------------------------------
 
-def launch_update(uintptr_t kernel, list lists, bytes scalars, tuple offsets, int written):
-    """Run a flat kernel once per parameter: args are [operands of parameter i ..., scalars ...].
+def launch_update(find, list lists, tuple scalars, tuple written):
+    """Apply a fused update rule to every parameter: lists[k][i] is operand k of parameter i.
 
-    lists[k][i] is operand k of parameter i; all must be dense and of one size. offsets are the places of the
-    scalars in `scalars`. The first `written` operands are outputs and inputs at once.
+    find(dtype code) is the address of the rule's flat kernel, whose args are the written operands, all
+    operands, then the scalars. Returns the numbers of the parameters it cannot run (operands that are not
+    dense, or of unlike types or sizes).
     """
-    cdef int k, m = <int>len(lists), s = <int>len(offsets)
+    cdef int k, m = <int>len(lists), s = <int>len(scalars), w = <int>len(written)
     cdef Py_ssize_t i
     cdef void* args[48]
+    cdef double wide[24]
+    cdef float narrow[24]
     cdef Tensor t
-    cdef kernel_fn fn = <kernel_fn>kernel
-    cdef char* base = <char*>scalars
+    cdef Tensor p
+    cdef kernel_fn fn = NULL
+    cdef int code = -1
     cdef int64_t n
-    if m + written + s > 48:
+    cdef bint fits
+    cdef list left = []
+    if m + w + s > 48 or s > 24:
         raise ValueError("launch_update: too many operands")
     for k in range(s):
-        args[written + m + k] = base + <int>offsets[k]
+        wide[k] = scalars[k]
+        narrow[k] = <float>wide[k]
     for i in range(len(<list>lists[0])):
-        n = (<Tensor>(<list>lists[0])[i]).count
+        p = <Tensor?>(<list>lists[0])[i]
+        n = p.count
+        fits = CATEGORY[p.code] == 2
         for k in range(m):
             t = <Tensor?>(<list>lists[k])[i]
-            if not t.dense or t.count != n:
-                raise ValueError("launch_update: operands must be contiguous and of one size")
-            args[written + k] = t.data_ptr_
-            if k < written:
-                args[k] = t.data_ptr_
-                t.storage.version += 1
+            if t.code != p.code or t.count != n or not same_layout(t, p):
+                fits = False
+            args[w + k] = t.data_ptr_
+        if not fits:
+            left.append(i)
+            continue
+        if p.code != code:
+            code = p.code
+            fn = <kernel_fn><uintptr_t>find(code)
+        for k in range(w):
+            t = <Tensor>(<list>lists[written[k]])[i]
+            args[k] = t.data_ptr_
+            t.storage.version += 1
+        for k in range(s):
+            args[w + m + k] = <void*>&wide[k] if code == F64 else <void*>&narrow[k]
         if n <= 16384:
             fn(args, NULL, 0, n, 0)
         else:
             with nogil:
                 parallel_for(fn, args, NULL, n, launch_grain(16384, n))
+    return left
+
+
+cdef bint same_layout(Tensor a, Tensor b):
+    """Are both packed, with their elements in the same order of memory?"""
+    cdef int d
+    if a.dense and b.dense:
+        return True
+    if not same_shape(a, b):
+        return False
+    for d in range(a.ndim_):
+        if a.strides_[d] != b.strides_[d] and a.shape_[d] != 1:
+            return False
+    return packed(a)

@@ -83,3 +83,134 @@ cdef int run_product(Plan plan, Tensor r, Tensor a, Tensor b, Tensor bias) excep
     args[2] = b.data_ptr_
     args[3] = NULL if bias is None else bias.data_ptr_
     return run_phases(plan, args, 4)
+
+
+# ---- products with history -------------------------------------------------------------------------
+
+cdef object _product_vjp_hook = None
+
+
+def set_product_vjp(fn):
+    """fn(grad, a, b, b_swapped, needs a, needs b): cotangents of a @ b written in recorded ops."""
+    global _product_vjp_hook
+    _product_vjp_hook = fn
+
+
+cdef class ProductNode(Node):
+    """History of a @ b (or a @ b^T, plus a bias) of matrices, or of a (*, k) input and a matrix."""
+
+    cdef Tensor a
+    cdef Tensor b
+    cdef int64_t version_a
+    cdef int64_t version_b
+    cdef bint swapped
+    cdef bint biased
+    cdef str label
+
+    cdef str title(self):
+        return self.label
+
+    cdef int release(self) except -1:
+        self.a = None
+        self.b = None
+        self.released = True
+        return 0
+
+    cdef object vjp(self, object grad):
+        cdef Tensor g = <Tensor>grad
+        cdef Tensor flat
+        cdef object ga = None
+        cdef object gb = None
+        cdef object gc = None
+        if self.released:
+            raise_released(self)
+        check_version(self.a, self.version_a, self)
+        check_version(self.b, self.version_b, self)
+        if self.biased and self.n2 is not None:
+            gc = _sum_op(g, 0 if g.ndim_ == 2 else tuple(range(g.ndim_ - 1)))
+        if grad_mode_on() or CATEGORY[g.code] == 3:
+            ga, gb = _product_vjp_hook(g, self.a, self.b, self.swapped, self.n0 is not None, self.n1 is not None)
+            return (ga, gb, gc) if self.biased else (ga, gb)
+        flat = as_matrix(g)
+        if self.n0 is not None:
+            ga = product(flat, self.b, False, not self.swapped)
+            if self.a.ndim_ != 2:
+                ga = reshape_view(<Tensor>ga, tuple([self.a.shape_[i] for i in range(self.a.ndim_)]))
+        if self.n1 is not None:
+            if self.swapped:
+                gb = product(flat, as_matrix(self.a), True, False)
+            else:
+                gb = product(as_matrix(self.a), flat, True, False)
+        return (ga, gb, gc) if self.biased else (ga, gb)
+
+
+cdef Tensor as_matrix(Tensor t):
+    """t with all dimensions but the last as one; a copy only where it must be."""
+    cdef int64_t shape[2]
+    cdef int64_t steps[2]
+    cdef Tensor r
+    if t.ndim_ == 2:
+        return t
+    if not t.dense:
+        r = new_dense(t.code, t.ndim_, t.shape_)
+        copy_into(r, t)
+        t = r
+    r = alias_shape(t, 2)
+    r.shape_[1] = t.shape_[t.ndim_ - 1]
+    r.shape_[0] = t.count // r.shape_[1] if r.shape_[1] else 0
+    r.strides_[0], r.strides_[1] = r.shape_[1], 1
+    find_dense(r)
+    return r
+
+
+cdef bint wants_grad(Tensor t) except -1:
+    if t.tracked_view:
+        refresh_view(t)
+    return t.needs_grad
+
+
+def matrix_product(Tensor a, Tensor b, bint swapped, Tensor bias, str name, str label):
+    """a @ b, or a @ b^T where `swapped`, plus a bias, recorded; None where the general path must decide.
+
+    b is a matrix; a is one too, or has more leading dimensions when `swapped`.
+    """
+    cdef Tensor r
+    cdef Tensor flat
+    cdef ProductNode n
+    cdef int64_t shape[64]
+    cdef int i
+    cdef bint record = False
+    if b.ndim_ != 2 or a.ndim_ < 2 or hooks_active() or (a.ndim_ != 2 and a.count == 0):
+        return None
+    if bias is not None and (bias.ndim_ != 1 or bias.code != a.code or bias.strides_[0] != 1 or bias.shape_[0] != b.shape_[0]):
+        return None
+    if grad_mode_on():
+        record = wants_grad(a) or wants_grad(b) or (bias is not None and wants_grad(bias))
+    flat = as_matrix(a)
+    r = product(flat, b, False, swapped, bias, False, name)
+    if a.ndim_ != 2:
+        for i in range(a.ndim_ - 1):
+            shape[i] = a.shape_[i]
+        shape[a.ndim_ - 1] = r.shape_[1]
+        flat = r
+        r = alias_shape(flat, a.ndim_)
+        memcpy(r.shape_, shape, a.ndim_ * sizeof(int64_t))
+        dense_strides(r)
+    if not record or CATEGORY[r.code] < 2:
+        return r
+    n = ProductNode.__new__(ProductNode)
+    number_node(n)
+    n.label = label
+    n.a = a
+    n.b = b
+    n.version_a = a.storage.version
+    n.version_b = b.storage.version
+    n.swapped = swapped
+    n.biased = bias is not None
+    n.edges = 3 if n.biased else 2
+    set_edge(n, 0, a)
+    set_edge(n, 1, b)
+    if n.biased:
+        set_edge(n, 2, bias)
+    adopt(r, n, 0)
+    return r

@@ -24,6 +24,7 @@ struct ThreadState {
   int inference = 0;
   int modes = 0;
   int overrides_off = 0;
+  void* engine_run = nullptr;  // the backward call this thread is in
   PyObject* saved_hooks = nullptr;  // list of (pack, unpack); null until first used
 };
 inline thread_local ThreadState thread_state;
@@ -40,6 +41,8 @@ inline int set_inference_mode(int value) noexcept {
   thread_state.inference = value;
   return before;
 }
+inline void* engine_run() noexcept { return thread_state.engine_run; }
+inline void set_engine_run(void* run) noexcept { thread_state.engine_run = run; }
 inline int overrides_off() noexcept { return thread_state.overrides_off; }
 inline int set_overrides_off(int value) noexcept {
   int before = thread_state.overrides_off;

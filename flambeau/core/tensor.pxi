@@ -274,8 +274,7 @@ cdef class Tensor:
         """
         if gradient is None and inputs is None and (type(self) is Tensor or not overrides(type(self))):
             return backward_scalar(self, retain_graph, create_graph)
-        from flambeau.autograd import backward_from
-        return backward_from(self, gradient, retain_graph, create_graph, inputs)
+        return _backward_hook(self, gradient, retain_graph, create_graph, inputs)
 
     def untyped_storage(self):
         """The memory itself, as bytes."""

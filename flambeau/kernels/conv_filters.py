@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .element import Element
-from .gemm_direct import divide
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
@@ -29,7 +28,7 @@ def _build(dtype: str, target: Target) -> str:
         d = FIELDS.load(b)
         filters, workspace = b.argument(2), b.argument(4)
         with b.loop("%begin", "%end") as task:
-            group, panel = divide(b, task.index, d.panels)
+            group, panel = b.divide(task.index, d.panels)
             first = b.mul(panel, d.rows)
             count = b.min(d.rows, b.sub(d.filters, first))
             from_ = b.offset(filters, b.add(b.mul(group, d.w_group), b.mul(first, d.w_row)))

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 from .conv_strip import emit_pad
 from .conv_weight_dot import copy_planes
 from .element import Element, transpose
-from .gemm_direct import divide
 from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
@@ -67,7 +66,7 @@ def _emit_packing(b: Builder, outer: Element, vectors: int) -> None:
     inner, columns = outer.compute, vectors * outer.lanes
     filters, workspace = b.argument(2), b.argument(4)
     with b.loop("%begin", "%end") as task:
-        group, panel = divide(b, task.index, d.panels)
+        group, panel = b.divide(task.index, d.panels)
         j = b.mul(panel, columns)
         count = b.min(str(columns), b.sub(d.filters, j))
         width = _round_to_vectors(b, outer, count)[1]
@@ -163,10 +162,10 @@ class _Pixels:
 
     def _decode(self, task: str) -> SimpleNamespace:
         b, d = self.b, self.d
-        rest, block = divide(b, task, d.m_tasks)
-        rest, strip = divide(b, rest, d.strips)
-        rest, slice_ = divide(b, rest, d.depth)
-        image, group = divide(b, rest, d.groups)
+        rest, block = b.divide(task, d.m_tasks)
+        rest, strip = b.divide(rest, d.strips)
+        rest, slice_ = b.divide(rest, d.depth)
+        image, group = b.divide(rest, d.groups)
         row, m0 = b.mul(strip, d.strip_rows), b.mul(block, d.m_block)
         # The last strip overlaps the one before it, so that all have the same number of rows.
         row = b.min(row, b.sub(d.out_rows, d.strip_rows))

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 from .element import Element
-from .gemm_direct import divide
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
@@ -161,10 +160,10 @@ class _Strips:
 
     def _decode(self, task: str) -> SimpleNamespace:
         b, d = self.b, self.d
-        rest, block = divide(b, task, d.m_tasks)
-        rest, strip = divide(b, rest, d.strips)
-        rest, slice_ = divide(b, rest, d.depth)
-        image, group = divide(b, rest, d.groups)
+        rest, block = b.divide(task, d.m_tasks)
+        rest, strip = b.divide(rest, d.strips)
+        rest, slice_ = b.divide(rest, d.depth)
+        image, group = b.divide(rest, d.groups)
         row = b.mul(strip, d.strip_rows)
         m0 = b.mul(block, d.m_block)
         return SimpleNamespace(
@@ -197,7 +196,7 @@ class _Strips:
             first = b.sub(b.add(b.mul(at.row, d.stride_h), phase_y), d.pad_h)
             shift = b.sub(phase_x, d.pad_w)
             with b.loop("0", planes) as p:
-                channel, tap = divide(b, p.index, d.depth_taps)
+                channel, tap = b.divide(p.index, d.depth_taps)
                 from_ = self._slice(at, channel, tap)
                 to = b.mul(b.add(b.mul(phase.index, planes), p.index), plane)
                 b.do(

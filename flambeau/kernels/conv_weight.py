@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 from .conv_strip import emit_pad
 from .element import Element, transpose
-from .gemm_direct import divide
 from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
@@ -76,8 +75,8 @@ class _Parts:
         """Task: one part of the chunks, for some channels of one group."""
         b, d = self.b, self.d
         with b.loop("%begin", "%end") as task:
-            rest, block = divide(b, task.index, d.channel_tasks)
-            part, group = divide(b, rest, d.groups)
+            rest, block = b.divide(task.index, d.channel_tasks)
+            part, group = b.divide(rest, d.groups)
             first = b.emit(f"udiv i64 {b.mul(part, d.chunks)}, {d.parts}")
             last = b.emit(f"udiv i64 {b.mul(b.add(part, 1), d.chunks)}, {d.parts}")
             c0 = b.mul(block, d.channel_block)
@@ -94,8 +93,8 @@ class _Parts:
 
     def _decode(self, chunk: str) -> SimpleNamespace:
         b, d = self.b, self.d
-        rest, strip = divide(b, chunk, d.strips)
-        block, slice_ = divide(b, rest, d.depth)
+        rest, strip = b.divide(chunk, d.strips)
+        block, slice_ = b.divide(rest, d.depth)
         image = b.mul(block, d.image_block)
         row = b.mul(strip, d.strip_rows)
         return SimpleNamespace(
@@ -136,7 +135,7 @@ class _Parts:
         shift = b.sub("0", d.pad_w)
         image_bytes = b.mul(plane, b.mul(d.channel_block, d.depth_taps))
         with b.loop("0", at.count) as image, b.loop("0", planes) as p:
-            channel, tap = divide(b, p.index, d.depth_taps)
+            channel, tap = b.divide(p.index, d.depth_taps)
             number = b.add(b.mul(at.slice, d.slice_of_output), d.slice_start)
             number = b.add(number, b.mul(tap, d.slice_of_tap))
             inside = b.emit(f"icmp ult i64 {number}, {d.in_depth}")
@@ -201,7 +200,7 @@ def emit_total(b: Builder, outer: Element) -> None:
     part = b.mul(block, d.groups)
     vectorised = not outer.complex and outer.width <= 16
     with b.loop("%begin", "%end") as task:
-        group, run = divide(b, task.index, d.k_tasks)
+        group, run = b.divide(task.index, d.k_tasks)
         k0 = b.mul(run, lanes)
         count = b.min(str(lanes), b.sub(d.steps, k0))
         of_group = b.offset(sums, b.add(b.mul(group, block), b.mul(k0, d.sums_row)))

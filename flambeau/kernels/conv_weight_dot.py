@@ -10,7 +10,6 @@ from types import SimpleNamespace
 
 from .conv_strip import emit_pad
 from .element import Element, Tail, transpose_sum
-from .gemm_direct import divide
 from .ir import Builder
 from .plan import Fields, KernelSource, round_up
 from .target import Target
@@ -145,7 +144,7 @@ class _Parts:
         """Task: one part of the chunks of one group."""
         b, d = self.b, self.d
         with b.loop("%begin", "%end") as task:
-            part, group = divide(b, task.index, d.groups)
+            part, group = b.divide(task.index, d.groups)
             first = b.emit(f"udiv i64 {b.mul(part, d.chunks)}, {d.parts}")
             last = b.emit(f"udiv i64 {b.mul(b.add(part, 1), d.chunks)}, {d.parts}")
             sums = b.offset(self.sums, b.mul(b.mul(task.index, d.tiles), self.tile_bytes))
@@ -155,8 +154,8 @@ class _Parts:
 
     def _decode(self, chunk: str) -> SimpleNamespace:
         b, d = self.b, self.d
-        rest, strip = divide(b, chunk, d.strips)
-        block, slice_ = divide(b, rest, d.depth)
+        rest, strip = b.divide(chunk, d.strips)
+        block, slice_ = b.divide(rest, d.depth)
         image = b.mul(block, d.image_block)
         row = b.mul(strip, d.strip_rows)
         return SimpleNamespace(
@@ -205,7 +204,7 @@ def copy_planes(b: Builder, d, at: SimpleNamespace, x: str, to: str, size: int) 
     first = b.sub(b.mul(at.row, d.stride_h), d.pad_h)
     shift = b.sub("0", d.pad_w)
     with b.loop("0", at.count) as image, b.loop("0", planes) as p:
-        channel, tap = divide(b, p.index, d.depth_taps)
+        channel, tap = b.divide(p.index, d.depth_taps)
         number = b.add(b.mul(at.slice, d.slice_of_output), d.slice_start)
         number = b.add(number, b.mul(tap, d.slice_of_tap))
         inside = b.emit(f"icmp ult i64 {number}, {d.in_depth}")
@@ -228,7 +227,7 @@ def _emit_total(b: Builder, outer: Element, filters: int, taps: int) -> None:
     part_bytes = b.mul(b.mul(d.groups, d.tiles), size)
     buffer = b.stack(f"[{size} x i8]")
     with b.loop("%begin", "%end") as task:
-        group, tile = divide(b, task.index, d.tiles)
+        group, tile = b.divide(task.index, d.tiles)
         for at in range(0, size, lanes * inner.size):
             from_ = b.offset(sums, b.add(b.mul(task.index, size), at))
             with b.loop("0", d.parts, carry=[(inner.vector, inner.zero), ("ptr", from_)]) as p:

@@ -11,7 +11,8 @@ from .target import Target, host
 from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, RELU
 
 # A task should be worth a wake-up of another thread: some microseconds of multiply-adds.
-TASK_WORK = 1 << 16
+TASK_WORK = 1 << 18
+DOT_WORK = 1 << 16  # the same where memory, not arithmetic, is the bound
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
 DOT_ROWS = 4
@@ -110,7 +111,7 @@ def _choose(p: _Product) -> Plan:
     work = p.m * p.n * p.k
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
     small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
-    if element.complex or (small and not (columns_apart and work > 32 * TASK_WORK)):
+    if element.complex or (small and not (columns_apart and work > 8 * TASK_WORK)):
         return _plan_direct(p, element)
     return _plan_packed(p, element)
 
@@ -127,7 +128,7 @@ def _arguments(p: _Product) -> dict[str, int]:
 def _plan_dot(p: _Product, element: Element) -> Plan:
     columns = gemm_dot.dot_shape(p.target)[1]
     per_column = p.m * max(p.k, 16)
-    wanted = min(4 * p.threads, p.batch[0] * p.n * per_column // TASK_WORK) if p.threads > 1 else 1
+    wanted = min(4 * p.threads, p.batch[0] * p.n * per_column // DOT_WORK) if p.threads > 1 else 1
     blocks = max(1, min(ceil_div(wanted, p.batch[0]), ceil_div(p.n, columns)))
     n_block = round_up(ceil_div(p.n, blocks), columns)
     n_tasks = ceil_div(p.n, n_block)
@@ -194,7 +195,7 @@ def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
     work = p.m * p.n * p.k
     if p.threads == 1 or p.batch[0] >= 2 * p.threads or work < 2 * TASK_WORK:
         return p.m, p.n
-    pieces = p.threads * (1 if work < 32 * TASK_WORK else 4)
+    pieces = p.threads * (1 if work < 8 * TASK_WORK else 4)
     down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
     if (pack and across > 1) or down < p.threads:  # B is packed once for each task
         return p.m, ceil_div(across, min(across, pieces)) * panel
@@ -296,13 +297,20 @@ def _tile_phase(
 
 
 def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
-    """Blocks of C: tall enough to reuse a panel of B, enough of them to balance the threads."""
-    m_block = min(round_up(p.m, rows), round_up(M_BLOCK, rows))
-    m_block = round_up(ceil_div(p.m, ceil_div(p.m, m_block)), rows)
-    pieces = ceil_div(p.m, m_block) * p.batch[0]
-    across = ceil_div(p.n, columns)
+    """Blocks of C: tall enough to reuse a panel of B, and shared out evenly over the threads."""
+    down, across = ceil_div(p.m, rows), ceil_div(p.n, columns)
+    least = ceil_div(down, M_BLOCK // rows)
     if p.threads == 1:
-        return m_block, round_up(p.n, columns)
-    wanted = 4 * p.threads
-    n_tasks = max(1, min(across, ceil_div(wanted, pieces)))
-    return m_block, ceil_div(across, n_tasks) * columns
+        return ceil_div(down, least) * rows, across * columns
+    best: tuple[float, int, int] | None = None
+    for m_tasks in range(least, min(down, least + p.threads) + 1):
+        for n_tasks in range(1, min(across, 4 * p.threads) + 1):
+            m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
+            tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
+            longest = ceil_div(tasks, p.threads) * m_panels * n_panels
+            # More tasks read more panels, but let a late thread be helped out.
+            cost = longest * (1 + 0.004 * tasks + 0.1 / tasks)
+            if best is None or cost < best[0]:
+                best = (cost, m_panels * rows, n_panels * columns)
+    assert best is not None
+    return best[1], best[2]

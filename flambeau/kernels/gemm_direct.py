@@ -55,8 +55,8 @@ def _emit_tasks(b: Builder, of: Operands, heights: list[int], vectors: int) -> N
     packing = b.emit(f"icmp ne i64 {d.pack}, 0")
     with b.loop("%begin", "%end") as task:
         grid = b.mul(d.m_tasks, d.n_tasks)
-        batch, rest = divide(b, task.index, grid)
-        down, across = divide(b, rest, d.n_tasks)
+        batch, rest = b.divide(task.index, grid)
+        down, across = b.divide(rest, d.n_tasks)
         m0, n0 = b.mul(down, d.m_block), b.mul(across, d.n_block)
         m1, n1 = b.min(b.add(m0, d.m_block), d.m), b.min(b.add(n0, d.n_block), d.n)
         at = SimpleNamespace(
@@ -69,12 +69,6 @@ def _emit_tasks(b: Builder, of: Operands, heights: list[int], vectors: int) -> N
         )
         with b.loop(n0, n1, d.panel) as j:
             _emit_panel(b, of, d, at, (m0, m1), (j.index, n1), heights, vectors)
-
-
-def divide(b: Builder, number: str, by: str) -> tuple[str, str]:
-    """Quotient and remainder of non-negative i64."""
-    quotient = b.emit(f"udiv i64 {number}, {by}")
-    return quotient, b.sub(number, b.mul(quotient, by))
 
 
 def _emit_panel(b, of, d, at, rows, columns, heights, vectors) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .element import Element, Tail
-from .gemm_direct import divide
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
@@ -114,7 +113,7 @@ def _emit_tasks(b: Builder, c: Element, rows: int, columns: int) -> None:
     column_step = b.select(column, "i64", str(c.size), "0")
     row_step = b.select(by_row, "i64", str(c.size), "0")
     with b.loop("%begin", "%end") as task:
-        batch, across = divide(b, task.index, d.n_tasks)
+        batch, across = b.divide(task.index, d.n_tasks)
         n0 = b.mul(across, d.n_block)
         n1 = b.min(b.add(n0, d.n_block), d.n)
         a_of = b.offset(a, b.mul(batch, d.a_batch))

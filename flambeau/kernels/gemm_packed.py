@@ -7,7 +7,6 @@ stay in the second-level cache, panels of B pass through, tiles of C stay in reg
 from __future__ import annotations
 
 from .element import Element
-from .gemm_direct import divide
 from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
@@ -67,7 +66,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
     bb = b.offset(b.argument(d.b_argument), d.b_offset)
     panels = b.add(d.a_panels, d.b_panels)
     with b.loop("%begin", "%end") as task:
-        batch, panel = divide(b, task.index, panels)
+        batch, panel = b.divide(task.index, panels)
         a_of = b.offset(a, b.mul(batch, d.a_batch))
         b_of = b.offset(bb, b.mul(batch, d.b_batch))
 
@@ -102,8 +101,8 @@ def _emit_blocks(b: Builder, of: Operands, rows: int, vectors: int) -> None:
     bias, workspace = b.argument(3), b.argument(4)
     columns = vectors * of.c.lanes
     with b.loop("%begin", "%end") as task:
-        batch, rest = divide(b, task.index, b.mul(d.m_tasks, d.n_tasks))
-        down, across = divide(b, rest, d.n_tasks)
+        batch, rest = b.divide(task.index, b.mul(d.m_tasks, d.n_tasks))
+        down, across = b.divide(rest, d.n_tasks)
         m0, n0 = b.mul(down, d.m_block), b.mul(across, d.n_block)
         m1, n1 = b.min(b.add(m0, d.m_block), d.m), b.min(b.add(n0, d.n_block), d.n)
         a_of = b.offset(workspace, b.add(d.a_at, b.mul(batch, d.a_bytes)))
@@ -129,7 +128,9 @@ def _emit_tile_call(b, of, d, bases, at, depth, flags, rows) -> None:
     a_of, b_of, c_of, bias = bases
     i, j, p = (loop.index for loop in at)
     c, size = of.c, of.a.size
-    count = b.min(b.sub(d.n, j), str(d_columns(of, rows)))
+    vectors = packed_shape(c.target, c)[1]
+    columns = vectors * c.lanes
+    count = b.min(b.sub(d.n, j), str(columns))
     used = b.emit(f"udiv i64 {b.add(count, c.lanes - 1)}, {c.lanes}")
     width = b.mul(used, c.lanes)
     a_at = b.offset(a_of, b.mul(b.add(b.mul(i, d.k), b.mul(p, rows)), size))
@@ -148,10 +149,4 @@ def _emit_tile_call(b, of, d, bases, at, depth, flags, rows) -> None:
             f"ptr {b.offset(bias, bias_at)})"
         )
 
-    vectors = d_columns(of, rows) // c.lanes
     b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
-
-
-def d_columns(of: Operands, rows: int) -> int:
-    """Columns of a full panel."""
-    return packed_shape(of.c.target, of.c)[1] * of.c.lanes

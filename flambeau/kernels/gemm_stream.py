@@ -7,7 +7,6 @@ for eight multiply-adds.
 from __future__ import annotations
 
 from .element import Element
-from .gemm_direct import divide
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
@@ -40,7 +39,7 @@ def _emit_tasks(b: Builder, c: Element) -> None:
     a, bb = b.argument(d.a_argument), b.argument(d.b_argument)
     keep = b.emit(f"icmp ne i64 {b.emit(f'and i64 {d.flags}, {ACCUMULATE}')}, 0")
     with b.loop("%begin", "%end") as task:
-        batch, across = divide(b, task.index, d.n_tasks)
+        batch, across = b.divide(task.index, d.n_tasks)
         n0 = b.mul(across, d.n_block)
         count = b.min(d.n_block, b.sub(d.n, n0))
         start = b.mul(n0, c.size)

@@ -253,6 +253,11 @@ class Builder:
             return str(b)
         return str(a) if str(b) == "1" else self.emit(f"mul i64 {a}, {b}")
 
+    def divide(self, a: str, b: str) -> tuple[str, str]:
+        """Quotient and remainder of i64 that are not negative."""
+        quotient = self.emit(f"udiv i64 {a}, {b}")
+        return quotient, self.sub(a, self.mul(quotient, b))
+
     def less(self, a: str, b: str) -> str:
         """i64 a < b (signed)."""
         return self.emit(f"icmp slt i64 {a}, {b}")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from .element import Element
 from .ir import Builder
 from .plan import Fields, KernelSource
-from .pool_backward import add_to, clear_plane
+from .pool_backward import add_to, summed_plane
 from .pool_window import greater, lowest_of, to_part
 from .target import Target
 
@@ -122,7 +122,14 @@ def _pairs(types: list[str], values: list[str]) -> list[tuple[str, str]]:
 def _spread(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
     dx, dy = b.argument(0), b.argument(1)
     plane = b.offset(dx, b.mul(place.inputs, e.size))
-    clear_plane(b, e, plane, place.size)
+    with summed_plane(b, e, plane, place.size, b.argument(2)) as (wide, sums):
+        _spread_windows(b, e, d, place, dy, (wide, sums))
+
+
+def _spread_windows(
+    b: Builder, e: Element, d, place: SimpleNamespace, dy: str, to: tuple[Element, str]
+) -> None:
+    wide, sums = to
 
     def body(window: SimpleNamespace, number: str) -> None:
         at = b.mul(b.add(place.outputs, number), e.size)
@@ -132,6 +139,6 @@ def _spread(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
         with b.loop(window.d_low, window.d_high) as z, b.loop(window.h_low, window.h_high) as r:
             row = _row_of(b, d, z.index, r.index)
             with b.loop(window.w_low, window.w_high) as c:
-                add_to(b, e, [share], b.offset(plane, b.mul(b.add(row, c.index), e.size)))
+                add_to(b, wide, [share], b.offset(sums, b.mul(b.add(row, c.index), wide.size)))
 
     _each_window(b, d, body)

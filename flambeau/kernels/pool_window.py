@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 from .dtypes import integer_limits
 from .element import Element, Tail
-from .gemm_direct import divide
 from .ir import Builder, float_bits
 from .plan import Fields, KernelSource
 from .target import Target
@@ -35,10 +34,10 @@ def _build(dtype: str, target: Target, kind: str) -> str:
     with b.kernel("pool"):
         d = FIELDS.load(b)
         if kind == "average":
-            reducer: _Reducer = _Average(b, element, d, b.argument(0))
+            reducer: Reducer = Average(b, element, d, b.argument(0))
         else:
             indices = b.argument(1) if kind == "max_index" else None
-            reducer = _Maximum(b, element, d, b.argument(0), indices)
+            reducer = Maximum(b, element, d, b.argument(0), indices)
         x = b.argument(2 if kind == "max_index" else 1)
         _Windows(b, element, d, x, reducer).emit()
     return b.module()
@@ -49,7 +48,7 @@ def vector_type(element: str, lanes: int) -> str:
     return f"<{lanes} x {element}>" if lanes > 1 else element
 
 
-class _Reducer:
+class Reducer:
     """What is kept while a window is walked, for `lanes` outputs at once."""
 
     def __init__(self, b: Builder, element: Element, d: SimpleNamespace, y: str) -> None:
@@ -76,7 +75,7 @@ class _Reducer:
             e.store(self.b, value, pointer, tail)
 
 
-class _Maximum(_Reducer):
+class Maximum(Reducer):
     def __init__(
         self, b: Builder, element: Element, d: SimpleNamespace, y: str, indices: str | None
     ) -> None:
@@ -137,7 +136,7 @@ class _Maximum(_Reducer):
             b.masked_store("i64", lanes, wide, at, window.tail.mask, 8)
 
 
-class _Average(_Reducer):
+class Average(Reducer):
     def start(self, lanes: int, first: str) -> list[tuple[str, str]]:
         """Zero."""
         kind = vector_type(self.element.part, lanes)
@@ -216,7 +215,7 @@ class _Windows:
     """Walks every window of the outputs."""
 
     def __init__(
-        self, b: Builder, element: Element, d: SimpleNamespace, x: str, reducer: _Reducer
+        self, b: Builder, element: Element, d: SimpleNamespace, x: str, reducer: Reducer
     ) -> None:
         self.b, self.e, self.d, self.x, self.reducer = b, element, d, x, reducer
         self.in_plane = b.mul(b.mul(d.in_d, d.in_h), d.in_w)
@@ -240,10 +239,10 @@ class _Windows:
         """Task: `row_block` output rows of one plane."""
         b, d = self.b, self.d
         with b.loop("%begin", "%end") as task:
-            plane, block = divide(b, task.index, d.row_tasks)
+            plane, block = b.divide(task.index, d.row_tasks)
             first = b.mul(block, d.row_block)
             last = b.min(b.add(first, d.row_block), self.out_rows)
-            z, y = divide(b, first, d.out_h)
+            z, y = b.divide(first, d.out_h)
             x = b.offset(self.x, b.mul(b.mul(plane, self.in_plane), self.e.size))
             out = b.mul(b.add(b.mul(plane, self.out_rows), first), d.out_w)
             with b.loop(first, last, carry=[("i64", z), ("i64", y), ("i64", out)]) as row:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from . import pool_adaptive, pool_backward, pool_window
 from .conv_shape import pool_output_size
-from .plan import Phase, Plan, ceil_div
+from .dtypes import OPMATH
+from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
 
 CHUNK = 1 << 13  # inputs looked at in one chunk, at least
@@ -108,7 +109,7 @@ def plan_avg_pool_backward(
     window |= _divisor(count_include_pad, divisor_override)
     desc = pool_window.FIELDS.pack(**window, row_tasks=1, row_block=1)
     source = pool_backward.average_source(dtype, target or host())
-    return _plan_planes(source, desc, x_shape, len(kernel), threads)
+    return _plan_planes(source, desc, x_shape, len(kernel), threads, sums_of=dtype)
 
 
 def plan_index_backward(
@@ -124,7 +125,7 @@ def plan_index_backward(
     inputs, outputs = math.prod(x_shape[-spatial:]), math.prod(y_shape[-spatial:])
     desc = pool_backward.INDEX_FIELDS.pack(in_size=inputs, out_size=outputs)
     source = pool_backward.index_source(dtype, target or host())
-    return _plan_planes(source, desc, x_shape, spatial, threads)
+    return _plan_planes(source, desc, x_shape, spatial, threads, sums_of=dtype)
 
 
 def plan_adaptive_pool(
@@ -155,7 +156,7 @@ def plan_adaptive_avg_pool_backward(
     """args: dx, dy, workspace."""
     source = pool_adaptive.source(dtype, target or host(), "spread")
     desc = _adaptive_desc(x_shape, output_size)
-    return _plan_planes(source, desc, x_shape, len(output_size), threads)
+    return _plan_planes(source, desc, x_shape, len(output_size), threads, sums_of=dtype)
 
 
 def _three(values: Sequence[int], fill: int) -> tuple[int, ...]:
@@ -213,11 +214,13 @@ def _plan_window(source, window, x_shape, y_shape, spatial: int, threads: int) -
     return Plan((Phase(source, desc, tasks, _grain(tasks, inputs // row_tasks)),), 0)
 
 
-def _plan_planes(source, desc, x_shape, spatial: int, threads: int) -> Plan:
+def _plan_planes(source, desc, x_shape, spatial: int, threads: int, sums_of: str = "") -> Plan:
+    """A task for each plane; a gradient of a half type has room for sums in float32."""
     planes, inputs = math.prod(x_shape[:-spatial]), math.prod(x_shape[-spatial:])
     if planes == 0:
         return Plan((), 0)
-    return Plan((Phase(source, desc, planes, _grain(planes, inputs)),), 0)
+    workspace = threads * round_up(inputs * 4, 64) if sums_of in OPMATH else 0
+    return Plan((Phase(source, desc, planes, _grain(planes, inputs)),), workspace)
 
 
 def _grain(tasks: int, inputs: int) -> int:

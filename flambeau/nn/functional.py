@@ -159,7 +159,8 @@ _OPS = (
 )
 
 globals().update({name: NAMESPACES[""][name] for name in _OPS if name in NAMESPACES[""]})
-globals().update(NAMESPACES["nn.functional"])
+# The composite `embedding` adds the limit on norms to the op of that name.
+globals().update({n: op for n, op in NAMESPACES["nn.functional"].items() if n != "embedding"})
 
 if TYPE_CHECKING:
 

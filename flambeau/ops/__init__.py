@@ -20,6 +20,7 @@ from . import (
     pointwise,
     pooling,
     random,
+    rearrange,
     reduce,
     resample,
     rows,
@@ -28,7 +29,9 @@ from . import (
     services,
     sort,
     special,
+    splitting,
     statistics,
+    view_copies,
     views,
 )
 from .record import METHODS, NAMESPACES, REGISTRY, composite, pointwise as pointwise_op, primitive

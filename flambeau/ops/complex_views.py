@@ -92,6 +92,12 @@ def conj(input: Tensor) -> Tensor:
     return conj_values(input) if input.is_complex() else input
 
 
+@composite(inplace=True, out=True)
+def conj_physical(input: Tensor) -> Tensor:
+    """The complex conjugate; a real tensor is its own."""
+    return conj_values(input) if input.is_complex() else input
+
+
 @composite(name="resolve_conj")
 def resolve_conj(input: Tensor) -> Tensor:
     """The tensor itself: conjugates are computed at once."""

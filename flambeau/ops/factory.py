@@ -8,7 +8,7 @@ from .. import core
 from ..core import Tensor, device as Device, dtype as Dtype
 
 CPU = Device("cpu")
-_STRIDED = core._core._LAYOUTS["strided"]
+STRIDED = core._core._LAYOUTS["strided"]
 _PYTHON_TYPES = {float: "float64", int: "int64", bool: "bool", complex: "complex128"}
 DTYPES = {d.name: d for d in core.dtypes}
 
@@ -64,7 +64,7 @@ def check_device(name: str, device: Any) -> None:
 
 def check_layout(name: str, layout: Any) -> None:
     """Accept the strided layout only."""
-    if layout is not None and layout is not _STRIDED:
+    if layout is not None and layout is not STRIDED:
         raise RuntimeError(f"{name}: layout {layout} is not supported: expected torch.strided")
 
 
@@ -72,7 +72,7 @@ def check_options(name: str, layout: Any, device: Any) -> None:
     """Check the two options that have one legal value each."""
     if device is not None and device is not CPU:
         check_device(name, device)
-    if layout is not None and layout is not _STRIDED:
+    if layout is not None and layout is not STRIDED:
         check_layout(name, layout)
 
 

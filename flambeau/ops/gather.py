@@ -10,7 +10,7 @@ from . import launch_index as launch
 from .convert import fill_plain
 from .dims import check_tensor, wrap
 from .launch_index import Bounds, as_index, bounds
-from .record import composite, function, primitive
+from .record import composite, deliver, function, primitive
 
 # ---- rows of a dimension -------------------------------------------------------------------------------
 
@@ -96,8 +96,10 @@ def _(g, input_like, dim, index, name):
     return scatter_into_zeros(g, input_like.shape, dim, index), None
 
 
-@composite(out=True)
-def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Tensor:
+@composite
+def gather(
+    input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None
+) -> Tensor:
     """out[i][j][k] = input[index[i][j][k]][j][k] for dim 0, and likewise for the other dimensions.
 
     index has input's number of dimensions and is nowhere larger, except along dim.
@@ -108,11 +110,23 @@ def gather(input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False)
             [4, 3]])
     """
     dim = wrap("gather", dim, input.ndim)
-    index = as_index("gather", index)
+    check_tensor("gather", index, "index")
     if not index.numel():
-        return core.empty(index.shape, input.dtype)
-    check_along("gather", input, dim, index)
-    return gather_along(input, dim, index, "gather")
+        index = core.empty(index.shape, launch.INT64)
+    index = as_index("gather", index)
+    if index.numel():
+        check_along("gather", input, dim, index)
+    made = gather_along(input, dim, index, "gather")
+    return made if out is None else _exact_out("gather", out, made)
+
+
+def _exact_out(name: str, out: Tensor, result: Tensor) -> Tensor:
+    """Put a result into an out= tensor of the same dtype."""
+    if isinstance(out, Tensor) and out.dtype is not result.dtype:
+        raise RuntimeError(
+            f"{name}(): Expected out tensor to have dtype {result.dtype.name}, but got {out.dtype.name} instead"
+        )
+    return deliver(name, out, result)
 
 
 def check_along(name: str, input: Tensor, dim: int, index: Tensor, what: str = "input") -> None:

@@ -1,3 +1,288 @@
-"""Joining and splitting."""
+"""Joining tensors: concatenation, stacking, and what is made of them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import core
+from ..core import Tensor
+from ..kernels import join as kernels
+from ..kernels import target as targets
+from . import launch_index as launch
+from .convert import to_dtype
+from .dims import check_sequence, check_tensor, wrap
+from .record import alias, composite, primitive
+from .splitting import narrow_plain
+
+LARGE = 1 << 20  # bytes from which every input is worth a parallel copy of its own
+
+
+def _product(sizes: Sequence[int]) -> int:
+    count = 1
+    for n in sizes:
+        count *= n
+    return count
+
+
+def _common_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors in their common type."""
+    first = tensors[0].dtype
+    if all(t.dtype is first for t in tensors):
+        return list(tensors)
+    from .promotion import result_type
+
+    short = result_type([(t.dtype.code, 0 if t.ndim else 1) for t in tensors])
+    dtype = next(d for d in core.dtypes if d.short == short)
+    return [to_dtype(t, dtype) for t in tensors]
+
+
+def _fill(out: Tensor, tensors: Sequence[Tensor], dim: int, sizes: Sequence[int]) -> None:
+    """Copy the tensors, `sizes` positions of dim each, into out one after the other."""
+    outer, inner = _product(out.shape[:dim]), _product(out.shape[dim + 1 :])
+    item = out.dtype.itemsize
+    if out.nbytes < LARGE and all(t.is_contiguous() for t in tensors):
+        rows = tuple([n * inner * item for n in sizes])
+        _join_small(out, tensors, outer, rows)
+        return
+    start = 0
+    for t, n in zip(tensors, sizes, strict=True):
+        part = narrow_plain(out, dim, start, n)
+        core.copy_plain(part, t if t.ndim == out.ndim else core.view(t, part.shape))
+        start += n
+
+
+def _join_small(out: Tensor, tensors: Sequence[Tensor], outer: int, rows: tuple[int, ...]) -> None:
+    """One launch for up to `MOST` contiguous inputs."""
+    if not out.numel():
+        return
+    whole, start = sum(rows), 0
+    for first in range(0, len(rows), kernels.MOST):
+        some = rows[first : first + kernels.MOST]
+        key = ("join", outer, some, whole, start)
+        plan = launch.plan_for(key, lambda some=some, start=start: _join_phase(outer, some, whole, start))
+        plan.run(out, *tensors[first : first + kernels.MOST])
+        start += sum(some)
+
+
+def _join_phase(outer: int, rows: tuple[int, ...], whole: int, start: int) -> list:
+    desc = kernels.JOIN_FIELDS.pack(inputs=len(rows), row_bytes=whole)
+    for row in rows:
+        desc += (row, start)
+        start += row
+    tasks = outer * len(rows)
+    grain = max(1, (1 << 17) * tasks // max(whole * outer, 1))
+    return [(kernels.join_source(targets.host()), desc, tasks, grain)]
+
+
+# ---- cat -----------------------------------------------------------------------------------------------
+
+
+@primitive(register=False, name="cat")
+def join(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """Tensors of one type and of sizes that differ only in dim, one after the other."""
+    shape = list(tensors[0].shape)
+    sizes = [t.shape[dim] for t in tensors]
+    shape[dim] = sum(sizes)
+    made = core.empty(shape, tensors[0].dtype)
+    _fill(made, tensors, dim, sizes)
+    return made
+
+
+@join.vjp
+def _(g, tensors_like, dim):
+    parts, start = [], 0
+    for like in tensors_like:
+        n = like.shape[dim]
+        parts.append(narrow_plain(g, dim, start, n))
+        start += n
+    return (parts,)
+
+
+def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], int]:
+    """Without the legacy empty tensors of shape (0,); the dimension."""
+    if not tensors:
+        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+    for i, t in enumerate(tensors):
+        if not t.ndim:
+            raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
+    kept = [t for t in tensors if t.shape != (0,)] or tensors[:1]
+    first = kept[0].shape
+    dim = wrap("cat", dim, len(first))
+    for i, t in enumerate(kept):
+        shape = t.shape
+        if len(shape) != len(first):
+            raise RuntimeError(f"cat: Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+        for d in range(len(first)):
+            if d != dim and shape[d] != first[d]:
+                raise RuntimeError(
+                    f"cat: Sizes of tensors must match except in dimension {dim}. Expected size {first[d]} but got "
+                    f"size {shape[d]} for tensor number {i} in the list ({tuple(first)} and {tuple(shape)})."
+                )
+    return kept, dim
+
+
+@composite(aliases=("concat", "concatenate"), method=False, out=True)
+def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """Tensors one after the other along a dimension; their other sizes agree.
+
+    >>> import flambeau as torch
+    >>> torch.cat([torch.tensor([1, 2]), torch.tensor([3])])
+    tensor([1, 2, 3])
+    """
+    tensors = check_sequence("cat", tensors)
+    kept, dim = _check_cat(tensors, dim if axis is None else axis)
+    dtyped = _common_dtype(tensors)
+    if len(kept) != len(tensors):
+        dtyped = [t for t in dtyped if t.shape != (0,)] or dtyped[:1]
+    return join(dtyped, dim)
+
+
+# ---- stack ---------------------------------------------------------------------------------------------
+
+
+@primitive(register=False, name="stack")
+def pile(tensors: Sequence[Tensor], dim: int) -> Tensor:
+    """Tensors of one shape and type along a new dimension."""
+    shape = list(tensors[0].shape)
+    shape.insert(dim, len(tensors))
+    made = core.empty(shape, tensors[0].dtype)
+    _fill(made, tensors, dim, [1] * len(tensors))
+    return made
+
+
+@pile.vjp
+def _(g, dim):
+    from .views import unbind
+
+    return (list(unbind(g, dim)),)
+
+
+@composite(method=False, out=True)
+def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors of one shape along a new dimension.
+
+    >>> import flambeau as torch
+    >>> torch.stack([torch.tensor([1, 2]), torch.tensor([3, 4])])
+    tensor([[1, 2],
+            [3, 4]])
+    """
+    check_sequence("stack", tensors)
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    shape = tensors[0].shape
+    for i, t in enumerate(tensors):
+        if t.shape != shape:
+            raise RuntimeError(
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {i}"
+            )
+    return pile(_common_dtype(tensors), wrap("stack", dim, len(shape) + 1))
+
+
+# ---- by direction --------------------------------------------------------------------------------------
+
+
+def atleast(name: str, input: Tensor, rank: int) -> Tensor:
+    """With at least `rank` dimensions."""
+    check_tensor(name, input)
+    shape = input.shape
+    if len(shape) >= rank:
+        return input
+    if rank == 3:
+        sizes = {0: (1, 1, 1), 1: (1, *shape, 1), 2: (*shape, 1)}[len(shape)]
+    else:
+        sizes = (1,) * (rank - len(shape)) + tuple(shape)
+    return core.view(input, sizes)
+
+
+def _atleast(rank: int) -> None:
+    name = f"atleast_{rank}d"
+
+    def op(*tensors: Any) -> Any:
+        if len(tensors) == 1:
+            if isinstance(tensors[0], Tensor):
+                return atleast(name, tensors[0], rank)
+            tensors = tuple(tensors[0])
+        return tuple([atleast(name, t, rank) for t in tensors])
+
+    op.__name__ = name
+    op.__doc__ = f"Each tensor as a view with at least {rank} dimensions."
+    composite(name=name, method=False)(op)
+
+
+for _rank in (1, 2, 3):
+    _atleast(_rank)
+
+
+def _stacked(name: str, tensors: Any, rank: int, dim: int) -> Tensor:
+    check_sequence(name, tensors)
+    if not tensors:
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+    raised = [atleast(name, t, rank) for t in tensors]
+    return cat(raised, 0 if raised[0].ndim == 1 else dim)
+
+
+@composite(method=False, out=True)
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Side by side: along dimension 1, or 0 for vectors."""
+    return _stacked("hstack", tensors, 1, 1)
+
+
+@composite(method=False, out=True)
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """One below the other: along dimension 0, vectors as rows."""
+    return _stacked("vstack", tensors, 2, 0)
+
+
+alias("row_stack", vstack)
+
+
+@composite(method=False, out=True)
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """In depth: along dimension 2."""
+    return _stacked("dstack", tensors, 3, 2)
+
+
+@composite(method=False, out=True)
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Side by side, vectors as columns."""
+    check_sequence("column_stack", tensors)
+    if not tensors:
+        raise RuntimeError("column_stack expects a non-empty TensorList")
+    return cat([t if t.ndim > 1 else core.view(_flat(t), (t.numel(), 1)) for t in tensors], 1)
+
+
+def _flat(t: Tensor) -> Tensor:
+    from .views import reshape
+
+    return reshape(t, -1)
+
+
+@composite(method=False)
+def block_diag(*tensors: Any) -> Tensor:
+    """The matrices (vectors as rows, scalars as 1 x 1) along the diagonal of a matrix of zeros.
+
+    >>> import flambeau as torch
+    >>> torch.block_diag(torch.tensor([[1]]), torch.tensor([2, 3]))
+    tensor([[1, 0, 0],
+            [0, 2, 3]])
+    """
+    if not tensors:
+        return core.empty((1, 0), core.get_default_dtype())
+    from .windows import zeros_plain
+
+    for i, t in enumerate(tensors):
+        check_tensor("torch.block_diag", t, f"tensors[{i}]")
+        if t.ndim > 2:
+            raise RuntimeError(
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions"
+            )
+    blocks = [atleast("block_diag", t, 2) for t in _common_dtype(tensors)]
+    width = sum(b.shape[1] for b in blocks)
+    rows, left = [], 0
+    for b in blocks:
+        height, own = b.shape
+        sides = [zeros_plain((height, n), b.dtype) for n in (left, width - left - own)]
+        rows.append(join([sides[0], b, sides[1]], 1))
+        left += own
+    return join(rows, 0)

@@ -272,4 +272,22 @@ def masked_scatter_(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     return core.copy_(self, masked_scatter(self, mask, source))
 
 
+@function("unravel_index")
+def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
+    """Row-major positions in a shape as coordinates: one tensor a dimension.
 
+    >>> import flambeau as torch
+    >>> torch.unravel_index(torch.tensor(5), (2, 3))
+    (tensor(1), tensor(2))
+    """
+    check_tensor("unravel_index", indices, "indices")
+    if indices.dtype.is_floating_point or indices.dtype.is_complex or indices.dtype is BOOL:
+        raise ValueError(f"unravel_index: expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+    sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    if any(n < 0 for n in sizes):
+        raise ValueError(f"unravel_index: 'shape' cannot have negative values, but got {sizes}")
+    result, rest = [], indices
+    for n in reversed(sizes):
+        result.append(rest % n)
+        rest = rest.div(n, rounding_mode="floor")
+    return tuple(reversed(result))

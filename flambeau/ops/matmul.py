@@ -37,16 +37,37 @@ def _check_dims(name: str, expected: int, *operands: tuple[str, Tensor]) -> None
             raise RuntimeError(f"{name}: {what} must be a {'matrix' if expected == 2 else f'{expected}D tensor'}, got {t.dim()}-D of shape {tuple(t.shape)}")
 
 
-@primitive(method=True, out=True)
-def mm(input, mat2):
-    """Matrix product of (n, m) and (m, p): (n, p)."""
-    _check_dims("mm", 2, ("self", input), ("mat2", mat2))
+@primitive(register=False)
+def _mm(input, mat2):
     return product(input, mat2, name="mm")
 
 
-@mm.vjp
+@_mm.vjp
 def _mm_vjp(g, input, mat2, needs):
     return _product_vjp(g, input, mat2, needs)
+
+
+@composite(out=True)
+def mm(input, mat2):
+    """Matrix product of (n, m) and (m, p): (n, p)."""
+    _check_dims("mm", 2, ("self", input), ("mat2", mat2))
+    found = core.matrix_product(input, mat2, False, None, "mm", "MmBackward0")
+    return _mm(input, mat2) if found is None else found
+
+
+def _recorded_vjp(g, a, b, swapped, needs_a, needs_b):
+    """Cotangents of a @ b (or a @ b.T) in recorded ops, for products the core records itself."""
+    if a.dim() > 2:
+        flat = _recorded_vjp(g.reshape(-1, g.shape[-1]), a.reshape(-1, a.shape[-1]), b, swapped, needs_a, needs_b)
+        return None if flat[0] is None else flat[0].reshape(a.shape), flat[1]
+    ga = matmul(g, b.conj() if swapped else b.mH) if needs_a else None
+    gb = None
+    if needs_b:
+        gb = matmul(g.mT, a.conj()) if swapped else matmul(a.mH, g)
+    return ga, gb
+
+
+core.set_product_vjp(_recorded_vjp)
 
 
 def _product_vjp(g, a, b, needs):
@@ -185,6 +206,9 @@ def _linear_vjp(g, input, weight, needs):
 def linear(input, weight, bias=None):
     """input @ weight.T + bias; input (*, in), weight (out, in), bias (out,)."""
     if weight.dim() == 2 and input.dim() >= 2:
+        found = core.matrix_product(input, weight, True, bias, "linear", "AddmmBackward0")
+        if found is not None:
+            return found
         if input.shape[-1] != weight.shape[1]:
             raise RuntimeError(
                 f"linear: inner sizes differ: input {tuple(input.shape)}, weight {tuple(weight.shape)}: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from .promotion import Promote
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
 FORMS = ("flat", "nest", "reduce", "columns", "tile")
 _G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure is worked out
+_stand_ins = itertools.count(1000)  # for operands that a derivative does not read
 
 
 class LoopRecord:
@@ -316,7 +318,12 @@ class LoopRecord:
             operands: list[Expr] = []
             like = g.dtype
             for k in range(total):
-                operands.append(rest.pop(0) if k in used else scalar.input(900 + k, self.fixed.get(self.names[k], like)))
+                # A number of its own: derivatives of derivatives nest, and equal inputs are one node.
+                operands.append(
+                    rest.pop(0)
+                    if k in used
+                    else scalar.input(next(_stand_ins), self.fixed.get(self.names[k], like))
+                )
             out = rest.pop(0) if with_out else None
             result = graph(operands, rest[: len(scalars)], g, out, rest[len(scalars)] if as_scalar else None)
             return result if result is not None else scalar.const(0, g.dtype)
@@ -330,6 +337,7 @@ class LoopRecord:
             _by_position(body, len(names), parameters),
             name=f"{self.name}_vjp{i}",
             promote=Promote.EACH,
+            accepts="buifc" if "c" in self.accepts else "buif",
             fixed={n: self.fixed[n] for n in names if n in self.fixed},
             integers=[s for s in scalars if s in self.integers],
             operands=len(names),

@@ -339,8 +339,10 @@ def _broadcast(a: Any, b: Any) -> tuple:
     return tuple(reversed(result))
 
 
-@primitive(out=True, method=True)
-def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | None = None) -> Tensor:
+@function("bernoulli", method=True)
+def bernoulli(
+    input: Tensor, p: float | None = None, *, generator: Generator | None = None, out: Tensor | None = None
+) -> Tensor:
     """Ones with the probabilities that input holds (or with probability p), and zeros.
 
     >>> import flambeau as torch
@@ -348,6 +350,20 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     >>> torch.bernoulli(torch.tensor([0.0, 0.5, 1.0]))
     tensor([0., 0., 1.])
     """
+    if out is None:
+        return _bernoulli(input, p, generator)
+    if core.needs_history(input, out):
+        raise RuntimeError(
+            "bernoulli(): functions with out=... arguments don't support automatic differentiation, but one of the "
+            "arguments requires grad."
+        )
+    if tuple(out.shape) != tuple(input.shape):
+        core.resize_(out, input.shape)
+    return REGISTRY["bernoulli_"](out, input if p is None else p, generator=generator)
+
+
+@primitive(name="bernoulli_of", register=False)
+def _bernoulli(input: Tensor, p: float | None, generator: Generator | None) -> Tensor:
     chosen = pick_generator("bernoulli", generator)
     if p is None:
         check_probabilities("bernoulli", input)
@@ -357,7 +373,7 @@ def bernoulli(input: Tensor, p: float | None = None, *, generator: Generator | N
     return draw_into(new_like(input, input.dtype), "bernoulli", (p,), chosen)
 
 
-@bernoulli.vjp
+@_bernoulli.vjp
 def _(g, input_like):
     return _zeros(input_like)
 
@@ -419,6 +435,8 @@ def multinomial(
     tensor([2, 1, 3, 0])
     """
     _check_multinomial(input, num_samples, replacement)
+    if out is not None and out.dtype is not _LONG:
+        raise RuntimeError(f"multinomial expects Long tensor out, got: {out.dtype}")
     categories = input.shape[-1]
     rows = input.shape[0] if input.dim() == 2 else 1
     made = core.empty((*input.shape[:-1], num_samples), _LONG)
@@ -447,7 +465,7 @@ def _check_multinomial(weights: Tensor, samples: int, replacement: bool) -> None
         raise RuntimeError("multinomial: number of categories cannot exceed 2^24")
     if weights.numel() and not bool(((weights >= 0) & (weights < float("inf"))).all()):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if weights.numel() and (replacement or samples == 1) and bool((REGISTRY["sum"](weights, -1) <= 0).any()):
+    if weights.numel() and bool((REGISTRY["sum"](weights, -1) <= 0).any()):
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 

@@ -235,8 +235,7 @@ def rrelu(
         raise NotImplementedError(f"rrelu: not implemented for {input.dtype}: expected a floating-point dtype")
     if not training or upper - lower <= 1e-6:
         slope = (lower + upper) / 2
-        functional = REGISTRY["leaky_relu_" if inplace else "leaky_relu"]
-        return functional(input, slope)
+        return NAMESPACES["nn.functional"]["leaky_relu"](input, slope, inplace)
     values = core.contiguous_plain(input.detach())
     noise = core.empty(input.shape, input.dtype)
     params = (lower, upper, values.data_ptr())

@@ -19,6 +19,7 @@ from .convert import fill_plain
 from .dims import check_tensor, wrap
 from .gather import check_along, gather_along, select_rows, take_flat
 from .launch_index import Bounds, as_index, bounds
+from .masked import choose
 from .record import composite, function, primitive
 from .windows import zeros_plain
 
@@ -234,26 +235,25 @@ def multiply_along(
 
 @multiply_along.vjp
 def _(g, input, dim, index, values, include_self):
-    own, others = (input == 0), (values == 0)
-    count = zeros_plain(input.shape, launch.INT64)
+    """Each factor's gradient is the product of the others that meet at its place, without dividing by zero."""
+    name = "scatter_reduce"
+    ones = fill_plain(core.empty(input.shape, input.dtype), 1)
     if include_self:
-        core.copy_plain(count, own)
-    zeros = add_along(count, dim, index, others.long(), "scatter_reduce")
-    safe_input, safe_values = input.masked_fill(own, 1), values.masked_fill(others, 1)
-    product = multiply_along(safe_input, dim, index, safe_values, "scatter_reduce", include_self)
-
-    def others_product(is_zero: Tensor, safe: Tensor, product: Tensor, zeros: Tensor) -> Tensor:
-        """The product of everything else that meets at the same place."""
-        alone = is_zero.long() == zeros
-        return (product / safe) * alone
-
-    g_input = g * others_product(own, safe_input, product, zeros).conj()
-    if not include_self:
-        g_input = put_along(g, dim, index, core.expand(zeros_plain((), g.dtype), index.shape), "scatter_reduce")
-    near = gather_along(product, dim, index, "scatter_reduce")
-    near_zeros = gather_along(zeros, dim, index, "scatter_reduce")
-    near_g = gather_along(g, dim, index, "scatter_reduce")
-    return g_input, None, near_g * others_product(others, safe_values, near, near_zeros).conj()
+        g_input = g * multiply_along(ones, dim, index, values, name).conj()
+    else:
+        zero = core.expand(zeros_plain((), g.dtype), index.shape)
+        g_input = put_along(g, dim, index, zero, name)
+    is_zero = values == 0
+    count = add_along(zeros_plain(input.shape, launch.INT64), dim, index, is_zero.long(), name)
+    only_zero = is_zero & (gather_along(count, dim, index, name) == 1)
+    result = multiply_along(input, dim, index, values, name, include_self)
+    without = multiply_along(input, dim, index, values.masked_fill(only_zero, 1), name, include_self)
+    others = choose(
+        only_zero,
+        gather_along(without, dim, index, name),
+        gather_along(result, dim, index, name) / values.masked_fill(is_zero, 1),
+    )
+    return g_input, None, gather_along(g, dim, index, name) * others.conj()
 
 
 @primitive(register=False, name="scatter_reduce")
@@ -480,6 +480,10 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     tensor([1., 0., 1.])
     """
     dim, index, values = _fill_rows("index_fill", input, dim, index, value)
+    if core.needs_history(values):  # a position written twice counts once
+        n = input.shape[dim] if input.ndim else 1
+        once = sorted({i + n if i < 0 else i for i in index.tolist()})
+        dim, index, values = _fill_rows("index_fill", input, dim, core.from_data(once, launch.INT64) if once else index, value)
     return copy_rows(input, dim, index, values, True)
 
 

@@ -53,7 +53,9 @@ def arange(
     if not (type(start) is int and type(end) is int and type(step) is int):
         start, end, step = (read_number("arange", n, v) for n, v in (("start", start), ("end", end), ("step", step)))
     dtype = _range_dtype("arange", (start, end, step), out, dtype)
-    if dtype is _LONG:
+    if dtype is _LONG and not type(start) is type(end) is type(step) is int:
+        if 0 < abs(step) < 1:
+            raise ValueError(f"arange: step must be nonzero, but {step} as an int64 is 0")
         start, end, step = int(start), int(end), int(step)
     count = _count_steps("arange", start, end, step)
     return finish(_write_range("arange", count, start, step, out, dtype), requires_grad)
@@ -220,8 +222,11 @@ def logspace(
     """
     check_options("logspace", layout, device)
     start, end, dtype = _read_ends("logspace", start, end, steps, out, dtype)
-    powers = _space(start, end, steps, dtype if dtype.is_floating_point or dtype.is_complex else DTYPES["float64"])
-    made = core.from_data([_raise(base, p) for p in powers.tolist()], dtype) if steps else powers
+    if dtype.is_floating_point or dtype.is_complex:
+        powers = _space(start, end, steps, dtype)
+    else:
+        powers = _space(int(start), int(end), steps, DTYPES["float64"])
+    made = core.from_data([_raise(base, p) for p in powers.tolist()], dtype)
     return finish(made if out is None else _deliver("logspace", out, made), requires_grad)
 
 
@@ -303,14 +308,25 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
 # ---- complex numbers from parts --------------------------------------------------------------------------------
 
 
-@primitive(name="complex", out=True)
-def complex_(real: Tensor, imag: Tensor) -> Tensor:
+@function("complex")
+def complex_(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor:
     """real + imag * j, of two tensors of one floating-point dtype that broadcast together.
 
     >>> import flambeau as torch
     >>> torch.complex(torch.tensor([1.0]), torch.tensor([2.0]))
     tensor([1.+2.j])
     """
+    if out is None:
+        return _join_parts(real, imag)
+    if out.dtype is not real.dtype.to_complex():
+        raise RuntimeError(
+            f"complex: Expected object of scalar type {real.dtype.to_complex()} but got {out.dtype} for argument 'out'"
+        )
+    return _join_parts(real, imag, out=out)
+
+
+@primitive(name="complex_of_parts", register=False, out=True)
+def _join_parts(real: Tensor, imag: Tensor) -> Tensor:
     _check_parts("complex", real, imag)
     shape = REGISTRY["broadcast_shapes"](real.shape, imag.shape)
     made = core.empty(shape, real.dtype.to_complex())
@@ -320,7 +336,7 @@ def complex_(real: Tensor, imag: Tensor) -> Tensor:
     return made
 
 
-@complex_.vjp
+@_join_parts.vjp
 def _(g, real_like, imag_like):
     return (
         core.sum_to_shape(REGISTRY["real"](g), real_like.shape),

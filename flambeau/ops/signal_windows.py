@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from .factory import check_options, default_float, finish, read_dtype
+from .factory import STRIDED, check_device, check_options, default_float, finish, read_dtype
 from .record import NAMESPACES, REGISTRY
 
 WINDOWS: dict[str, Callable] = {}  # what flambeau.signal.windows offers
@@ -149,7 +149,9 @@ def _signal(formula: Callable) -> Callable:
         requires_grad: bool = False,
         **parameters: Any,
     ) -> Tensor:
-        check_options(name, layout, device)
+        if layout is not None and layout is not STRIDED:
+            raise ValueError(f"{name} is implemented for strided tensors only, got: {layout}")
+        check_device(name, device)
         if M < 0:
             raise ValueError(f"{name} requires non-negative window length, got M={M}")
         dtype = default_float() if dtype is None else read_dtype(dtype)

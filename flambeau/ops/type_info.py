@@ -114,7 +114,4 @@ def _rank(operand: Any) -> tuple[int, int]:
 @function("can_cast")
 def can_cast(from_: Dtype, to: Dtype) -> bool:
     """May values of the first dtype be stored in the second (never a float in an int, and so on)?"""
-    source, target = read_dtype(from_), read_dtype(to)
-    if source.is_signed and not target.is_signed and category(target.code) == 1 and category(source.code) == 1:
-        return False
-    return category(source.code) <= category(target.code)
+    return category(read_dtype(from_).code) <= category(read_dtype(to).code)

@@ -67,10 +67,36 @@ def detach(input: Tensor) -> Tensor:
     return input.detach()
 
 
-@function("detach_", method=True)
-def detach_(self: Tensor) -> Tensor:
-    """Forget how the tensor was made."""
-    return core.detach_inplace(self)
+@function("detach_")
+def detach_(input: Tensor) -> Tensor:
+    """Forget, in place, how the tensor was made."""
+    return input.detach_()
+
+
+def _in_place(name: str, op: Any) -> None:
+    """Register `name_`: the tensor itself takes the sizes and strides that the view has."""
+
+    def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if core.needs_history(self) and self.is_leaf:
+            raise RuntimeError(
+                f"{name}_: a leaf Variable that requires grad is being used in an in-place operation."
+            )
+        made = op(self.detach(), *args, **kwargs)
+        if core.needs_history(self):
+            geometry = (tuple(made.shape), made.stride(), made.storage_offset() - self.storage_offset())
+            shape, strides = tuple(self.shape), self.stride()
+            node = core.new_node(
+                f"{name.capitalize()}Backward0",
+                lambda _, g: (embed(g, shape, strides, geometry),),
+                (self,),
+            )
+            core.attach(node, (self,))
+        core.swap_contents(self, made)
+        return self
+
+    change.__name__ = f"{name}_"
+    change.__doc__ = f"In-place {name}: changes the tensor's own sizes and strides."
+    function(f"{name}_", method=True, namespaces=())(change)
 
 
 # ---- other sizes ---------------------------------------------------------------------------------------
@@ -488,7 +514,7 @@ def slice_dim(input: Tensor, dim: int, start: int, stop: int, step: int) -> Tens
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts at every position of a dimension."""
     if not input.ndim:
-        raise RuntimeError("unbind: Dimension specified as 0 but tensor has no dimensions")
+        raise IndexError("unbind: Dimension specified as 0 but tensor has no dimensions")
     d = wrap("unbind", dim, input.ndim)
     if d == 0:
         return tuple([input[i] for i in range(input.shape[0])])
@@ -562,3 +588,10 @@ def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None
     own = input.storage_offset()
     offset = 0 if storage_offset is None else storage_offset - own
     return core.restride(input, size, stride, offset)
+
+
+for _name, _op in {
+    "squeeze": squeeze, "unsqueeze": unsqueeze, "t": t, "transpose": transpose, "swapaxes": transpose,
+    "swapdims": transpose, "as_strided": as_strided,
+}.items():  # fmt: skip
+    _in_place(_name, _op)

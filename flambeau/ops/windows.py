@@ -36,7 +36,8 @@ def translate(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Window | 
         return Window(shape, strides, 0, False)
     dense = dense_strides(in_shape)
     if in_strides == dense:
-        return Window(shape, strides, offset, _overlaps(shape, strides))
+        inside = offset >= 0 and offset + _reach(shape, strides) < _product(in_shape)
+        return Window(shape, strides, offset, _overlaps(shape, strides)) if inside else None
     start = _position(in_shape, in_strides, offset)
     if start is None:
         return None
@@ -90,7 +91,7 @@ def _overlaps(shape: Ints, strides: Ints) -> bool:
 
 def positions(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Tensor:
     """Row-major positions in a tensor of in_shape of a window's elements; -1 for memory beside it."""
-    from .creation import arange
+    from .sequences import arange
 
     shape, strides, offset = geometry
     low = min(offset, 0)

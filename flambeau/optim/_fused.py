@@ -18,7 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import flambeau
-from flambeau.kernels import scalar
+from flambeau import core
+from flambeau.kernels import cache, loops, scalar, target
+from flambeau.kernels.dtypes import BY_CODE, opmath
+from flambeau.kernels.loops import LoopSpec, Operand
 
 
 def sqrt(x: Any) -> Any:
@@ -66,8 +69,48 @@ def fused_update(
     or one-element tensors. `written` lists the operands that the rule's results replace, in order.
     """
     numbers = {name: float(value) for name, value in scalars.items()}
-    with flambeau.no_grad():
-        apply_rule(rule, tensors, numbers, written)
+    find = _finders.get((rule, len(tensors)))
+    if find is None:
+        find = _finders[rule, len(tensors)] = _Finder(rule, len(tensors), tuple(numbers), written)
+    left = core.launch_update(find, list(tensors), tuple(numbers.values()), written)
+    if left:
+        rest = [[operands[i] for i in left] for operands in tensors]
+        with flambeau.no_grad():
+            apply_rule(rule, rest, numbers, written)
+
+
+class _Finder:
+    """The kernels of one rule, by element type, compiled on first use."""
+
+    def __init__(
+        self, rule: Callable, operands: int, names: tuple[str, ...], written: tuple[int, ...]
+    ) -> None:
+        self.rule, self.operands, self.names, self.written = rule, operands, names, written
+        self.kernels: dict[int, int] = {}
+
+    def __call__(self, code: int) -> int:
+        found = self.kernels.get(code)
+        if found is None:
+            found = self.kernels[code] = self._compile(BY_CODE[code].name)
+        return found
+
+    def _compile(self, stored: str) -> int:
+        compute = opmath(stored)
+        with scalar.tracing():
+            handles = [scalar.cast(scalar.input(k, stored), compute) for k in range(self.operands)]
+            numbers = {
+                name: scalar.input(self.operands + k, compute) for k, name in enumerate(self.names)
+            }
+            results = self.rule(*handles, **numbers)
+            roots = tuple(scalar.cast(r, stored) for r in results)
+            outs = tuple(Operand(stored, "c") for _ in self.written)
+            ins = [Operand(stored, "c")] * self.operands + [Operand(compute, "s")] * len(self.names)
+            return cache.function(
+                loops.build(LoopSpec("flat", outs, tuple(ins), roots), target.host())
+            )
+
+
+_finders: dict[tuple, _Finder] = {}
 
 
 def apply_rule(

@@ -84,11 +84,23 @@ def checkpoint(
         if kwargs:
             raise ValueError(f"Unexpected keyword arguments: {','.join(kwargs)}")
         if context_fn is not noop_context_fn or debug:
-            raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+            raise ValueError(
+                "Passing `context_fn` or `debug` is only supported when use_reentrant=False."
+            )
         return CheckpointFunction.apply(function, preserve_rng_state, *args)
     if determinism_check not in ("default", "none"):
-        raise ValueError(f"determinism_check must be 'default' or 'none', got {determinism_check!r}")
-    frame = _Frame(function, args, kwargs, context_fn, preserve_rng_state, determinism_check == "default", early_stop)
+        raise ValueError(
+            f"determinism_check must be 'default' or 'none', got {determinism_check!r}"
+        )
+    frame = _Frame(
+        function,
+        args,
+        kwargs,
+        context_fn,
+        preserve_rng_state,
+        determinism_check == "default",
+        early_stop,
+    )
     return frame.run()
 
 
@@ -161,7 +173,11 @@ class _Frame:
             set_rng_state(self.rng_state)
         collector = _Collector(self)
         try:
-            with enable_grad(), saved_tensors_hooks(collector.pack, collector.unpack), self.contexts[1]:
+            with (
+                enable_grad(),
+                saved_tensors_hooks(collector.pack, collector.unpack),
+                self.contexts[1],
+            ):
                 self.function(*self.args, **self.kwargs)
         except _StopRecomputation:
             pass
@@ -234,7 +250,11 @@ class CheckpointFunction(Function):
         for i, t in zip(ctx.places, ctx.saved_tensors, strict=True):
             arguments[i] = t.detach().requires_grad_(t.requires_grad)
         outputs = _compute_again(ctx, arguments)
-        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if isinstance(o, Tensor) and o.requires_grad]
+        pairs = [
+            (o, g)
+            for o, g in zip(outputs, grads, strict=True)
+            if isinstance(o, Tensor) and o.requires_grad
+        ]
         if not pairs:
             raise RuntimeError(
                 "none of output has requires_grad=True, this checkpoint() is not necessary"
@@ -268,10 +288,14 @@ def checkpoint_sequential(
     """
     layers: Sequence[Callable] = list(functions)
     if not 1 <= segments <= len(layers):
-        raise ValueError(f"checkpoint_sequential: segments must be in 1..{len(layers)}, got {segments}")
+        raise ValueError(
+            f"checkpoint_sequential: segments must be in 1..{len(layers)}, got {segments}"
+        )
     size = len(layers) // segments
     for start in range(0, size * (segments - 1), size):
-        input = checkpoint(_chain(layers[start : start + size]), input, use_reentrant=use_reentrant, **kwargs)
+        input = checkpoint(
+            _chain(layers[start : start + size]), input, use_reentrant=use_reentrant, **kwargs
+        )
     return _chain(layers[size * (segments - 1) :])(input)
 
 

@@ -393,7 +393,7 @@ def exit_at_once():
 
 
 @pytest.mark.parametrize(
-    ("how", "message"), [(kill_self, "SIGKILL"), (exit_at_once, "exit code 7")]
+    ("how", "message"), [(kill_self, "killed by signal 9"), (exit_at_once, "exit code 7")]
 )
 def test_a_worker_that_dies_is_named(how, message):
     loader = iter(load(Items(Kill(how), 40), batch_size=2))

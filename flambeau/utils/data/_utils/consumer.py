@@ -43,18 +43,15 @@ class Worker:
         self.process.start()
         theirs.close()
         self._receiver = BatchReceiver(self.connection)
-        self.outstanding = 0
         self.active = True
 
     def ask(self, epoch: int, index: Any) -> None:
         """Send a task; its answer is one `receive` away."""
         self._send(("task", epoch, self._receiver.take_released(), index))
-        self.outstanding += 1
 
     def restart(self, epoch: int) -> None:
         """Begin a new epoch: what is still under way for the old one is forgotten."""
         self._send(("restart", epoch, self._receiver.take_released(), None))
-        self.outstanding = 0
         self.active = True
 
     def _send(self, message: tuple) -> None:
@@ -65,13 +62,14 @@ class Worker:
 
     def receive(self, epoch: int) -> tuple[str, Any] | None:
         """The next answer, `(kind, value)`; None for one of an earlier epoch."""
+        if not self.process.is_alive() and not self.connection.poll():
+            self.fail()
         try:
             (kind, sent_epoch), value = self._receiver.receive()
         except (EOFError, OSError):
             self.fail()
         if sent_epoch != epoch:
             return None
-        self.outstanding -= 1
         return kind, value
 
     def fail(self) -> None:
@@ -88,7 +86,7 @@ def _describe_exit(code: int | None) -> str:
         return ": it closed its pipe"
     if code >= 0:
         return f" with exit code {code}"
-    return f": killed by signal {-code} ({signal.Signals(-code).name})"
+    return f": killed by signal {-code} ({signal.strsignal(-code)})"
 
 
 def wait_for_any(workers: list[Worker], timeout: float | None) -> Worker | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import flambeau
+from flambeau import core
+from flambeau.ops import launch_index as launch
 
 from ..dataset import IterableDataset, Subset, TensorDataset
 from .collate import default_collate
@@ -62,7 +64,26 @@ def make_gatherer(dataset, collate_fn: Callable) -> Callable | None:
     tensors = dataset.tensors
     if any(type(tensor) is not flambeau.Tensor for tensor in tensors):
         return None
-    return lambda index: [tensor[index] for tensor in tensors]
+    takers = [_make_taker(tensor) for tensor in tensors]
+    return lambda index: [take(index) for take in takers]
+
+
+def _make_taker(tensor: Any) -> Callable:
+    """`tensor[index]` for a 1-d int64 index, with all but the kernel call decided beforehand."""
+    layout = launch.table_layout(tensor, 0)
+    if layout is None or tensor.requires_grad:
+        return tensor.__getitem__
+    # An alias with a layout of its own: the original's may be changed in the middle of an epoch.
+    table, tail, dtype, step = tensor.detach(), tensor.shape[1:], tensor.dtype, tensor.stride()[0]
+    limits = launch.bounds("DataLoader", table, 0, wrap=True)
+    run, empty = launch.run_take, core.empty
+
+    def take(index: Any) -> Any:
+        out = empty((*index.shape, *tail), dtype)
+        run(out, table, index, layout, step, limits)
+        return out
+
+    return take
 
 
 def _fetches_rows(dataset: TensorDataset) -> bool:

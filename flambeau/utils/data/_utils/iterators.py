@@ -8,6 +8,7 @@ import itertools
 import os
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from ..dataset import IterableDataset
@@ -151,9 +152,10 @@ class MultiProcessIterator:
     def reset(self, loader) -> None:
         """Start the next epoch with the workers that are there."""
         self._epoch += 1
-        for worker in self._workers:
-            worker.restart(self._epoch)
-        self._begin_epoch(loader)
+        with self._stop_after_a_death():
+            for worker in self._workers:
+                worker.restart(self._epoch)
+            self._begin_epoch(loader)
 
     @property
     def closed(self) -> bool:
@@ -184,8 +186,14 @@ class MultiProcessIterator:
     def __next__(self) -> Any:
         if self.closed:
             raise StopIteration
-        try:
+        with self._stop_after_a_death():
             return self._next_batch()
+
+    @contextlib.contextmanager
+    def _stop_after_a_death(self) -> Iterator[None]:
+        """Stop the other workers too when an error is that one has died."""
+        try:
+            yield
         except RuntimeError:
             if any(not worker.process.is_alive() for worker in self._workers):
                 self._stop()

@@ -1,0 +1,180 @@
+"""What the linear algebra ops share: NumPy's LAPACK over tensors, checks of matrices, errors."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import core
+from ..core import Tensor
+from .array import from_array, to_numpy
+from .record import alias, composite
+
+_NAMES = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double"}
+INT32, INT64, COMPLEX64, COMPLEX128 = (core.dtypes[i] for i in (4, 5, 10, 11))
+
+
+class LinAlgError(RuntimeError):
+    """A decomposition or solver could not finish: a singular matrix, no convergence."""
+
+    __module__ = "flambeau.linalg"
+
+
+# ---- to NumPy and back -------------------------------------------------------------------------------
+
+
+def array(t: Tensor) -> Any:
+    """The elements as a NumPy array over the tensor's memory."""
+    return to_numpy(t, force=True)
+
+
+def tensor(values: Any, like: Any = None) -> Tensor:
+    """A tensor over a NumPy result, in C order; `like`: an array whose element type it takes."""
+    import numpy
+
+    values = numpy.asarray(values)
+    wanted = values.dtype if like is None else like.dtype
+    values = numpy.asarray(values, dtype=wanted, order="C")
+    return from_array(values if values.flags.writeable else values.copy())
+
+
+def per_matrix(run: Callable, fallback: Callable, *arrays: Any) -> Any:
+    """`run` on the whole batch; if LAPACK refuses one matrix, `fallback` on each matrix by itself."""
+    import numpy
+
+    try:
+        return run(*arrays)
+    except numpy.linalg.LinAlgError:
+        return fallback(*arrays)
+
+
+def over_batch(one: Callable, a: Any, *rest: Any) -> list:
+    """`one(matrix, ...)` for every matrix of the batch, in row-major order."""
+    import numpy
+
+    return [one(a[i], *[r[i] for r in rest]) for i in numpy.ndindex(a.shape[:-2])]
+
+
+# ---- checks ------------------------------------------------------------------------------------------
+
+
+def check_matrix(name: str, a: Tensor, what: str = "A") -> None:
+    """Raise unless the tensor has at least two dimensions."""
+    if not isinstance(a, Tensor):
+        raise TypeError(f"{name}(): argument '{what}' must be Tensor, not {type(a).__name__}")
+    if a.dim() < 2:
+        raise RuntimeError(
+            f"{name}: The input tensor {what} must have at least 2 dimensions, got shape {tuple(a.shape)}"
+        )
+
+
+def check_square(name: str, a: Tensor, what: str = "A") -> None:
+    """Raise unless the last two dimensions are equal."""
+    check_matrix(name, a, what)
+    if a.shape[-1] != a.shape[-2]:
+        raise RuntimeError(
+            f"{name}: {what} must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
+        )
+
+
+def check_float(name: str, a: Tensor, low_precision: bool = False) -> None:
+    """Raise unless the elements are float32, float64, complex64 or complex128."""
+    dtype = a.dtype
+    if not (dtype.is_floating_point or dtype.is_complex):
+        raise RuntimeError(
+            f"{name}: Expected a floating point or complex tensor as input. Got {dtype.name}: convert with .float()"
+        )
+    if not low_precision and dtype.name in ("float16", "bfloat16"):
+        raise RuntimeError(
+            f"{name}: Low precision dtypes not supported. Got {_NAMES[dtype.name]}: convert with .float()"
+        )
+
+
+def check_same_dtype(name: str, a: Tensor, b: Tensor) -> None:
+    """Raise unless both have one element type."""
+    if a.dtype is not b.dtype:
+        raise RuntimeError(
+            f"{name}: Expected A and B to have the same dtype, but found A of type {a.dtype.name} and B of type "
+            f"{b.dtype.name} instead"
+        )
+
+
+def prepare(name: str, a: Tensor, square: bool = False) -> None:
+    """The checks of most decompositions."""
+    (check_square if square else check_matrix)(name, a)
+    check_float(name, a)
+
+
+def check_finite(name: str, values: Any) -> None:
+    """Raise LinAlgError if an array holds NaN or infinity."""
+    import numpy
+
+    if not numpy.isfinite(values).all():
+        raise LinAlgError(
+            f"{name}: The algorithm failed to converge because the input matrix contained non-finite values."
+        )
+
+
+def broadcast_batches(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Both with a common batch shape."""
+    if a.shape[:-2] == b.shape[:-2]:
+        return a, b
+    from .views import broadcast_shapes
+
+    try:
+        batch = tuple(broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2])))
+    except RuntimeError:
+        raise RuntimeError(
+            f"{name}: The batch dimensions of A {tuple(a.shape)} and B {tuple(b.shape)} must be broadcastable"
+        ) from None
+    return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
+
+
+def batch_element(index: int, a: Tensor) -> str:
+    """`(Batch element 3): ` for a batch, nothing for one matrix."""
+    return f"(Batch element {index}): " if a.dim() > 2 else ""
+
+
+# ---- results -----------------------------------------------------------------------------------------
+
+_kinds: dict[tuple, type] = {}
+
+
+def named(name: str, fields: Sequence[str], *values: Any) -> Any:
+    """The named tuple an op returns."""
+    key = (name, *fields)
+    kind = _kinds.get(key)
+    if kind is None:
+        kind = _kinds[key] = namedtuple(name, fields)
+        kind.__module__ = "flambeau.return_types"
+    return kind(*values)
+
+
+def real_dtype(dtype: core.dtype) -> core.dtype:
+    """The type of the parts of a complex type; a real type is its own."""
+    return dtype.to_real() if dtype.is_complex else dtype
+
+
+def machine_epsilon(dtype: core.dtype) -> float:
+    """Distance from 1 to the next number of the type (of its parts)."""
+    return {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "complex64": 2.0**-23}.get(
+        dtype.name, 2.0**-52
+    )
+
+
+def as_real_if(real: bool, value: Tensor) -> Tensor:
+    """The real part where the operand is real (a complex cotangent of a real operand)."""
+    return value.real.contiguous() if real and value.is_complex() else value
+
+
+def linalg(public: str, *, out: bool = True, also: Sequence[str] = ()) -> Callable:
+    """Register a composite as `linalg.<public>` (the op itself is named `linalg_<public>`)."""
+
+    def make(function: Callable) -> Any:
+        op = composite(name=f"linalg_{public}", namespaces=(), method=False, out=out)(function)
+        for name in (public, *also):
+            alias(name, op, namespaces=("linalg",))
+        return op
+
+    return make

@@ -1,0 +1,434 @@
+"""Decompositions of matrices: Cholesky, QR, SVD, eigenvalues.
+
+The factors come from LAPACK (through NumPy); the derivatives are matrix expressions in other ops, so that
+they differentiate again. Below, A^H is the conjugate transpose and * the elementwise product.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import Tensor
+from .lapack import (
+    LinAlgError,
+    array,
+    as_real_if,
+    batch_element,
+    check_finite,
+    linalg,
+    named,
+    per_matrix,
+    prepare,
+    tensor,
+)
+from .record import composite, primitive
+
+
+def diagonal_of(a: Tensor) -> Tensor:
+    """The diagonals of a batch of matrices."""
+    return a.diagonal(0, -2, -1)
+
+
+def diagonal_matrix(d: Tensor) -> Tensor:
+    """Matrices with the given diagonals."""
+    return d.diag_embed()
+
+
+def halve_diagonal(a: Tensor) -> Tensor:
+    """Matrices with their diagonals halved."""
+    return a - diagonal_matrix(diagonal_of(a)) * 0.5
+
+
+# ---- Cholesky ------------------------------------------------------------------------------------------
+
+
+def _leading_minor(a: Any) -> int:
+    """Order of the first leading minor that is not positive-definite (0: all are)."""
+    import numpy
+
+    for k in range(1, a.shape[0] + 1):
+        try:
+            numpy.linalg.cholesky(a[:k, :k])
+        except numpy.linalg.LinAlgError:
+            return k
+    return 0
+
+
+def _cholesky_each(a: Any) -> tuple[Any, Any]:
+    import numpy
+
+    factors, info = numpy.array(a), numpy.zeros(a.shape[:-2], numpy.int32)
+    for i in numpy.ndindex(a.shape[:-2]):
+        info[i] = _leading_minor(a[i])
+        if info[i] == 0:
+            factors[i] = numpy.linalg.cholesky(a[i])
+    return numpy.tril(factors), info
+
+
+@primitive(register=False)
+def cholesky_factor(input, upper):
+    """(factor, info): input = L L^H, or U^H U; info is nonzero where input is not positive-definite."""
+    import numpy
+
+    a = array(input)
+    if upper:
+        a = a.conj().swapaxes(-1, -2)
+
+    def whole(a):
+        return numpy.linalg.cholesky(a), numpy.zeros(a.shape[:-2], numpy.int32)
+
+    factor, info = per_matrix(whole, _cholesky_each, a)
+    if upper:
+        factor = factor.conj().swapaxes(-1, -2)
+    return tensor(factor, a), tensor(info)
+
+
+@cholesky_factor.vjp
+def _(g, upper, out):
+    # L^-H P L^-1 with P the hermitian part of tril(L^H g) whose diagonal is halved
+    from .linalg_solve import triangular
+
+    factor, cotangent = (out[0].mH, g[0].mH) if upper else (out[0], g[0])
+    inner = halve_diagonal((factor.mH @ cotangent).tril())
+    inner = (inner + inner.mH) * 0.5
+    half = triangular(factor.mH, inner, True, False)
+    return triangular(factor.mH, half.mH, True, False).mH
+
+
+def _check_cholesky(name: str, input: Tensor, info: Tensor) -> None:
+    import numpy
+
+    found = array(info).reshape(-1)
+    if found.any():
+        i = int(numpy.flatnonzero(found)[0])
+        raise LinAlgError(
+            f"{name}: {batch_element(i, input)}The factorization could not be completed because the input is not "
+            f"positive-definite (the leading minor of order {int(found[i])} is not positive-definite)."
+        )
+
+
+@linalg("cholesky")
+def linalg_cholesky(A, *, upper=False):
+    """The lower-triangular L with A = L L^H (or upper U with A = U^H U) of hermitian positive-definite A.
+
+    >>> import flambeau as torch
+    >>> torch.linalg.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
+    tensor([[2., 0.],
+            [1., 2.]])
+    """
+    prepare("linalg.cholesky", A, square=True)
+    factor, info = cholesky_factor(A, upper)
+    _check_cholesky("linalg.cholesky", A, info)
+    return factor
+
+
+@linalg("cholesky_ex")
+def linalg_cholesky_ex(A, *, upper=False, check_errors=False):
+    """(L, info): like cholesky, with the order of the first bad leading minor in place of an error."""
+    prepare("linalg.cholesky_ex", A, square=True)
+    factor, info = cholesky_factor(A, upper)
+    if check_errors:
+        _check_cholesky("linalg.cholesky_ex", A, info)
+    return named("linalg_cholesky_ex", ("L", "info"), factor, info)
+
+
+@composite(out=True)
+def cholesky(input, upper=False):
+    """The Cholesky factor of a hermitian positive-definite matrix; see linalg.cholesky."""
+    prepare("cholesky", input, square=True)
+    factor, info = cholesky_factor(input, upper)
+    _check_cholesky("cholesky", input, info)
+    return factor
+
+
+# ---- QR ------------------------------------------------------------------------------------------------
+
+
+@primitive(register=False)
+def qr_factors(input, complete):
+    """(Q, R) with orthonormal columns and an upper triangle."""
+    import numpy
+
+    q, r = numpy.linalg.qr(array(input), mode="complete" if complete else "reduced")
+    return tensor(q), tensor(r)
+
+
+@qr_factors.vjp
+def _(g, complete, out):
+    q, r = out
+    m, n = q.shape[-2], r.shape[-1]
+    if complete and m > n:
+        raise RuntimeError(
+            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols: use mode='reduced'"
+        )
+    gq = q * 0 if g[0] is None else g[0]
+    gr = r * 0 if g[1] is None else g[1]
+    if m >= n:
+        return _qr_vjp(gq, gr, q, r)
+    # A = [B | C], B = Q R1 square, R2 = Q^H C
+    from .join import cat
+
+    gr1, gr2, r2 = gr[..., :m], gr[..., m:], r[..., m:]
+    rest = q @ gr2
+    first = _qr_vjp(gq + q @ r2 @ gr2.mH, gr1, q, r[..., :m])
+    return cat([first, rest], -1)
+
+
+def _qr_vjp(gq: Tensor, gr: Tensor, q: Tensor, r: Tensor) -> Tensor:
+    """(g_Q + Q hermitian(triu(g_R R^H - Q^H g_Q))) R^-H for at least as many rows as columns."""
+    from .linalg_solve import triangular
+
+    upper = (gr @ r.mH - q.mH @ gq).triu()
+    hermitian = upper + upper.mH
+    half = diagonal_of(hermitian) * 0.5
+    hermitian = hermitian - diagonal_matrix(half)
+    inner = gq + q @ hermitian
+    return triangular(r, inner.mH, True, False).mH
+
+
+@linalg("qr")
+def linalg_qr(A, mode="reduced"):
+    """(Q, R): A = Q R; mode 'reduced', 'complete', or 'r' (Q is empty).
+
+    >>> import flambeau as torch
+    >>> q, r = torch.linalg.qr(torch.eye(2))
+    >>> (q @ r)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    prepare("linalg.qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        raise RuntimeError(
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+        )
+    if mode != "r":
+        return named("linalg_qr", ("Q", "R"), *qr_factors(A, mode == "complete"))
+    from ..core import empty, needs_history
+
+    if needs_history(A):
+        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'")
+    return named("linalg_qr", ("Q", "R"), empty((0,), A.dtype), qr_factors(A, False)[1])
+
+
+@composite(out=True)
+def qr(input, some=True):
+    """(Q, R) of a matrix; some=False gives the square Q."""
+    prepare("qr", input)
+    return named("qr", ("Q", "R"), *qr_factors(input, not some))
+
+
+@composite(out=True)
+def geqrf(input):
+    """(a, tau): R above the diagonal of a, and below it the Householder vectors whose product is Q."""
+    import numpy
+
+    prepare("geqrf", input)
+    if input.numel() == 0:
+        k = min(input.shape[-2:])
+        return named("geqrf", ("a", "tau"), input.clone(), input.new_zeros((*input.shape[:-2], k)))
+    h, tau = numpy.linalg.qr(array(input), mode="raw")
+    return named("geqrf", ("a", "tau"), tensor(h.swapaxes(-1, -2)), tensor(tau))
+
+
+# ---- SVD -----------------------------------------------------------------------------------------------
+
+
+@primitive(register=False)
+def svd_factors(input, full):
+    """(U, S, V^H) with singular values in descending order."""
+    import numpy
+
+    a = array(input)
+    try:
+        return tuple(tensor(x) for x in numpy.linalg.svd(a, full_matrices=full))
+    except numpy.linalg.LinAlgError:
+        check_finite("linalg.svd", a)
+        raise LinAlgError("linalg.svd: The algorithm failed to converge: too many repeated singular values") from None
+
+
+@svd_factors.vjp
+def _(g, input_like, out):
+    gu, gs, gvh = g
+    u, s, vh = out
+    k = s.shape[-1]
+    u, vh = u[..., :k], vh[..., :k, :]
+    if gu is None and gvh is None:
+        return u @ (gs.unsqueeze(-1) * vh).to(vh.dtype)
+    gu = None if gu is None else gu[..., :k]
+    gvh = None if gvh is None else gvh[..., :k, :]
+    return _svd_vjp(gu, gs, gvh, u, s, vh)
+
+
+def _skew(x: Tensor) -> Tensor:
+    return x - x.mH
+
+
+def _svd_vjp(gu, gs, gvh, u, s, vh) -> Tensor:
+    """U [skew(U^H g_U) / E * S + S * skew(V^H g_V) / E + g_S] V^H, and the parts outside U and V.
+
+    E_ij = s_j^2 - s_i^2 off the diagonal.
+    """
+    row, column = s.unsqueeze(-2).to(u.dtype), s.unsqueeze(-1).to(u.dtype)
+    difference = (row - column) * (row + column)
+    difference = difference + diagonal_matrix(s * 0 + 1).to(u.dtype)
+    inner = 0
+    if gu is not None:
+        along = u.mH @ gu
+        skew = _skew(along)
+        inner = skew / difference * row
+        if u.is_complex():
+            # the phase of each pair of vectors: what remains on the diagonal is imaginary
+            inner = inner - diagonal_matrix(diagonal_of(inner)) + diagonal_matrix(diagonal_of(skew) / (2 * s))
+    if gvh is not None:
+        skew = _skew(vh @ gvh.mH)
+        across = column * (skew / difference)
+        inner = inner + (across - diagonal_matrix(diagonal_of(across)))
+    if gs is not None:
+        inner = inner + diagonal_matrix(gs).to(u.dtype)
+    result = u @ inner @ vh
+    m, k, n = u.shape[-2], s.shape[-1], vh.shape[-1]
+    if gu is not None and m > k:
+        outside = gu - u @ (u.mH @ gu)
+        result = result + (outside / row) @ vh
+    if gvh is not None and n > k:
+        outside = gvh - (gvh @ vh.mH) @ vh
+        result = result + u @ (outside / column)
+    return result
+
+
+@linalg("svd")
+def linalg_svd(A, full_matrices=True, *, driver=None):
+    """(U, S, Vh): A = U diag(S) Vh; S real and descending."""
+    prepare("linalg.svd", A)
+    if driver is not None:
+        raise RuntimeError(
+            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
+    return named("linalg_svd", ("U", "S", "Vh"), *svd_factors(A, full_matrices))
+
+
+@linalg("svdvals")
+def linalg_svdvals(A, *, driver=None):
+    """Singular values in descending order."""
+    prepare("linalg.svdvals", A)
+    if driver is not None:
+        raise RuntimeError(
+            "linalg.svdvals: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+        )
+    return svd_factors(A, False)[1]
+
+
+@composite(out=True)
+def svd(input, some=True, compute_uv=True):
+    """(U, S, V): input = U diag(S) V^H; without compute_uv U and V are zeros."""
+    prepare("svd", input)
+    if compute_uv:
+        u, s, vh = svd_factors(input, not some)
+        return named("svd", ("U", "S", "V"), u, s, vh.mH)
+    m, n = input.shape[-2:]
+    batch = input.shape[:-2]
+    s = svd_factors(input, False)[1]
+    return named("svd", ("U", "S", "V"), input.new_zeros((*batch, m, m)), s, input.new_zeros((*batch, n, n)))
+
+
+# ---- eigenvalues ---------------------------------------------------------------------------------------
+
+
+@primitive(register=False)
+def eigh_factors(input, lower):
+    """(eigenvalues ascending, eigenvectors) of hermitian matrices, of which one triangle is read."""
+    import numpy
+
+    a = array(input)
+    check_finite("linalg.eigh", a)
+    try:
+        return tuple(tensor(x) for x in numpy.linalg.eigh(a, UPLO="L" if lower else "U"))
+    except numpy.linalg.LinAlgError:
+        raise LinAlgError("linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues") from None
+
+
+@eigh_factors.vjp
+def _(g, out):
+    gl, gv = g
+    values, v = out
+    if gv is None:
+        return v @ (gl.unsqueeze(-1) * v.mH).to(v.dtype)
+    difference = values.unsqueeze(-2) - values.unsqueeze(-1)
+    difference = difference + diagonal_matrix(values * 0 + 1)
+    inner = (v.mH @ gv) / difference.to(v.dtype)
+    inner = inner - diagonal_matrix(diagonal_of(inner))
+    if gl is not None:
+        inner = inner + diagonal_matrix(gl).to(v.dtype)
+    return v @ inner @ v.mH
+
+
+def _read_triangle(name: str, UPLO: Any) -> bool:
+    if not isinstance(UPLO, str) or UPLO.upper() not in ("L", "U"):
+        raise RuntimeError(f"{name}: Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    return UPLO.upper() == "L"
+
+
+@linalg("eigh")
+def linalg_eigh(A, UPLO="L"):
+    """(eigenvalues, eigenvectors) of a hermitian matrix; real eigenvalues in ascending order."""
+    prepare("linalg.eigh", A, square=True)
+    lower = _read_triangle("linalg.eigh", UPLO)
+    return named("linalg_eigh", ("eigenvalues", "eigenvectors"), *eigh_factors(A, lower))
+
+
+@linalg("eigvalsh")
+def linalg_eigvalsh(A, UPLO="L"):
+    """Eigenvalues of a hermitian matrix in ascending order."""
+    prepare("linalg.eigvalsh", A, square=True)
+    return eigh_factors(A, _read_triangle("linalg.eigvalsh", UPLO))[0]
+
+
+@primitive(register=False)
+def eig_factors(input):
+    """(eigenvalues, eigenvectors of norm 1), both complex."""
+    import numpy
+
+    a = array(input)
+    check_finite("linalg.eig", a)
+    wanted = numpy.dtype("complex64" if a.dtype.itemsize == 4 or a.dtype == "complex64" else "complex128")
+    try:
+        values, vectors = numpy.linalg.eig(a)
+    except numpy.linalg.LinAlgError:
+        raise LinAlgError("linalg.eig: The algorithm failed to converge") from None
+    return tensor(values.astype(wanted)), tensor(vectors.astype(wanted))
+
+
+@eig_factors.vjp
+def _(g, input_like, out):
+    # V^-H (diag(g_L) + (V^H g_V - V^H V diag(Re(V^H g_V))) / conj(E)) V^H, E_ij = l_j - l_i
+    from .linalg_solve import solve_matrices
+
+    gl, gv = g
+    values, v = out
+    inner = 0
+    if gv is not None:
+        along = v.mH @ gv
+        real = diagonal_of(along).real
+        inner = along - (v.mH @ v) * real.unsqueeze(-2).to(v.dtype)
+        difference = (values.unsqueeze(-2) - values.unsqueeze(-1)).conj()
+        inner = inner / (difference + diagonal_matrix(values * 0 + 1))
+        inner = inner - diagonal_matrix(diagonal_of(inner))
+    if gl is not None:
+        inner = inner + diagonal_matrix(gl)
+    return as_real_if(not input_like.dtype.is_complex, solve_matrices(v.mH, inner @ v.mH))
+
+
+@linalg("eig")
+def linalg_eig(A):
+    """(eigenvalues, eigenvectors) of a square matrix; both complex, vectors of norm 1 in columns."""
+    prepare("linalg.eig", A, square=True)
+    return named("linalg_eig", ("eigenvalues", "eigenvectors"), *eig_factors(A))
+
+
+@linalg("eigvals")
+def linalg_eigvals(A):
+    """Eigenvalues of a square matrix, complex."""
+    prepare("linalg.eigvals", A, square=True)
+    return eig_factors(A)[0]
+
+
