@@ -296,7 +296,7 @@ def _check_gradients(node: BackwardCFunction, grads: tuple) -> tuple:
 def _fit(node: BackwardCFunction, i: int, grad: Any, meta: tuple | None) -> Tensor | None:
     """A gradient in its input's shape and dtype, summed over broadcast dimensions."""
     if not isinstance(grad, Tensor):
-        raise TypeError(
+        raise RuntimeError(
             f"expected Variable or None (got {type(grad).__name__}) as gradient {i} of {node.name()}"
         )
     if meta is None:
@@ -335,7 +335,6 @@ def once_differentiable(backward: Callable) -> Callable:
         finally:
             core.set_grad_enabled(before)
         sources = [g for g in grads if isinstance(g, Tensor)]
-        sources += [t for t in ctx.saved_tensors if t is not None]
         if not core.needs_history(*sources):
             return result
         if not isinstance(result, tuple):

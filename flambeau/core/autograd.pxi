@@ -180,6 +180,9 @@ cdef class AccumulateGrad(Node):
         if self.leaf is not None and self.leaf.accumulator == <void*>self:
             self.leaf.accumulator = NULL
 
+    cdef str title(self):
+        return "torch::autograd::AccumulateGrad"
+
     @property
     def variable(self):
         """The leaf."""
@@ -702,6 +705,9 @@ cdef int check_writable(Tensor t, object name) except -1:
     if t.inference and not inference_mode_on():
         raise RuntimeError(f"{name}: Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal tensor before doing inplace update.")
     if grad_mode_on():
+        if t.untracked_view and t.base is not None and t.base.needs_grad:
+            raise RuntimeError(f"{name}: A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case is ambiguous "
+                               "and error-prone, it is forbidden. Make the view outside no_grad, write inside it, or write to a detach() of it.")
         if t.needs_grad and node_made(t) is None and not (t.base is not None and t.tracked_view):
             raise RuntimeError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation. "
                                "Wrap the write in torch.no_grad(), or write to a clone().")
@@ -727,13 +733,13 @@ cdef class CopySlices(Node):
     cdef Tensor base_like  # the base's own
 
     cdef str title(self):
-        return "CopySlices"
+        return "torch::autograd::CopySlices"
 
     cdef object vjp(self, object grad):
         result = _copy_slices_backward(grad, self.base_like, self.geometry)
         whole, part = result
         inner = self.inner.vjp(part if self.inner.outputs == 1 else [part] + [None] * (self.inner.outputs - 1))
-        if self.inner.edges == 1:
+        if inner is None or isinstance(inner, Tensor):
             inner = (inner,)
         whole = _copy_slices_merge(whole, inner[0], self.base_like, self.geometry)
         if self.edges == 1:
@@ -1333,3 +1339,8 @@ cdef class InferenceGuard(GradGuard):
         self.wanted = not self.mode
         self.inference = self.mode
         self.enter()
+
+
+def detach_inplace(Tensor t):
+    """Forget t's history, in place; returns it."""
+    return t.detach_()

@@ -1,4 +1,5 @@
-# Fills whose values follow from an element's place; what creation functions call.
+# Fills whose values follow from an element's place; what creation functions call. New tensors keep
+# version 0: who fills an old one counts the write.
 
 cdef extern from "fill.hpp" namespace "flambeau" nogil:
     void fill_kernel(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
@@ -8,7 +9,7 @@ cdef extern from "fill.hpp" namespace "flambeau" nogil:
 
 
 def fill_number(Tensor t, value):
-    """Write a Python number in every element, without history; returns t."""
+    """Write a Python number in every element, without history or a count of the write; returns t."""
     cdef char element[16]
     cdef void* args[2]
     cdef int64_t desc[1]
@@ -20,6 +21,7 @@ def fill_number(Tensor t, value):
         one = new_dense(t.code, 0, NULL)
         memcpy(one.data_ptr_, element, ITEM[t.code])
         copy_into(t, one)
+        t.storage.version -= 1
         return t
     args[0] = t.data_ptr_
     args[1] = element
@@ -29,14 +31,12 @@ def fill_number(Tensor t, value):
     else:
         with nogil:
             parallel_for(fill_kernel, args, desc, t.count, 65536)
-    t.storage.version += 1
     return t
 
 
 cdef int check_fill(str name, Tensor t, bint done) except -1:
     if not done:
         raise NotImplementedError(f'"{name}" not implemented for {DTYPES[t.code]!r}')
-    t.storage.version += 1
     return 0
 
 

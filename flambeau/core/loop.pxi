@@ -349,8 +349,17 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
     cdef Tensor r
     if first is None and not has_tensor(slots, n):
         raise_operand(op, 0, <object>slots[0])
+    cdef Tensor held
     if into is not None:
+        if record and op.form == POINTWISE:
+            held = save_overwritten(op, slots, into)
         r = pointwise_into(op, slots, types, into)
+        if held is not None:
+            for i in range(n):
+                if slots[i] == <PyObject*>into:
+                    slots[i] = <PyObject*>held
+            record_loop(op, slots, r, into)
+            return r
     elif out is not None:
         return pointwise_out(op, slots, types, out, record)
     elif plain:
@@ -1560,8 +1569,6 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
     for i in range(op.operands):
         if uses & (1 << i):
             n.keep(i, <object>slots[i])
-            if into is not None and <object>slots[i] is into:
-                n.versions[i] -= 1  # it held the old value: using it in backward is an error
     if op.scalars:
         n.scalars = scalars_of(op, slots)
     if into is not None:
@@ -1571,6 +1578,24 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
     if uses & (1 << 30):
         keep_output(n, r)
     return 0
+
+
+cdef Tensor save_overwritten(LoopOp op, PyObject** slots, Tensor into):
+    """A copy of the tensor about to be written, with its history, if a derivative reads the old value."""
+    cdef int i, uses = 0
+    cdef Tensor held
+    if op.vjps is None:
+        op.vjp_table()
+    for i in range(op.operands):
+        if isinstance(<object>slots[i], Tensor) and wants_history(<Tensor>slots[i]):
+            uses |= <int>op.vjp_uses[i]
+    for i in range(op.operands):
+        if slots[i] == <PyObject*>into and uses & (1 << i):
+            held = clone_of(into)
+            if wants_history(into):
+                adopt(held, into.grad_fn_, into.output_nr)
+            return held
+    return None
 
 
 cdef tuple scalars_of(LoopOp op, PyObject** slots):

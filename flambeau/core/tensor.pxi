@@ -21,6 +21,7 @@ cdef class Tensor:
     cdef bint dense               # contiguous in row-major order
     cdef bint needs_grad
     cdef bint tracked_view        # history follows the base's
+    cdef bint untracked_view      # a view made while nothing was recorded
     cdef bint inference
     cdef bint conj_               # reserved for lazily conjugated views; always false today
     cdef int output_nr

@@ -92,9 +92,11 @@ cdef inline int finish_view(Tensor r, Tensor source, int kind, object payload) e
     if source.base is None:
         r.base = source
         r.tracked_view = grad_mode_on()
+        r.untracked_view = not r.tracked_view
     else:
         r.base = source.base
         r.tracked_view = source.tracked_view and grad_mode_on()
+        r.untracked_view = (source.tracked_view or source.untracked_view) and not r.tracked_view
     r.view_version = r.storage.version
     if wants_history(source):
         record_view(r, source, kind, payload)
@@ -420,11 +422,15 @@ cdef class CopyNode(Node):
 
     cdef object vjp(self, object grad):
         cdef Tensor g = <Tensor>grad
+        cdef Tensor zero = None
+        if self.n0 is not None:
+            zero = new_like(g, g.code)
+            memset(zero.data_ptr_, 0, zero.count * ITEM[zero.code])
         if self.n1 is None:
-            return (None, None)
+            return (zero, None)
         if not shape_is(g, self.source_shape):
             g = sum_or_expand(g, self.source_shape)
-        return (None, cast_to(g, self.source_code))
+        return (zero, cast_to(g, self.source_code))
 
 
 def copy_(Tensor self, source, non_blocking=False):

@@ -225,6 +225,7 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     core.check_inplace(self, "fill_")
     if core.needs_history(self):
         return core.copy_(self, core.from_data(value, self.dtype))
+    core.bump_version(self)
     return core.fill_number(self, value)
 
 

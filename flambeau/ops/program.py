@@ -45,6 +45,7 @@ class LoopRecord:
         samples: Any = None,
         count: bool = False,
         tensors: Sequence[str] = (),
+        uniform: Sequence[str] = (),
         doc: str | None = None,
     ) -> None:
         signature = inspect.signature(body)
@@ -69,6 +70,7 @@ class LoopRecord:
         self.operator = operator
         self.samples = samples
         self.wants_count = count
+        self.uniform = frozenset(uniform)
         self.tensors = frozenset(tensors)  # operands that may not be Python numbers
         self.doc = doc if doc is not None else body.__doc__
         self.op: LoopOp | None = None
@@ -109,19 +111,27 @@ class LoopRecord:
         return compute, result
 
     def _each(self, ranks: Sequence[tuple[int, int]], common: str) -> list[str]:
-        """Operands keep their category, at the precision of the common type."""
+        """Operands keep their category, at the precision of the common type.
+
+        Those in `uniform` were promoted together in the forward op: here too they share a category.
+        """
+        names = self.names[: self.operands]
+        own = [
+            promotion.number_type(code) if rank == 2 else BY_CODE[code].name
+            for code, rank in ranks[: self.operands]
+        ]
+        if dt.kind(common) not in "fc":
+            return [self.fixed.get(n, o) for n, o in zip(names, own, strict=True)]
+        part = promotion.real_part(common)
+        mixed = any(dt.is_complex(o) for n, o in zip(names, own, strict=True) if n in self.uniform)
         result = []
-        for name, (code, rank) in zip(self.names[: self.operands], ranks, strict=False):
-            own = BY_CODE[code].name
+        for name, type_ in zip(names, own, strict=True):
             if name in self.fixed:
-                own = self.fixed[name]
-            elif dt.kind(own) == "f" and dt.kind(common) in "fc":
-                own = common if dt.is_float(common) else dt.COMPLEX_PART[common]
-            elif dt.kind(own) == "c" and dt.is_complex(common):
-                own = common
-            elif rank == 2 and dt.kind(common) in "fc":
-                own = promotion.real_part(common) if dt.kind(own) != "c" else common
-            result.append(own)
+                result.append(self.fixed[name])
+            elif dt.is_complex(type_) or (mixed and name in self.uniform):
+                result.append(common)
+            else:
+                result.append(part if dt.is_float(type_) or name in self.uniform else type_)
         return result
 
     def _not_implemented(self, name: str) -> Exception:
@@ -341,6 +351,7 @@ class LoopRecord:
             fixed={n: self.fixed[n] for n in names if n in self.fixed},
             integers=[s for s in scalars if s in self.integers],
             operands=len(names),
+            uniform=[n for n in kept if n in (self.uniform if self.promote is Promote.EACH else self.over)],
             count=as_scalar,
             doc=f"Derivative of {self.name} with respect to {self.names[i]}.",
         )

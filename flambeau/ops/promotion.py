@@ -73,12 +73,12 @@ def _promote_integers(a: dt.Info, b: dt.Info) -> str:
     if signed.size > unsigned.size:
         return signed.name
     wider = {1: "i16", 2: "i32", 4: "i64"}.get(unsigned.size)
-    if wider is None or (unsigned.name != "u8" and False):
+    if wider is None:
         raise TypeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}")
     return wider
 
 
-def _number_type(code: int) -> str:
+def number_type(code: int) -> str:
     """What a Python number stands for: bool, int64, the default float, or its complex."""
     kind = BY_CODE[code].kind
     if kind == "f":
@@ -90,7 +90,7 @@ def result_type(ranks: Sequence[Rank]) -> str:
     """The common type of the operands."""
     best: list[str | None] = [None, None, None]
     for code, rank in ranks:
-        name = _number_type(code) if rank == 2 else BY_CODE[code].name
+        name = number_type(code) if rank == 2 else BY_CODE[code].name
         best[rank] = name if best[rank] is None else promote_names(best[rank], name)
     result: str | None = None
     for name in best:

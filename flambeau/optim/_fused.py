@@ -120,10 +120,11 @@ def apply_rule(
     written: tuple[int, ...],
 ) -> None:
     """`fused_update` op by op, seen by autograd; scalars may be tensors."""
-    for operands in zip(*tensors, strict=True):
-        if operands[0].is_complex():
+    for row in zip(*tensors, strict=True):
+        operands: Sequence[Any] = row
+        if row[0].is_complex():
             # Rules are elementwise on the two real parts, as PyTorch's are.
-            operands = [flambeau.view_as_real(operand) for operand in operands]
+            operands = [flambeau.view_as_real(operand) for operand in row]
         results = rule(*operands, **scalars)
         for k, result in zip(written, results, strict=True):
             operands[k].copy_(result)

@@ -76,10 +76,10 @@ def _make_taker(tensor: Any) -> Callable:
     # An alias with a layout of its own: the original's may be changed in the middle of an epoch.
     table, tail, dtype, step = tensor.detach(), tensor.shape[1:], tensor.dtype, tensor.stride()[0]
     limits = launch.bounds("DataLoader", table, 0, wrap=True)
-    run, empty = launch.run_take, core.empty
+    run, empty = launch.run_take, core.empty  # type: ignore[attr-defined]
 
     def take(index: Any) -> Any:
-        out = empty((*index.shape, *tail), dtype)
+        out = empty((index.numel(), *tail), dtype)
         run(out, table, index, layout, step, limits)
         return out
 
