@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import weakref
 from collections import OrderedDict
 from typing import Any
@@ -94,7 +93,9 @@ class StoredBytes:
         size = self.storage.nbytes()
         whole = core.from_storage(self.storage, core.dtypes[1], 0, (size,), (1,))
         if protocol >= 5:
-            return _restore_storage, (pickle.PickleBuffer(_view_bytes(whole)),)
+            from pickle import PickleBuffer
+
+            return _restore_storage, (PickleBuffer(_view_bytes(whole)),)
         return _restore_storage, (core.read_bytes(whole),)
 
 

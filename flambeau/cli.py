@@ -213,14 +213,15 @@ def list_dependency_sizes() -> list[tuple[str, str]]:
     """Give version and size on disk of Flambeau and of each library it stands on."""
     from importlib import metadata
 
-    sizes = []
-    for name in ("flambeau", "numpy", "llvmlite", "tqdm", "pillow"):
+    import flambeau
+
+    package = measure_folder(os.path.dirname(flambeau.__file__))
+    sizes = [("flambeau", f"{flambeau.__version__}, {format_bytes(package)}")]
+    for name in ("numpy", "llvmlite", "tqdm", "pillow"):
         try:
             distribution = metadata.distribution(name)
         except metadata.PackageNotFoundError:
-            sizes.append(
-                (name, "not installed" if name != "flambeau" else "not installed (checkout)")
-            )
+            sizes.append((name, "not installed"))
             continue
         sizes.append((name, f"{distribution.version}, {format_bytes(measure(distribution))}"))
     return sizes
@@ -230,6 +231,12 @@ def measure(distribution: Distribution) -> int:
     """Add up the sizes in bytes of a distribution's files."""
     paths = (str(distribution.locate_file(file)) for file in distribution.files or ())
     return sum(os.path.getsize(path) for path in paths if os.path.isfile(path))
+
+
+def measure_folder(folder: str) -> int:
+    """Add up the sizes in bytes of the files below a folder."""
+    walk = os.walk(folder)
+    return sum(os.path.getsize(os.path.join(parent, f)) for parent, _, files in walk for f in files)
 
 
 def format_bytes(count: int) -> str:

@@ -4,7 +4,7 @@
 """The core: tensors, op calls, autograd and its engine, in one extension module.
 
 Each included file is one subject: types, tensor, operators, loop (pointwise and reduction calls), views,
-autograd (nodes and engine), op (Python ops, modes, plans, machine code), random.
+autograd (nodes and engine), op (Python ops, modes, plans, machine code), gather (rows by number), random.
 """
 
 cimport cython
@@ -129,6 +129,7 @@ include "autograd.pxi"
 include "views.pxi"
 include "loop.pxi"
 include "op.pxi"
+include "gather.pxi"
 include "product.pxi"
 include "random.pxi"
 include "fill.pxi"

@@ -349,7 +349,7 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
     cdef Tensor r
     if first is None and not has_tensor(slots, n):
         raise_operand(op, 0, <object>slots[0])
-    cdef Tensor held
+    cdef Tensor held = None
     if into is not None:
         if record and op.form == POINTWISE:
             held = save_overwritten(op, slots, into)
@@ -1583,7 +1583,7 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
 cdef Tensor save_overwritten(LoopOp op, PyObject** slots, Tensor into):
     """A copy of the tensor about to be written, with its history, if a derivative reads the old value."""
     cdef int i, uses = 0
-    cdef Tensor held
+    cdef Tensor held = None
     if op.vjps is None:
         op.vjp_table()
     for i in range(op.operands):
@@ -1705,7 +1705,7 @@ cdef int copy_into(Tensor target, Tensor source) except -1:
 
 cdef int pointwise_copy(PyObject** slots, uint64_t types, Tensor target) except -1:
     cdef Tensor source = <Tensor>slots[0]
-    cdef Tensor held
+    cdef Tensor held = None
     if overlaps(source, target):
         held = clone_of(source)
         slots[0] = <PyObject*>held

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from . import dtypes as dt
-from . import scalar
+from . import half, scalar
+from .graph_emitter import GraphEmitter
 from .ir import Builder, float_bits, suffix
 from .scalar import Expr
 
@@ -15,7 +14,7 @@ _ROUNDING = ("sqrt", "floor", "ceil", "trunc", "rint")
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 
 
-class Emitter:
+class Emitter(GraphEmitter):
     """Emits graphs of scalars as operations on `lanes` elements at once."""
 
     def __init__(self, builder: Builder, lanes: int) -> None:
@@ -46,28 +45,7 @@ class Emitter:
         """A scalar in every lane."""
         return self.b.splat(value, dt.INFO[dtype].llvm, self.lanes)
 
-    # ---- graphs ----------------------------------------------------------------------------------
-
-    def graph(
-        self, roots: list[Expr], leaf: Callable[[Expr], str | None], known: dict[Expr, str]
-    ) -> list[str]:
-        """Values of the roots. `leaf` answers for inputs and the like; `known` keeps what was emitted."""
-        stack = list(reversed(roots))
-        while stack:
-            current = stack[-1]
-            if current in known:
-                stack.pop()
-                continue
-            value = self.constant(current.value, current.dtype) if current.op == "const" else leaf(current)
-            if value is None:
-                missing = [a for a in current.args if a not in known]
-                if missing:
-                    stack.extend(reversed(missing))
-                    continue
-                value = self.operation(current, [known[a] for a in current.args])
-            known[current] = value
-            stack.pop()
-        return [known[root] for root in roots]
+    # ---- operations --------------------------------------------------------------------------------
 
     def operation(self, e: Expr, args: list[str]) -> str:
         """One node, its arguments already emitted."""
@@ -209,6 +187,8 @@ class Emitter:
                 return self.b.emit(f"fcmp une {self.type(source)} {value}, {self.constant(0, source)}")
             return self.b.emit(f"icmp ne {self.type(source)} {value}, {self.constant(0, source)}")
         if a.kind == "f" and b.kind == "f":
+            if "f16" in (source, target) and not half.converts_half(self.b.target):
+                return self._convert_half(value, source)
             return self._convert("fpext" if a.size < b.size else "fptrunc", value, source, target)
         if a.kind == "f":
             return self._float_to_integer(value, source, target)
@@ -219,6 +199,11 @@ class Emitter:
         if a.kind == "b" or a.size < b.size:
             return self._convert("sext" if a.kind == "i" else "zext", value, source, target)
         return self._convert("trunc", value, source, target)
+
+    def _convert_half(self, value: str, source: str) -> str:
+        """Between f16 and f32 by integer arithmetic: LLVM would call a library."""
+        convert = half.half_to_float if source == "f16" else half.float_to_half
+        return convert(self.b, value, self.lanes)
 
     def _convert(self, op: str, value: str, source: str, target: str) -> str:
         return self.b.emit(f"{op} {self.type(source)} {value} to {self.type(target)}")

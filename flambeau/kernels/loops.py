@@ -21,6 +21,7 @@ from . import dtypes as dt
 from . import llvm, scalar
 from .accumulate import Accumulator
 from .ir import Builder
+from .levels import find_levels, passes
 from .llvm import Emitter
 from .lower import Pair, lower
 from .scalar import Expr
@@ -46,7 +47,6 @@ class LoopSpec(NamedTuple):
 
 
 _CELL = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
-_IDENTITY_LEAVES = ("input", "input_part", "position")
 
 
 def build(spec: LoopSpec, target: Target) -> str:
@@ -82,7 +82,8 @@ class _LoopKernel:
         self.flat_roots = [e for r in self.roots for e in (r if isinstance(r, tuple) else (r,))]
         self.nodes = scalar.topological(self.flat_roots)
         self.operands = spec.outs + spec.ins
-        self.levels = self._find_levels()
+        self.levels = find_levels(self.nodes, self._is_uniform_input)
+        self.passes = passes(self.nodes, self.levels)
         self.lanes = self._choose_lanes()
         simple = all(not dt.is_complex(o.dtype) for o in self.operands)
         self.masked = target.masked and simple and llvm.maskable(self.nodes) and self.lanes > 1
@@ -114,19 +115,6 @@ class _LoopKernel:
         return self.spec.ins[index].access in "s0" and self.spec.form != "columns" or (
             self.spec.ins[index].access == "s"
         )
-
-    def _find_levels(self) -> dict[Expr, tuple[int, bool]]:
-        """Per node: how many passes must come before it, and whether it varies along the row."""
-        levels: dict[Expr, tuple[int, bool]] = {}
-        for n in self.nodes:
-            depth = max((levels[a][0] for a in n.args), default=0)
-            varies = any(levels[a][1] for a in n.args)
-            if n.op == "reduce":
-                depth, varies = depth + 1, False
-            elif n.op in _IDENTITY_LEAVES:
-                varies = not self._is_uniform_input(n)
-            levels[n] = (depth, varies)
-        return levels
 
     # ---- leaves ----------------------------------------------------------------------------------
 
@@ -293,12 +281,6 @@ class _LoopKernel:
     def _stride(self, k: int, which: int) -> str:
         return self.b.size(3 + 3 * k + which)
 
-    def _passes(self) -> list[list[Expr]]:
-        """Reductions by the pass that computes them."""
-        reductions = [n for n in self.nodes if n.op == "reduce"]
-        depth = max((self.levels[n][0] for n in reductions), default=0)
-        return [[n for n in reductions if self.levels[n][0] == d + 1] for d in range(depth)]
-
     def reduce(self) -> None:
         """Rows [begin, end), lanes along the inner reduced axis."""
         pointers = self._reduced_sizes()
@@ -307,7 +289,7 @@ class _LoopKernel:
             at = [self.b.offset(p, self.b.mul(rows.index, s[0])) for p, s in zip(pointers, steps, strict=True)]
             row = _Row(at, [(s[1], s[2]) for s in steps])
             self._settle(row, 0)
-            for depth, reductions in enumerate(self._passes()):
+            for depth, reductions in enumerate(self.passes):
                 self._reduce_pass(row, reductions)
                 self._settle(row, depth + 1)
             if self.spec.per_row:
@@ -453,7 +435,7 @@ class _LoopKernel:
         row = _Row(at, [(s[1], s[2]) for s in steps])
         self._settle(row, 0)
         settled: dict[Expr, str] = self._column_known(em, row)
-        for depth, reductions in enumerate(self._passes()):
+        for depth, reductions in enumerate(self.passes):
             self._column_pass(em, row, reductions, settled, mask)
             self._settle_columns(em, settled, depth + 1)
         if self.spec.per_row:

@@ -7,7 +7,8 @@ the C library where mathlib has no expansion for the type.
 from __future__ import annotations
 
 from . import dtypes as dt
-from . import mathlib, scalar
+from . import scalar
+from .lazy import mathlib
 from .scalar import Expr, node
 
 Pair = tuple[Expr, Expr]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .ir import Builder
+if TYPE_CHECKING:
+    from .ir import Builder
 
 
 class KernelSource(NamedTuple):

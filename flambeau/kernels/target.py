@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
-from dataclasses import dataclass
+import sys
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A machine kernels are emitted for."""
 
     name: str  # avx512, avx2, neon, sse
@@ -21,14 +20,14 @@ class Target:
 
 
 # One object format everywhere, so that one small loader serves every system.
-_ENVIRONMENT = {"Linux": "unknown-linux-gnu", "Windows": "pc-windows-msvc-elf", "Darwin": "unknown-none-elf"}
+_ENVIRONMENT = {"linux": "unknown-linux-gnu", "win32": "pc-windows-msvc-elf", "darwin": "unknown-none-elf"}
 
 _AVX512 = "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd"
 _AVX2 = "+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt"
 
 
 def _triple(arch: str) -> str:
-    return f"{arch}-{_ENVIRONMENT.get(platform.system(), 'unknown-linux-gnu')}"
+    return f"{arch}-{_ENVIRONMENT.get(sys.platform, 'unknown-linux-gnu')}"
 
 
 AVX512 = Target("avx512", _triple("x86_64"), "x86-64-v4", f"{_AVX2},{_AVX512}", 64, True, True)
@@ -51,8 +50,14 @@ def host() -> Target:
     return _host
 
 
+def _machine() -> str:
+    import platform
+
+    return platform.machine()
+
+
 def _detect() -> Target:
-    if platform.machine().lower() in ("arm64", "aarch64"):
+    if _machine().lower() in ("arm64", "aarch64"):
         return NEON
     from ..core import cpu_features
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ..kernels import mathlib, scalar
+from ..kernels import scalar
+from ..kernels.lazy import mathlib
 from ..kernels.scalar import const, where
 from .pointwise import _sigmoid, sigmoid
 from .promotion import Promote

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from .. import core
-from ..kernels import conv as planner
-from ..kernels.conv_shape import check, output_size, transposed_output_size
-from ..kernels.conv_weight_plan import plan_conv_backward_weight
+from ..kernels.lazy import conv as planner
+from ..kernels.lazy import conv_shape, conv_weight_plan
 from .plans import planned
 from .record import composite, primitive
 
@@ -26,7 +25,7 @@ def convolve(input, weight, bias, settings):
     stride, padding, dilation, groups = settings
     x, w = core.contiguous_plain(input), core.contiguous_plain(weight)
     sizes = [
-        output_size(*row) for row in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+        conv_shape.output_size(*row) for row in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
     ]
     out = core.empty((x.shape[0], w.shape[0], *sizes), x.dtype)
     if out.numel() == 0:
@@ -93,7 +92,7 @@ def convolve_weight(input, cotangent, shape, settings):
     key = ("conv_weight", x.dtype.code, tuple(x.shape), shape, settings)
     plan = planned(
         key,
-        lambda threads: plan_conv_backward_weight(
+        lambda threads: conv_weight_plan.plan_conv_backward_weight(
             x.dtype.short, x.shape, shape, stride, padding, dilation, groups, threads
         ),
     )
@@ -160,7 +159,7 @@ def _convolution(name, n, input, weight, bias, stride, padding, dilation, groups
         else:
             raise RuntimeError(f"{name}: Invalid padding string: '{padding}': expected 'same' or 'valid'")
     padding = _tuple(name, "padding", padding, n)
-    check(x.shape, weight.shape, stride, padding, dilation, groups)
+    conv_shape.check(x.shape, weight.shape, stride, padding, dilation, groups)
     for size, kernel, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
         if size + 2 * p < d * (kernel - 1) + 1:
             padded = " x ".join(str(s + 2 * q) for s, q in zip(x.shape[2:], padding, strict=True))
@@ -210,7 +209,7 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
     if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise RuntimeError(f"{name}: output padding must be smaller than either stride or dilation, but got output_padding: {extra}, stride: {stride}, dilation: {dilation}")
     sizes = [
-        transposed_output_size(*row)
+        conv_shape.transposed_output_size(*row)
         for row in zip(x.shape[2:], weight.shape[2:], stride, padding, extra, dilation, strict=True)
     ]
     if min(sizes) < 1:

@@ -96,18 +96,31 @@ def new_like(input: Tensor, dtype: Dtype, memory_format: Any = None) -> Tensor:
 
 
 def preserved_strides(shape: tuple, stride: tuple) -> tuple:
-    """The strides themselves if they describe memory without gaps or repeats, else row-major ones.
+    """Strides without gaps or repeats, in the order of dimensions that the given ones have."""
+    packed, step = [0] * len(shape), 1
+    for d in _order_by_stride(shape, stride):
+        packed[d] = step
+        step *= max(shape[d], 1)
+    if all(n == 1 or a == b for n, a, b in zip(shape, stride, packed, strict=True)):
+        return stride
+    return tuple(packed)
 
-    Partial orders are kept the way PyTorch keeps them: dimensions sorted by stride, ties by size.
-    """
-    expected = 1
-    for d in sorted(range(len(shape)), key=lambda d: (stride[d], shape[d])):
-        if shape[d] == 1:
-            continue
-        if stride[d] != expected:
-            return dense_strides(shape)
-        expected *= shape[d]
-    return stride
+
+def _order_by_stride(shape: tuple, stride: tuple) -> list[int]:
+    """Dimensions from the innermost out: an insertion sort, as strides of 0 compare equal to all others."""
+    order = list(range(len(shape) - 1, -1, -1))
+    for i in range(1, len(order)):
+        current = i
+        for other in range(i - 1, -1, -1):
+            a, b = order[other], order[current]
+            if stride[a] == 0 or stride[b] == 0:
+                continue
+            if stride[a] > stride[b] or (stride[a] == stride[b] and shape[a] > shape[b]):
+                order[other], order[current] = b, a
+                current = other
+            elif stride[a] < stride[b]:
+                break
+    return order
 
 
 def dense_strides(shape: tuple) -> tuple:

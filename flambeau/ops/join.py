@@ -7,8 +7,8 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels import join as kernels
-from ..kernels import target as targets
+from ..kernels.lazy import join as kernels
+from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .convert import to_dtype
 from .dims import check_sequence, check_tensor, wrap

@@ -8,13 +8,11 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels import gather as gather_kernels
-from ..kernels import scatter as scatter_kernels
-from ..kernels import target as targets
+from ..kernels.lazy import gather as gather_kernels
+from ..kernels.lazy import scatter as scatter_kernels
+from ..kernels.lazy import target as targets
 from ..kernels.dtypes import BY_CODE
-from ..kernels.gather import ALONG_FIELDS, OFFSET_FIELDS, TAKE_FIELDS
 from ..kernels.plan import KernelSource, ceil_div
-from ..kernels.scatter import PUT_FIELDS
 from .convert import fill_plain, to_dtype
 
 INT64, INT32, BOOL = core.dtypes[5], core.dtypes[4], core.dtypes[0]
@@ -40,7 +38,7 @@ def plan_for(key: tuple, phases: Any) -> core.Plan:
     if found is None:
         if len(_plans) > 4096:
             _plans.clear()
-        from ..kernels import cache
+        from ..kernels.lazy import cache
 
         made = [
             (cache.named(source.key, source.build, source.symbol), desc, tasks, grain)
@@ -80,32 +78,40 @@ def find_bad(index: Tensor, rows: int, lowest: int) -> int:
 class Bounds:
     """Where indices must lie, and the error when they do not."""
 
+    __slots__ = ("dim", "error", "known", "name", "rows", "wraps")
+
     def __init__(
-        self, name: str, rows: int, lowest: int, error: type[Exception], where: str
+        self, name: str, rows: int, wraps: bool, dim: int = -1, error: type[Exception] = IndexError
     ) -> None:
-        self.name, self.rows, self.lowest, self.error, self.where = name, rows, lowest, error, where
+        self.name, self.rows, self.wraps, self.dim, self.error = name, rows, wraps, dim, error
         self.known = False  # were the indices checked before?
+
+    @property
+    def lowest(self) -> int:
+        """The smallest index allowed."""
+        return -self.rows if self.wraps else 0
 
     def fail(self, flag: Tensor, index: Tensor) -> None:
         """Reset the flag and raise."""
         core.copy_plain(flag, core.from_data([0], INT64))
         bad = find_bad(index, self.rows, self.lowest)
-        raise self.error(f"{self.name}: index {bad} is out of bounds for {self.where}")
+        where = f"dimension {self.dim} with size {self.rows}"
+        if self.dim < 0:
+            where = f"a tensor of {self.rows} elements"
+        raise self.error(f"{self.name}: index {bad} is out of bounds for {where}")
 
 
 def bounds(
     name: str, input: Tensor, dim: int, wrap: bool = False, error: type[Exception] = IndexError
 ) -> Bounds:
     """Indices into a dimension of a tensor."""
-    rows = input.shape[dim] if input.ndim else 1
-    where = f"dimension {dim} with size {rows}"
-    return Bounds(name, rows, -rows if wrap else 0, error, where)
+    return Bounds(name, input.shape[dim] if input.ndim else 1, wrap, dim, error)
 
 
 def offset_bounds(name: str, table: Tensor) -> Bounds:
     """Element offsets into a table that were checked when they were made."""
     reach = 1 + sum((n - 1) * s for n, s in zip(table.shape, table.stride(), strict=True))
-    limits = Bounds(name, max(reach, 0), 0, IndexError, "the tensor")
+    limits = Bounds(name, max(reach, 0), False)
     limits.known = True
     return limits
 
@@ -113,9 +119,9 @@ def offset_bounds(name: str, table: Tensor) -> Bounds:
 def check(index: Tensor, limits: Bounds) -> None:
     """Raise unless every index (int64, row-major) is in range."""
     n = index.numel()
-    if n == 0:
+    if n == 0 or limits.known:
         return
-    desc = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    desc = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
 
     def phases() -> list:
         return [(gather_kernels.check_source(targets.host()), desc, n, 4 * GRAIN)]
@@ -131,6 +137,8 @@ def check(index: Tensor, limits: Bounds) -> None:
 
 def merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
     """Some dimensions as one: (size, stride), or None where they do not lie regularly."""
+    if 0 in shape:
+        return 0, 0
     size, stride = 1, 0
     for n, step in zip(reversed(shape), reversed(strides), strict=True):
         if n == 1:
@@ -157,6 +165,10 @@ def table_layout(table: Tensor, dim: int, width: int = 1) -> tuple[int, int, int
 
 def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
     """table with dimension dim replaced by the dimensions of index (int64, row-major)."""
+    made = core.take_rows(table, dim, index, limits.wraps)
+    if made is not None:
+        return made
+    _load_take_kernel(table.dtype.itemsize)
     shape = table.shape
     out = core.empty((*shape[:dim], *index.shape, *shape[dim + 1 :]), table.dtype)
     layout = table_layout(table, dim)
@@ -166,6 +178,19 @@ def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
     row = table.stride()[dim] if shape else 1
     run_take(out, table, index, layout, row, limits)
     return out
+
+
+def _load_take_kernel(size: int) -> None:
+    """Hand the core the kernel for its own short cut."""
+    if size not in _loaded:
+        from ..kernels.lazy import cache
+
+        source = gather_kernels.take_source(size, targets.host())
+        core.set_take_kernel(size, cache.named(source.key, source.build, source.symbol))
+        _loaded.add(size)
+
+
+_loaded: set[int] = set()
 
 
 def run_take(
@@ -182,7 +207,7 @@ def run_take(
 
     def phases() -> list:
         size = table.dtype.itemsize
-        desc = TAKE_FIELDS.pack(
+        desc = gather_kernels.TAKE_FIELDS.pack(
             outer=outer, count=n, rows=limits.rows, lowest=limits.lowest,
             table_outer=outer_step * size, table_row=row * size, inner=inner,
             table_inner=inner_step * size if inner > 1 else size,
@@ -203,7 +228,7 @@ def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], na
     strides = table.stride()
     for k, (index, dim) in enumerate(zip(indices, dims, strict=True)):
         limits = bounds(name, table, dim, wrap=True)
-        desc = OFFSET_FIELDS.pack(
+        desc = gather_kernels.OFFSET_FIELDS.pack(
             rows=limits.rows, lowest=limits.lowest, stride=strides[dim], first=int(k == 0)
         )
 
@@ -287,14 +312,14 @@ def _put_phases(
     work = outer * n * inner
     by_outer = outer >= 4 * threads
     tasks = outer if by_outer else limits.rows
-    desc = PUT_FIELDS.pack(
+    desc = scatter_kernels.PUT_FIELDS.pack(
         outer=outer, count=n, rows=limits.rows, inner=inner, by_outer=int(by_outer),
         table_outer=outer_step * size, table_row=row * size,
         table_inner=inner_step * size if inner > 1 else size,
         values_outer=steps[0] * size, values_step=steps[1] * size,
         values_inner=steps[2] * size if inner > 1 else size,
     )  # fmt: skip
-    checked = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    checked = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
     host = targets.host()
     source = scatter_kernels.rows_source(mode, BY_CODE[dtype.code].name, host)
     apply = (source, desc, tasks, tasks if work < 2 * GRAIN else ceil_div(tasks, threads))
@@ -315,7 +340,7 @@ def run_along(
     if index.numel() == 0:
         return
     desc, lines = _along_desc(index, value, table, dim, limits)
-    checked = OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    checked = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
     n = index.numel()
     scatters = table is written
 
@@ -347,7 +372,7 @@ def _along_desc(
     column = rank - 1 if dim != rank - 1 else None
     outer = [d for d in range(rank) if d not in (dim, column)]
     lines = shape[column] if column is not None else 1
-    fields = ALONG_FIELDS.pack(
+    fields = gather_kernels.ALONG_FIELDS.pack(
         rank=len(outer), columns=lines, count=shape[dim], rows=limits.rows, lowest=limits.lowest,
         index_column=steps[0][column] if column is not None else 0,
         value_column=steps[1][column] if column is not None else 0,

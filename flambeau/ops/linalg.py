@@ -1,3 +1,334 @@
-"""Linear algebra, through LAPACK."""
+"""Determinants, matrix functions and tensor inverses, built on the decompositions and solvers."""
 
 from __future__ import annotations
+
+import math
+
+from ..core import Tensor
+from .lapack import (
+    array,
+    check_matrix,
+    check_square,
+    linalg,
+    named,
+    prepare,
+    tensor,
+)
+from .linalg_decompose import svd_factors
+from .linalg_solve import identity_like, inverse_info, linalg_inv, linalg_solve
+from .record import composite, primitive
+
+# ---- determinants --------------------------------------------------------------------------------------
+
+
+@primitive(register=False)
+def determinant(input):
+    """The determinants of a batch of matrices."""
+    import numpy
+
+    a = array(input)
+    return tensor(numpy.linalg.det(a), a)
+
+
+@determinant.vjp
+def _(g, input, out):
+    g = g.unsqueeze(-1).unsqueeze(-1)
+    if bool((out == 0).any()):
+        return g * _cofactors(input)
+    scale = (out.conj() if out.is_complex() else out).unsqueeze(-1).unsqueeze(-1)
+    return g * scale * inverse_info(input)[0].mH
+
+
+def _cofactors(a: Tensor) -> Tensor:
+    """The conjugate cofactors of matrices that may be singular: det(U V^H) U diag(prod of other s) V^H."""
+    from .join import stack
+
+    u, s, vh = svd_factors(a, False)
+    n = s.shape[-1]
+    others = [s[..., :i].prod(-1) * s[..., i + 1 :].prod(-1) for i in range(n)]
+    products = stack(others, -1) if n else s
+    turn = determinant(u @ vh).unsqueeze(-1).unsqueeze(-1)
+    return turn.conj() * (u * products.unsqueeze(-2).to(u.dtype)) @ vh
+
+
+@linalg("det")
+def linalg_det(A):
+    """The determinant of a square matrix.
+
+    >>> import flambeau as torch
+    >>> torch.linalg.det(torch.tensor([[2.0, 0.0], [1.0, 4.0]]))
+    tensor(8.)
+    """
+    prepare("linalg.det", A, square=True)
+    return determinant(A)
+
+
+@composite
+def det(input):
+    """The determinant of a square matrix; see linalg.det."""
+    return linalg_det(input)
+
+
+@primitive(register=False)
+def signed_logarithm(input):
+    """(sign, log of the modulus) of the determinants."""
+    import numpy
+
+    a = array(input)
+    sign, logarithm = numpy.linalg.slogdet(a)
+    return tensor(sign, a), tensor(logarithm)
+
+
+@signed_logarithm.vjp
+def _(g, input, out):
+    weight = g[1]
+    if input.is_complex():
+        from .pointwise import conj_values
+
+        if g[0] is not None:  # the sign turns with the imaginary part of trace(A^-1 dA)
+            turn = (conj_values(g[0]) * out[0]).imag * -1j
+            weight = turn if weight is None else weight + turn
+    elif weight is None:
+        return input * 0
+    return weight.unsqueeze(-1).unsqueeze(-1) * inverse_info(input)[0].mH
+
+
+@linalg("slogdet")
+def linalg_slogdet(A):
+    """(sign, logabsdet) with det = sign * exp(logabsdet)."""
+    prepare("linalg.slogdet", A, square=True)
+    return named("linalg_slogdet", ("sign", "logabsdet"), *signed_logarithm(A))
+
+
+@composite(out=True)
+def slogdet(input):
+    """(sign, logabsdet) with det = sign * exp(logabsdet)."""
+    prepare("linalg.slogdet", input, square=True)
+    return named("slogdet", ("sign", "logabsdet"), *signed_logarithm(input))
+
+
+@composite
+def logdet(input):
+    """The logarithm of the determinant; NaN where that is negative."""
+    prepare("logdet", input, square=True)
+    sign, logarithm = signed_logarithm(input)
+    return sign.log() + logarithm
+
+
+# ---- powers and exponentials -----------------------------------------------------------------------------
+
+
+def _power(name: str, a: Tensor, n: int) -> Tensor:
+    check_square(name, a)
+    if n == 0:
+        # constant, yet an output like any other: its gradient is zero
+        return identity_like(a, a.shape[-1]) + a.masked_fill(a == a, 0).masked_fill(a != a, 0)
+    if n < 0:
+        return _power(name, linalg_inv(a), -n)
+    result = None
+    while True:
+        if n & 1:
+            result = a if result is None else result @ a
+        n >>= 1
+        if not n:
+            return result if result is not a else a.clone()
+        a = a @ a
+
+
+@linalg("matrix_power")
+def linalg_matrix_power(A, n):
+    """A multiplied n times; the inverse's power for negative n.
+
+    >>> import flambeau as torch
+    >>> torch.linalg.matrix_power(torch.tensor([[2.0, 0.0], [0.0, 3.0]]), 3)
+    tensor([[ 8.,  0.],
+            [ 0., 27.]])
+    """
+    return _power("linalg.matrix_power", A, n)
+
+
+@composite(out=True)
+def matrix_power(input, n):
+    """input multiplied n times; see linalg.matrix_power."""
+    return _power("linalg.matrix_power", input, n)
+
+
+# Largest 1-norm for which the Pade approximant of degree 13 is exact to double precision (Higham 2005).
+_PADE_LIMIT = 5.371920351148152
+_PADE = (
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
+    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+)  # fmt: skip
+
+
+def _exponential(a):
+    """Scaling and squaring with the Pade approximant of degree 13, for a batch of NumPy matrices."""
+    import numpy
+
+    size = float(numpy.abs(a).sum(-2).max(initial=0))
+    if not math.isfinite(size):
+        return numpy.full_like(a, numpy.nan)
+    squarings = max(0, math.ceil(math.log2(size / _PADE_LIMIT))) if size > _PADE_LIMIT else 0
+    a = a / 2.0**squarings
+    one = numpy.eye(a.shape[-1], dtype=a.dtype)
+    b, a2 = _PADE, a @ a
+    a4 = a2 @ a2
+    a6 = a4 @ a2
+    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
+    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
+    result = numpy.linalg.solve(even - odd, even + odd)
+    for _ in range(squarings):
+        result = result @ result
+    return result
+
+
+@primitive(register=False)
+def exponential(input):
+    """The matrix exponential."""
+    a = array(input)
+    wide = "complex128" if a.dtype.kind == "c" else "float64"
+    # a matrix may be much larger than its neighbours: scale each by its own norm
+    import numpy
+
+    values = numpy.empty(a.shape, wide)
+    for i in numpy.ndindex(a.shape[:-2]):
+        values[i] = _exponential(a[i].astype(wide))
+    return tensor(values, a)
+
+
+@exponential.vjp
+def _(g, input):
+    # exp of [[A^H, g], [0, A^H]] has the derivative of exp at A^H in the direction g above its diagonal
+    from .join import cat
+
+    n, a = input.shape[-1], input.mH
+    top, bottom = cat([a, g], -1), cat([a * 0, a], -1)
+    return exponential(cat([top, bottom], -2))[..., :n, n:]
+
+
+@composite
+def matrix_exp(input):
+    """The matrix exponential, the sum of input^k / k!."""
+    prepare("matrix_exp", input, square=True)
+    return exponential(input)
+
+
+linalg("matrix_exp", out=False)(matrix_exp.function)
+
+# ---- tensors as matrices -----------------------------------------------------------------------------------
+
+
+@linalg("tensorinv")
+def linalg_tensorinv(A, ind=2):
+    """The inverse of A seen as a matrix from its last dimensions to its first `ind`."""
+    if ind <= 0:
+        raise RuntimeError(f"Expected a strictly positive integer for 'ind', got {ind} (linalg.tensorinv)")
+    shape = tuple(A.shape)
+    rows, columns = math.prod(shape[:ind]), math.prod(shape[ind:])
+    if rows != columns:
+        raise RuntimeError(
+            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            f"{columns} != {rows} (linalg.tensorinv)"
+        )
+    return linalg_inv(A.reshape(rows, columns)).reshape(*shape[ind:], *shape[:ind])
+
+
+@linalg("tensorsolve")
+def linalg_tensorsolve(A, B, dims=None):
+    """X with tensordot(A, X, X.dim()) = B."""
+    if dims is not None:
+        dims = [d % A.dim() for d in dims]
+        A = A.permute(*[d for d in range(A.dim()) if d not in dims], *dims)
+    shape = tuple(A.shape[B.dim() :])
+    if math.prod(shape) != B.numel():
+        raise RuntimeError(
+            f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), "
+            f"but got {math.prod(shape)} != {B.numel()} (linalg.tensorsolve)"
+        )
+    return linalg_solve(A.reshape(B.numel(), -1), B.reshape(-1)).reshape(shape)
+
+
+# ---- Householder reflections -------------------------------------------------------------------------------
+
+
+def _check_reflectors(name: str, v: Tensor, tau: Tensor) -> None:
+    check_matrix(name, v, "input")
+    m, n, k = v.shape[-2], v.shape[-1], tau.shape[-1] if tau.dim() else 0
+    if m < n:
+        raise RuntimeError(f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1], got {tuple(v.shape)}")
+    if n < k:
+        raise RuntimeError(
+            f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1], got {n} and {k}"
+        )
+    if v.dim() - tau.dim() != 1:
+        raise RuntimeError(
+            f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau.dim()} and "
+            f"input.ndim is equal to {v.dim()}"
+        )
+    if v.shape[:-2] != tau.shape[:-1]:
+        raise RuntimeError(
+            f"{name}: Expected batch dimensions of tau to be equal to those of input: {tuple(tau.shape)}, {tuple(v.shape)}"
+        )
+    if v.dtype is not tau.dtype:
+        raise RuntimeError(f"{name}: tau dtype {tau.dtype.name} does not match input dtype {v.dtype.name}")
+
+
+def _reflectors(v: Tensor) -> Tensor:
+    """The vectors in columns: a unit diagonal, zeros above it."""
+    m, n = v.shape[-2:]
+    from .join import cat
+
+    eye = identity_like(v, n)
+    if m > n:
+        eye = cat([eye, eye.new_zeros((m - n, n))], 0)
+    return v.tril(-1) + eye
+
+
+@linalg("householder_product")
+def linalg_householder_product(A, tau):
+    """The first columns of the product of the reflections I - tau_i v_i v_i^H (as geqrf gives them)."""
+    name = "linalg.householder_product"
+    _check_reflectors(name, A, tau)
+    vectors = _reflectors(A)
+    result = (vectors * 0).tril() + _reflectors(A * 0)
+    return _reflect(vectors, tau, result, reversed(range(tau.shape[-1])), False)
+
+
+def _reflect(vectors: Tensor, tau: Tensor, x: Tensor, order, adjoint: bool) -> Tensor:
+    for i in order:
+        v = vectors[..., i : i + 1]
+        t = tau[..., i : i + 1].unsqueeze(-1)
+        x = x - (t.conj() if adjoint else t) * (v @ (v.mH @ x))
+    return x
+
+
+@composite(out=True)
+def orgqr(input, tau):
+    """See linalg.householder_product."""
+    return linalg_householder_product(input, tau)
+
+
+@composite(out=True)
+def ormqr(input, tau, other, left=True, transpose=False):
+    """Q @ other (or Q^H, or other @ Q) for the square Q of Householder vectors and their factors."""
+    check_matrix("ormqr", input, "input")
+    check_matrix("ormqr", other, "other")
+    if tau.dim() != input.dim() - 1 or other.dim() != input.dim():
+        raise RuntimeError(
+            f"ormqr: expected tau with one dimension less than input and other with as many, got shapes "
+            f"{tuple(input.shape)}, {tuple(tau.shape)}, {tuple(other.shape)}"
+        )
+    rows = other.shape[-2] if left else other.shape[-1]
+    if rows != input.shape[-2]:
+        raise RuntimeError(
+            f"ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2], got {rows} and {input.shape[-2]}"
+        )
+    if tau.shape[-1] != min(input.shape[-2:]):
+        raise RuntimeError(
+            f"ormqr: tau.shape[-1] must be equal to min(input.shape[-2], input.shape[-1]), got {tau.shape[-1]} and "
+            f"{min(input.shape[-2:])}"
+        )
+    if not left:  # X Q = (Q^H X^H)^H
+        return ormqr(input, tau, other.mH, True, not transpose).mH
+    order = range(tau.shape[-1])
+    return _reflect(_reflectors(input[..., : tau.shape[-1]]), tau, other, order if transpose else reversed(order), transpose)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from .. import core
 from ..core import Tensor
 from .lapack import (
     INT32,
@@ -38,7 +40,7 @@ def factor_array(a: Any) -> tuple[Any, Any]:
     import numpy
 
     shape = a.shape
-    lu = numpy.array(a).reshape(-1, *shape[-2:])
+    lu = numpy.array(a).reshape(math.prod(shape[:-2]), *shape[-2:])
     k = min(shape[-2:])
     pivots = numpy.empty((lu.shape[0], k), numpy.int32)
     each = numpy.arange(lu.shape[0])
@@ -116,7 +118,7 @@ def permutation(pivots: Tensor, m: int, dtype: Any) -> Tensor:
     """The matrix P of A = P L U from the row interchanges."""
     import numpy
 
-    swaps = array(pivots).reshape(-1, pivots.shape[-1])
+    swaps = array(pivots).reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
     order = numpy.tile(numpy.arange(m), (swaps.shape[0], 1))
     each = numpy.arange(swaps.shape[0])
     for j in range(swaps.shape[1]):
@@ -184,9 +186,9 @@ def lu(input, pivot=True, get_infos=False, out=None):
     result = (compact, pivots, _info(compact)) if get_infos else (compact, pivots)
     if out is None:
         return result
-    from .record import deliver
-
-    return deliver("lu", out, result)
+    for target, value in zip(out, result, strict=True):  # converts: this op takes out= of any type
+        core.copy_(core.resize_(target, value.shape), value.detach())
+    return tuple(out)
 
 
 @composite(out=True, method=False)

@@ -7,8 +7,9 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels import compress, scalar
-from ..kernels import target as targets
+from ..kernels import scalar
+from ..kernels.lazy import compress
+from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .dims import check_tensor
 from .launch_index import BOOL, INT64

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from .. import core
 from ..core import Tensor
-from ..kernels import gemm
+from ..kernels.lazy import gemm
 from ..kernels.dtypes import NAMES
 from .plans import realise
 from .record import alias, composite, primitive
@@ -130,7 +132,8 @@ def matmul(input, other):
         # one matrix for the whole batch: a single large product
         _check_inner("matmul", input, other)
         shape = input.shape
-        return mm(input.reshape(-1, shape[-1]), other).view(*shape[:-1], other.shape[1])
+        rows = math.prod(shape[:-1])
+        return mm(input.reshape(rows, shape[-1]), other).view(*shape[:-1], other.shape[1])
     return _matmul_batches(input, other)
 
 
@@ -151,8 +154,9 @@ def _matmul_batches(a, b):
         return bmm(a, b)
     lead = _broadcast(lead_a, lead_b, a, b)
     n, m, p = a.shape[-2], a.shape[-1], b.shape[-1]
-    a3 = a.reshape(1, n, m) if _all_one(lead_a) else a.expand(*lead, n, m).reshape(-1, n, m)
-    b3 = b.reshape(1, m, p) if _all_one(lead_b) else b.expand(*lead, m, p).reshape(-1, m, p)
+    count = math.prod(lead)
+    a3 = a.reshape(1, n, m) if _all_one(lead_a) else a.expand(*lead, n, m).reshape(count, n, m)
+    b3 = b.reshape(1, m, p) if _all_one(lead_b) else b.expand(*lead, m, p).reshape(count, m, p)
     return _batched(a3, b3).view(*lead, n, p)
 
 
@@ -282,14 +286,21 @@ def inner(input, other):
 
 def _scaled_sum(name, input, value, beta, alpha):
     """beta * input + alpha * value; input is ignored (even NaN) when beta is 0."""
-    if not (value.dtype.is_floating_point or value.dtype.is_complex) and (isinstance(beta, float) or isinstance(alpha, float)):
-        raise RuntimeError(f"{name}: For integral input tensors, argument alpha and beta must not be a floating point number.")
+    if not (value.dtype.is_floating_point or value.dtype.is_complex):
+        beta, alpha = _whole(name, beta, alpha)
     scaled = value if alpha == 1 else value * alpha
     if beta == 0:
         return scaled
     if tuple(input.shape) != tuple(value.shape):
         input = input.expand(value.shape)
     return scaled + (input if beta == 1 else input * beta)
+
+
+def _whole(name, beta, alpha):
+    """Factors of integers: the products of matrices take their whole parts, addr refuses fractions."""
+    if name == "addr" and (isinstance(beta, float) or isinstance(alpha, float)):
+        raise RuntimeError("addr: For integral input tensors, argument alpha and beta must not be a floating point number.")
+    return int(beta), int(alpha)
 
 
 @composite(inplace=True, out=True)

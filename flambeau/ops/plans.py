@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .. import core
-from ..kernels import cache
-from ..kernels.plan import Plan
+from ..kernels.lazy import cache
+
+if TYPE_CHECKING:
+    from ..kernels.plan import Plan
 
 _plans: dict[tuple, core.Plan] = {}
 

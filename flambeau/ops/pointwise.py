@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ..kernels import dtypes as dt
-from ..kernels import mathlib, scalar
+from ..kernels import scalar
+from ..kernels.lazy import mathlib
 from ..kernels.scalar import where
 from .promotion import Promote
 from .record import alias, composite, pointwise
@@ -268,7 +269,7 @@ reciprocal.vjp = lambda g, input, out: -g * scalar.conj(out * out)
 
 def _elementary(name, function, doc, aliases=(), accepts="buifc", vjp=None, namespaces=("",)):
     def body(input):
-        return function(input)
+        return getattr(mathlib, name)(input) if function is None else function(input)
 
     body.__doc__ = doc
     op = pointwise(
@@ -279,13 +280,13 @@ def _elementary(name, function, doc, aliases=(), accepts="buifc", vjp=None, name
     return op
 
 
-exp = _elementary("exp", mathlib.exp, "e to the input.")
-exp2 = _elementary("exp2", mathlib.exp2, "2 to the input.", namespaces=("", "special"))
-expm1 = _elementary("expm1", mathlib.expm1, "exp(input) - 1, exact near 0.", namespaces=("", "special"))
-log = _elementary("log", mathlib.log, "Natural logarithm.")
-log2 = _elementary("log2", mathlib.log2, "Logarithm to base 2.")
-log10 = _elementary("log10", mathlib.log10, "Logarithm to base 10.")
-log1p = _elementary("log1p", mathlib.log1p, "log(1 + input), exact near 0.", namespaces=("", "special"))
+exp = _elementary("exp", None, "e to the input.")
+exp2 = _elementary("exp2", None, "2 to the input.", namespaces=("", "special"))
+expm1 = _elementary("expm1", None, "exp(input) - 1, exact near 0.", namespaces=("", "special"))
+log = _elementary("log", None, "Natural logarithm.")
+log2 = _elementary("log2", None, "Logarithm to base 2.")
+log10 = _elementary("log10", None, "Logarithm to base 10.")
+log1p = _elementary("log1p", None, "log(1 + input), exact near 0.", namespaces=("", "special"))
 sqrt = _elementary(
     "sqrt", scalar.sqrt, "Square root.", vjp=lambda g, out: g / (2 * scalar.conj(out))
 )
@@ -295,27 +296,29 @@ rsqrt = _elementary(
     "1 / sqrt(input).",
     vjp=lambda g, out: -0.5 * g * scalar.conj(out * out * out),
 )
-sin = _elementary("sin", mathlib.sin, "Sine of an angle in radians.")
-cos = _elementary("cos", mathlib.cos, "Cosine of an angle in radians.")
-tan = _elementary("tan", mathlib.tan, "Tangent of an angle in radians.")
-asin = _elementary("asin", mathlib.asin, "Inverse sine, in radians.", ("arcsin",))
-acos = _elementary("acos", mathlib.acos, "Inverse cosine, in radians.", ("arccos",))
-atan = _elementary("atan", mathlib.atan, "Inverse tangent, in radians.", ("arctan",))
-sinh = _elementary("sinh", mathlib.sinh, "Hyperbolic sine.")
-cosh = _elementary("cosh", mathlib.cosh, "Hyperbolic cosine.")
+sin = _elementary("sin", None, "Sine of an angle in radians.")
+cos = _elementary("cos", None, "Cosine of an angle in radians.")
+tan = _elementary("tan", None, "Tangent of an angle in radians.")
+asin = _elementary("asin", None, "Inverse sine, in radians.", ("arcsin",))
+acos = _elementary("acos", None, "Inverse cosine, in radians.", ("arccos",))
+atan = _elementary("atan", None, "Inverse tangent, in radians.", ("arctan",))
+sinh = _elementary("sinh", None, "Hyperbolic sine.")
+cosh = _elementary("cosh", None, "Hyperbolic cosine.")
 tanh = _elementary(
     "tanh",
-    mathlib.tanh,
+    None,
     "Hyperbolic tangent, in (-1, 1).",
     vjp=lambda g, out: g * scalar.conj(1 - out * out),
     namespaces=("", "nn.functional"),
 )
-asinh = _elementary("asinh", mathlib.asinh, "Inverse hyperbolic sine.", ("arcsinh",))
-acosh = _elementary("acosh", mathlib.acosh, "Inverse hyperbolic cosine.", ("arccosh",))
-atanh = _elementary("atanh", mathlib.atanh, "Inverse hyperbolic tangent.", ("arctanh",))
+asinh = _elementary("asinh", None, "Inverse hyperbolic sine.", ("arcsinh",))
+acosh = _elementary("acosh", None, "Inverse hyperbolic cosine.", ("arccosh",))
+atanh = _elementary("atanh", None, "Inverse hyperbolic tangent.", ("arctanh",))
 
 
-_sigmoid = mathlib.sigmoid
+def _sigmoid(x):
+    return mathlib.sigmoid(x)
+
 
 sigmoid = _elementary(
     "sigmoid",

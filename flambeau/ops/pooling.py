@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import core
-from ..kernels import pooling as planner
+from ..kernels.lazy import pooling as planner
 from .plans import planned
 from .record import composite, primitive
 

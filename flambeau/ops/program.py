@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import core
 from ..core import LoopOp
-from ..kernels import cache, derive, loops, scalar, target
+from ..kernels import scalar
+from ..kernels.lazy import cache, derive, loops, target
 from ..kernels import dtypes as dt
 from ..kernels.dtypes import BY_CODE, INFO
-from ..kernels.loops import LoopSpec, Operand
 from ..kernels.scalar import Expr
 from . import promotion
 from .promotion import Promote
@@ -46,21 +45,21 @@ class LoopRecord:
         count: bool = False,
         tensors: Sequence[str] = (),
         uniform: Sequence[str] = (),
+        names: Sequence[str] | None = None,
         doc: str | None = None,
     ) -> None:
-        signature = inspect.signature(body)
-        positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
-        keyword = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+        if names is None:
+            names, positional, defaults = _read_signature(body)
+        else:
+            positional, defaults = operands, ()
         self.form = form
         self.body = body
         self.name = name
         self.promote = promote
         self.accepts = accepts
-        self.names = tuple(p.name for p in positional + keyword)
-        self.operands = len(positional) if operands is None else operands
-        self.defaults = tuple(
-            p.default for p in positional[self.operands :] + keyword if p.default is not p.empty
-        )
+        self.names = tuple(names)
+        self.operands = positional if operands is None else operands
+        self.defaults = defaults
         self.over = tuple(over) if over is not None else self.names[: self.operands]
         self.fixed = fixed or {}
         self.integers = frozenset(integers)
@@ -207,10 +206,10 @@ class LoopRecord:
     def _spec(
         self, form: int, roots: list[Expr], stored: list[str], accesses: list[str], result: str
     ) -> LoopSpec:
-        ins = [Operand(s, a) for s, a in zip(stored, accesses[1:], strict=False)]
-        ins += [Operand(s, "s") for s in stored[len(ins) :]]
-        outs = (Operand(result, accesses[0]),)
-        return LoopSpec(FORMS[form], outs, tuple(ins), tuple(roots), self.form == REDUCTION)
+        ins = [loops.Operand(s, a) for s, a in zip(stored, accesses[1:], strict=False)]
+        ins += [loops.Operand(s, "s") for s in stored[len(ins) :]]
+        outs = (loops.Operand(result, accesses[0]),)
+        return loops.LoopSpec(FORMS[form], outs, tuple(ins), tuple(roots), self.form == REDUCTION)
 
     def _chunked(
         self, form: int, root: Expr, stored: list[str], accesses: list[str], result: str
@@ -252,7 +251,7 @@ class LoopRecord:
             root, stored, result = self.trace(ranks, None)
             spec = self._spec(form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result)
             if device != "cpu":
-                from ..kernels import cdialect
+                from ..kernels.lazy import cdialect
 
                 return cdialect.build(spec, device, name=self.name)
             text = loops.build(spec, target.host())
@@ -339,9 +338,6 @@ class LoopRecord:
             return result if result is not None else scalar.const(0, g.dtype)
 
         parameters = names + scalars + ([_unused("count", names + scalars)] if as_scalar else [])
-        body.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [inspect.Parameter(p, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in parameters]
-        )
         record = LoopRecord(
             ROWS if reduces else POINTWISE,
             _by_position(body, len(names), parameters),
@@ -351,6 +347,7 @@ class LoopRecord:
             fixed={n: self.fixed[n] for n in names if n in self.fixed},
             integers=[s for s in scalars if s in self.integers],
             operands=len(names),
+            names=parameters,
             uniform=[n for n in kept if n in (self.uniform if self.promote is Promote.EACH else self.over)],
             count=as_scalar,
             doc=f"Derivative of {self.name} with respect to {self.names[i]}.",
@@ -364,8 +361,17 @@ def _by_position(body: Callable, operands: int, parameters: list[str]) -> Callab
     def call(*args: Expr, **scalars: Expr) -> Expr:
         return body(*args, *(scalars[p] for p in parameters[operands:]))
 
-    call.__signature__ = body.__signature__  # type: ignore[attr-defined]
     return call
+
+
+def _read_signature(body: Callable) -> tuple[tuple[str, ...], int, tuple]:
+    """A body's parameter names, how many are positional (the operands), and the scalars' defaults."""
+    code = body.__code__
+    total = code.co_argcount + code.co_kwonlyargcount
+    keyword = code.co_varnames[code.co_argcount : total]
+    given = body.__kwdefaults__ or {}
+    defaults = (body.__defaults__ or ()) + tuple(given[k] for k in keyword if k in given)
+    return code.co_varnames[:total], code.co_argcount, defaults
 
 
 def _forward(record: LoopRecord, operands: list[Expr], scalars: list[Expr]) -> Expr:
@@ -441,7 +447,8 @@ def _replace_count(result: Expr, count: Expr | None) -> Expr:
 
 def _custom_graph(record: LoopRecord, custom: Callable, i: int) -> Callable:
     """The derivative given on the record: vjp(g, operands..., [out]) -> one cotangent or a tuple."""
-    wanted = list(inspect.signature(custom).parameters)[1:]
+    code = custom.__code__
+    wanted = list(code.co_varnames[1 : code.co_argcount])
 
     def graph(operands, scalars, g, out, count=None) -> Expr | None:
         root = None

@@ -7,7 +7,6 @@ other ops. Each registers the public function and what follows from it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -262,8 +261,3 @@ def install() -> None:
     """Give Tensor its methods; called once when the ops floor has been imported."""
     core.set_op_lookup(lookup)
     core.install_all(METHODS)
-
-
-def parameters_of(function: Callable) -> inspect.Signature:
-    """The signature, for reports and documentation."""
-    return inspect.signature(function)

@@ -7,7 +7,8 @@ from collections import namedtuple
 
 from .. import core
 from ..kernels import dtypes as dt
-from ..kernels import mathlib, scalar
+from ..kernels import scalar
+from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, reduce, where
 from .promotion import Promote
 from .record import composite, reduction

@@ -6,7 +6,8 @@ import warnings
 
 from .. import core
 from ..kernels import dtypes as dt
-from ..kernels import mathlib, scalar
+from ..kernels import scalar
+from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce
 from .promotion import Promote
 from .record import alias, composite, rows

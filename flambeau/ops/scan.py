@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .. import core
-from ..kernels import cache, scan
-from ..kernels import target as targets
+from ..kernels.lazy import cache, scan
+from ..kernels.lazy import target as targets
 from .record import composite, primitive
 from .reduce import named_pair
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels import scatter as kernels
-from ..kernels import target as targets
+from ..kernels.lazy import scatter as kernels
+from ..kernels.lazy import target as targets
 from ..kernels.dtypes import BY_CODE
 from . import launch_index as launch
 from .convert import fill_plain
@@ -530,8 +530,7 @@ def put_flat(input: Tensor, index: Tensor, values: Tensor, accumulate: bool) -> 
     """A row-major copy of input with values written (or added) at row-major positions."""
     made = core.empty(input.shape, input.dtype)
     core.copy_plain(made, input)
-    n = made.numel()
-    limits = Bounds("put", n, -n, IndexError, f"a tensor of {n} elements")
+    limits = Bounds("put", made.numel(), True)
     launch.put_rows("add" if accumulate else "put", core.view(made, (-1,)), 0, index, values, limits)
     return made
 

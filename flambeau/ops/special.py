@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..kernels import mathlib, scalar
-from ..kernels import special as functions
+from ..kernels import scalar
+from ..kernels.lazy import mathlib
+from ..kernels.lazy import special as functions
 from ..kernels.scalar import where
 from . import pointwise as pw
 from .promotion import Promote
@@ -15,8 +16,10 @@ _BOTH, _SPECIAL = ("", "special"), ("special",)
 
 
 def _define(name, function, doc, *, namespaces=_SPECIAL, aliases=(), method=False, inplace=False, vjp=None):
+    module, public = function
+
     def body(input):
-        return function(input)
+        return getattr(module, public)(input)
 
     body.__doc__ = doc
     op = pointwise(
@@ -33,38 +36,38 @@ def _define(name, function, doc, *, namespaces=_SPECIAL, aliases=(), method=Fals
     return op
 
 
-erf = _define("erf", mathlib.erf, "Error function.", namespaces=_BOTH, method=True, inplace=True)
-erfc = _define("erfc", mathlib.erfc, "1 - erf(input), exact for large input.", namespaces=_BOTH, method=True, inplace=True)
-erfinv = _define("erfinv", mathlib.erfinv, "Inverse of erf.", namespaces=_BOTH, method=True, inplace=True)
+erf = _define("erf", (mathlib, "erf"), "Error function.", namespaces=_BOTH, method=True, inplace=True)
+erfc = _define("erfc", (mathlib, "erfc"), "1 - erf(input), exact for large input.", namespaces=_BOTH, method=True, inplace=True)
+erfinv = _define("erfinv", (mathlib, "erfinv"), "Inverse of erf.", namespaces=_BOTH, method=True, inplace=True)
 lgamma = _define(
-    "lgamma", mathlib.lgamma, "log |Gamma(input)|.", method=True, inplace=True, namespaces=("",)
+    "lgamma", (mathlib, "lgamma"), "log |Gamma(input)|.", method=True, inplace=True, namespaces=("",)
 )
 alias("gammaln", lgamma, namespaces=_SPECIAL)
 digamma = _define(
-    "digamma", mathlib.digamma, "Derivative of lgamma.", method=True, inplace=True, namespaces=("",)
+    "digamma", (mathlib, "digamma"), "Derivative of lgamma.", method=True, inplace=True, namespaces=("",)
 )
 alias("digamma", digamma, namespaces=_SPECIAL)
 alias("psi", digamma, namespaces=_SPECIAL)
-i0 = _define("i0", functions.i0, "Modified Bessel function of order 0.", namespaces=_BOTH, method=True, inplace=True)
-i0e = _define("i0e", functions.i0e, "exp(-|input|) i0(input).")
-i1 = _define("i1", functions.i1, "Modified Bessel function of order 1.")
-i1e = _define("i1e", functions.i1e, "exp(-|input|) i1(input).")
-bessel_j0 = _define("bessel_j0", functions.bessel_j0, "Bessel function of the first kind, order 0.")
-bessel_j1 = _define("bessel_j1", functions.bessel_j1, "Bessel function of the first kind, order 1.")
-bessel_y0 = _define("bessel_y0", functions.bessel_y0, "Bessel function of the second kind, order 0.")
-bessel_y1 = _define("bessel_y1", functions.bessel_y1, "Bessel function of the second kind, order 1.")
-modified_bessel_i0 = _define("modified_bessel_i0", functions.i0, "Modified Bessel function of order 0.")
-modified_bessel_i1 = _define("modified_bessel_i1", functions.i1, "Modified Bessel function of order 1.")
-modified_bessel_k0 = _define("modified_bessel_k0", functions.modified_bessel_k0, "Modified Bessel function of the second kind, order 0.")
-modified_bessel_k1 = _define("modified_bessel_k1", functions.modified_bessel_k1, "Modified Bessel function of the second kind, order 1.")
-scaled_modified_bessel_k0 = _define("scaled_modified_bessel_k0", functions.scaled_modified_bessel_k0, "exp(input) modified_bessel_k0(input).")
-scaled_modified_bessel_k1 = _define("scaled_modified_bessel_k1", functions.scaled_modified_bessel_k1, "exp(input) modified_bessel_k1(input).")
-spherical_bessel_j0 = _define("spherical_bessel_j0", functions.spherical_bessel_j0, "sin(input) / input.")
-entr = _define("entr", functions.entr, "-input log(input), 0 at 0, -inf below.")
-ndtr = _define("ndtr", functions.ndtr, "The normal distribution function.")
-ndtri = _define("ndtri", functions.ndtri, "Inverse of ndtr.")
-log_ndtr = _define("log_ndtr", functions.log_ndtr, "log(ndtr(input)).")
-erfcx = _define("erfcx", functions.erfcx, "exp(input**2) erfc(input).")
+i0 = _define("i0", (functions, "i0"), "Modified Bessel function of order 0.", namespaces=_BOTH, method=True, inplace=True)
+i0e = _define("i0e", (functions, "i0e"), "exp(-|input|) i0(input).")
+i1 = _define("i1", (functions, "i1"), "Modified Bessel function of order 1.")
+i1e = _define("i1e", (functions, "i1e"), "exp(-|input|) i1(input).")
+bessel_j0 = _define("bessel_j0", (functions, "bessel_j0"), "Bessel function of the first kind, order 0.")
+bessel_j1 = _define("bessel_j1", (functions, "bessel_j1"), "Bessel function of the first kind, order 1.")
+bessel_y0 = _define("bessel_y0", (functions, "bessel_y0"), "Bessel function of the second kind, order 0.")
+bessel_y1 = _define("bessel_y1", (functions, "bessel_y1"), "Bessel function of the second kind, order 1.")
+modified_bessel_i0 = _define("modified_bessel_i0", (functions, "i0"), "Modified Bessel function of order 0.")
+modified_bessel_i1 = _define("modified_bessel_i1", (functions, "i1"), "Modified Bessel function of order 1.")
+modified_bessel_k0 = _define("modified_bessel_k0", (functions, "modified_bessel_k0"), "Modified Bessel function of the second kind, order 0.")
+modified_bessel_k1 = _define("modified_bessel_k1", (functions, "modified_bessel_k1"), "Modified Bessel function of the second kind, order 1.")
+scaled_modified_bessel_k0 = _define("scaled_modified_bessel_k0", (functions, "scaled_modified_bessel_k0"), "exp(input) modified_bessel_k0(input).")
+scaled_modified_bessel_k1 = _define("scaled_modified_bessel_k1", (functions, "scaled_modified_bessel_k1"), "exp(input) modified_bessel_k1(input).")
+spherical_bessel_j0 = _define("spherical_bessel_j0", (functions, "spherical_bessel_j0"), "sin(input) / input.")
+entr = _define("entr", (functions, "entr"), "-input log(input), 0 at 0, -inf below.")
+ndtr = _define("ndtr", (functions, "ndtr"), "The normal distribution function.")
+ndtri = _define("ndtri", (functions, "ndtri"), "Inverse of ndtr.")
+log_ndtr = _define("log_ndtr", (functions, "log_ndtr"), "log(ndtr(input)).")
+erfcx = _define("erfcx", (functions, "erfcx"), "exp(input**2) erfc(input).")
 
 
 @pointwise(promote=Promote.FLOAT, namespaces=_BOTH, inplace=True)

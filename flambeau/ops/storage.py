@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import mmap
 import os
 import sys
-import tempfile
 import weakref
 from typing import Any
 
@@ -142,6 +139,9 @@ class SharedBlock:
     """Bytes that every process which maps the same file sees; the file has no name in the file system."""
 
     def __init__(self, nbytes: int, descriptor: int | None = None) -> None:
+        import ctypes
+        import mmap
+
         self.nbytes = nbytes
         self.descriptor = _open_anonymous(nbytes) if descriptor is None else descriptor
         self._mapping = mmap.mmap(self.descriptor, nbytes)
@@ -163,6 +163,8 @@ def _close(descriptor: int) -> None:
 
 
 def _open_anonymous(nbytes: int) -> int:
+    import tempfile
+
     if _WINDOWS:
         return -1  # memory of the paging file, shared by inheritance only
     if hasattr(os, "memfd_create"):
@@ -191,6 +193,8 @@ def share_memory_(self: Tensor) -> Tensor:
 
     Other tensors over the old memory stay with that memory.
     """
+    import ctypes
+
     source = self.untyped_storage()
     if find_block(source) is not None:
         return self

@@ -19,9 +19,9 @@ from typing import Any
 
 import flambeau
 from flambeau import core
-from flambeau.kernels import cache, loops, scalar, target
+from flambeau.kernels import scalar
+from flambeau.kernels.lazy import cache, loops, target
 from flambeau.kernels.dtypes import BY_CODE, opmath
-from flambeau.kernels.loops import LoopSpec, Operand
 
 
 def sqrt(x: Any) -> Any:
@@ -103,10 +103,10 @@ class _Finder:
             }
             results = self.rule(*handles, **numbers)
             roots = tuple(scalar.cast(r, stored) for r in results)
-            outs = tuple(Operand(stored, "c") for _ in self.written)
-            ins = [Operand(stored, "c")] * self.operands + [Operand(compute, "s")] * len(self.names)
+            outs = tuple(loops.Operand(stored, "c") for _ in self.written)
+            ins = [loops.Operand(stored, "c")] * self.operands + [loops.Operand(compute, "s")] * len(self.names)
             return cache.function(
-                loops.build(LoopSpec("flat", outs, tuple(ins), roots), target.host())
+                loops.build(loops.LoopSpec("flat", outs, tuple(ins), roots), target.host())
             )
 
 

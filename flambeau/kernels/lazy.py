@@ -1,0 +1,41 @@
+"""The compiler's modules, imported when first used: a program that finds its kernels in the cache, or
+has not yet called an op, does not pay for loading the generators."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class _Module:
+    """Stands for a module of this package until an attribute of it is wanted."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        value = getattr(import_module(f"{__package__}.{self._name}"), attribute)
+        if attribute not in _CHANGING:
+            self.__dict__[attribute] = value
+        return value
+
+
+_CHANGING = frozenset(("compiled",))  # module variables that are counters
+
+cache = _Module("cache")
+cdialect = _Module("cdialect")
+compress = _Module("compress")
+conv = _Module("conv")
+conv_shape = _Module("conv_shape")
+conv_weight_plan = _Module("conv_weight_plan")
+derive = _Module("derive")
+gather = _Module("gather")
+gemm = _Module("gemm")
+join = _Module("join")
+loops = _Module("loops")
+mathlib = _Module("mathlib")
+pooling = _Module("pooling")
+scan = _Module("scan")
+scatter = _Module("scatter")
+special = _Module("special")
+target = _Module("target")
