@@ -1038,6 +1038,9 @@ cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t ma
         nest.perm[d] = perm[d]
     nest_permute(nest)
     red = nest_coalesce(nest, 0, red)
+    if length == 0 and red > 1:  # several empty dimensions do not coalesce: one says as much
+        nest.shape[0] = 0
+        red = 1
     kept = shift_kept(&nest, red, count_bits(mask, ndim), ndim)
     if red > 2:
         moved = []

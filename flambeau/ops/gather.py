@@ -41,8 +41,10 @@ def _(g, dim, index, wraps):
     return select_rows(g, dim, index, wraps, "index_select"), None
 
 
-@composite(name="index_select", out=True)
-def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
+@composite(name="index_select")
+def index_select(
+    input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None
+) -> Tensor:
     """The positions `index` (1-d, int32 or int64) of a dimension.
 
     >>> import flambeau as torch
@@ -50,6 +52,9 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     tensor([30, 10])
     """
     check_tensor("index_select", input)
+    if out is not None:
+        launch.check_out("index_select", out, input)
+        return deliver("index_select", out, index_select(input, dim, index))
     index = as_index("index_select", index)
     if index.ndim > 1:
         raise IndexError(
@@ -116,8 +121,10 @@ def gather(
     index = as_index("gather", index)
     if index.numel():
         check_along("gather", input, dim, index)
-    made = gather_along(input, dim, index, "gather")
-    return made if out is None else _exact_out("gather", out, made)
+    if out is not None:
+        launch.check_out("gather", out, input, index)
+        return _exact_out("gather", out, gather_along(input, dim, index, "gather"))
+    return gather_along(input, dim, index, "gather")
 
 
 def _exact_out(name: str, out: Tensor, result: Tensor) -> Tensor:
@@ -216,8 +223,8 @@ def _(g, index):
     return take_flat(g, index), None
 
 
-@composite(out=True)
-def take(input: Tensor, index: Tensor) -> Tensor:
+@composite
+def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """input's elements at row-major positions; the result has index's shape.
 
     >>> import flambeau as torch
@@ -225,6 +232,9 @@ def take(input: Tensor, index: Tensor) -> Tensor:
     tensor([4, 7])
     """
     check_tensor("take", index, "index")
+    if out is not None:
+        launch.check_out("take", out, input, index)
+        return deliver("take", out, take(input, index))
     if index.dtype is not launch.INT64:
         raise RuntimeError(f"take(): Expected a long tensor for index, but got {index.dtype.name}")
     if not input.numel() and index.numel():

@@ -102,7 +102,7 @@ def _(g, tensors_like, dim):
 def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], int]:
     """Without the legacy empty tensors of shape (0,); the dimension."""
     if not tensors:
-        raise RuntimeError("torch.cat(): expected a non-empty list of Tensors")
+        raise ValueError("torch.cat(): expected a non-empty list of Tensors")
     for i, t in enumerate(tensors):
         if not t.ndim:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")

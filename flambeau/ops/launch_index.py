@@ -132,6 +132,18 @@ def check(index: Tensor, limits: Bounds) -> None:
         limits.fail(flag, index)
 
 
+def check_out(name: str, out: Any, *inputs: Tensor) -> None:
+    """Raise unless an out= tensor may be written while the inputs are read."""
+    if not isinstance(out, Tensor):
+        return
+    core.check_inplace(out, name)
+    if any(out.numel() and shares_memory(out, t) for t in inputs):
+        raise RuntimeError(
+            f"{name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
+
+
 # ---- layouts -------------------------------------------------------------------------------------------
 
 
@@ -368,6 +380,8 @@ def _along_desc(
     ]
     if not shape:
         shape, steps = (1,), [[0], [0], [sizes[2]]]
+    elif not table.ndim:
+        steps[2] = [sizes[2]]
     rank = len(shape)
     column = rank - 1 if dim != rank - 1 else None
     outer = [d for d in range(rank) if d not in (dim, column)]

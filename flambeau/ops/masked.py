@@ -13,7 +13,7 @@ from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .dims import check_tensor
 from .launch_index import BOOL, INT64
-from .record import composite, function, pointwise
+from .record import composite, deliver, function, pointwise
 
 # ---- where ---------------------------------------------------------------------------------------------
 
@@ -175,8 +175,6 @@ def nonzero(input: Tensor, *, out: Tensor | None = None, as_tuple: bool = False)
         rank = mask.ndim
         return tuple([core.restride(found, (n,), (rank,), d if n else 0) for d in range(rank)])
     if out is not None:
-        from .record import deliver
-
         if out.dtype is not INT64:
             raise RuntimeError(f"nonzero: Expected out tensor to have scalar type Long, but got {out.dtype.name}")
         return deliver("nonzero", out, found)
@@ -217,8 +215,8 @@ def _common(name: str, input: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
     return core.expand(input, shape), core.expand(as_mask(mask), shape)
 
 
-@composite(out=True)
-def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+@composite
+def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The elements where the mask holds, 1-d in row-major order; the two broadcast.
 
     >>> import flambeau as torch
@@ -227,6 +225,9 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """
     from .gather import take_flat
 
+    if out is not None:
+        launch.check_out("masked_select", out, input, mask)
+        return deliver("masked_select", out, masked_select(input, mask))
     input, mask = _common("masked_select", input, mask)
     return take_flat(input, true_positions(mask))
 

@@ -47,7 +47,7 @@ def _slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int 
 
 
 def _narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
-    if not -input.ndim <= dim < input.ndim:  # the copy's class of error is not the view's
+    if dim >= input.ndim:  # the copy's class of error is not the view's
         raise RuntimeError(f"narrow_copy: dim {dim} is out of range for shape {tuple(input.shape)}")
     return views.narrow(input, dim, start, length)
 

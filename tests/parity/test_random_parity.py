@@ -63,6 +63,8 @@ def kinds(lib, n: int, dtype: str) -> dict:
 @pytest.mark.parametrize("name", list(kinds(flambeau, 1, "float32")))
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_floats(name: str, dtype: str) -> None:
+    if (name, dtype) == ("rrelu", "float16"):
+        pytest.skip("PyTorch has no such kernel")
     for seed, n in zip(SEEDS, SIZES[-len(SEEDS) :], strict=True):
         same(lambda lib, n=n: kinds(lib, n, dtype)[name](), seed)
 
