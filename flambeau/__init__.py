@@ -47,6 +47,8 @@ _FROM = {
     "inference_mode": "autograd.grad_mode",
     "is_grad_enabled": "autograd.grad_mode",
     "is_inference_mode_enabled": "autograd.grad_mode",
+    "is_anomaly_enabled": "autograd.anomaly_mode",
+    "is_anomaly_check_nan_enabled": "autograd.anomaly_mode",
     "manual_seed": "random",
     "seed": "random",
     "initial_seed": "random",

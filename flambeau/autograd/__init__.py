@@ -283,8 +283,3 @@ def _check_start(i: int, root: Tensor, gradient: Tensor) -> None:
             f"dtype of {root.dtype}."
         )
 
-
-def _is_anomaly_enabled() -> bool:
-    before = core.set_anomaly(False)
-    core.set_anomaly(*before)
-    return before[0]

@@ -6,7 +6,17 @@ import warnings
 
 from .. import core
 
-__all__ = ["detect_anomaly", "set_detect_anomaly"]
+__all__ = ["detect_anomaly", "is_anomaly_check_nan_enabled", "is_anomaly_enabled", "set_detect_anomaly"]
+
+
+def is_anomaly_enabled() -> bool:
+    """Is anomaly detection on?"""
+    return core.anomaly_state()[0]
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Does anomaly detection look for NaN?"""
+    return core.anomaly_state()[1]
 
 
 class detect_anomaly:

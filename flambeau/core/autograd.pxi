@@ -149,6 +149,11 @@ def set_anomaly(enabled, check_nan=True):
     return before
 
 
+def anomaly_state():
+    """(on, looking for NaN)"""
+    return anomaly_on, anomaly_checks_nan
+
+
 def push_saved_hooks(pack, unpack):
     """Saved tensors go through pack when saved and unpack when used, until popped."""
     cdef list hooks

@@ -6,6 +6,7 @@ import math
 
 from . import dtypes as dt
 from . import scalar
+from .graph_emitter import GraphEmitter
 from .llvm import Emitter
 from .scalar import Expr, node
 
@@ -26,7 +27,7 @@ class Accumulator:
         self._b = [node("state", (), t, ("b", k)) for k, t in enumerate(self.dtypes)]
         self._merged = _merge(self.kind, self._a, self._b)
 
-    def combine(self, em: Emitter, a: list[str], b: list[str]) -> list[str]:
+    def combine(self, em: GraphEmitter, a: list[str], b: list[str]) -> list[str]:
         """Two states as one."""
         known = dict(zip(self._a + self._b, [*a, *b], strict=True))
         return em.graph(self._merged, lambda n: None, known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 
 from .element import Element, transpose
 from .ir import Builder
@@ -44,7 +43,7 @@ def _narrowed(source: Element, width: int) -> Element:
     if width >= source.lanes or width & (width - 1):
         return source
     size = source.target.vector_bytes * width // source.lanes
-    return Element(source.dtype, replace(source.target, vector_bytes=size))
+    return Element(source.dtype, source.target._replace(vector_bytes=size))
 
 
 class _Pack:

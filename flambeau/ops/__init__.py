@@ -16,6 +16,7 @@ from . import (
     join,
     linalg,
     linalg_decompose,
+    linalg_lowrank,
     linalg_lu,
     linalg_norm,
     linalg_solve,
@@ -36,6 +37,7 @@ from . import (
     special,
     splitting,
     statistics,
+    stft,
     view_copies,
     views,
 )

@@ -196,7 +196,7 @@ def gcd(input, other):
     """Greatest common divisor, not negative."""
     import numpy
 
-    from .convert import result_type
+    from .type_info import result_type
     from .creation import from_numpy
 
     kind = result_type(input, other)

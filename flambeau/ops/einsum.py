@@ -422,11 +422,12 @@ def linalg_vander(x, *, N=None):
     from .creation import ones
     from .join import cat
 
-    if x.dim() < 1 or (N is not None and N <= 1):
+    if (N is None and x.dim() < 1) or (N is not None and N <= 1):
         raise RuntimeError(
-            f"linalg.vander: expected a tensor of at least one dimension and N greater than 1, got shape {tuple(x.shape)}, N={N}"
+            f"linalg.vander: N must be greater than 1 (and given for a tensor without dimensions), got shape {tuple(x.shape)}, N={N}"
         )
     n = x.shape[-1] if N is None else N
+    x = x if x.dim() else x.unsqueeze(0)
     x = x.long() if x.dtype.code < 6 else x
     one = ones((*x.shape, 1), dtype=x.dtype)
     return cat([one, x.unsqueeze(-1).expand(*x.shape, n - 1)], -1).cumprod(-1)
@@ -459,7 +460,7 @@ _MODES = ("use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "dono
 def _use_product(x1: Tensor, x2: Tensor, p: float, mode: Any) -> bool:
     mode = 0 if mode is None else _MODES.index(mode) if isinstance(mode, str) else mode
     many = x1.shape[-2] > _MANY_ROWS or x2.shape[-2] > _MANY_ROWS
-    return p == 2 and (mode == 1 or (mode == 0 and many))
+    return p == 2 and many and mode != 2
 
 
 @composite(method=False)

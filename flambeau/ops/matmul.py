@@ -9,7 +9,7 @@ from ..core import Tensor
 from ..kernels.lazy import gemm
 from ..kernels.dtypes import NAMES
 from .plans import realise
-from .record import alias, composite, primitive
+from .record import alias, composite, deliver, primitive
 
 
 def _plan(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> core.Plan:
@@ -207,8 +207,10 @@ def _linear_vjp(g, input, weight, needs):
 
 
 @composite(namespaces=("nn.functional",), method=False)
-def linear(input, weight, bias=None):
+def linear(input, weight, bias=None, *, out=None):
     """input @ weight.T + bias; input (*, in), weight (out, in), bias (out,)."""
+    if out is not None:
+        return deliver("linear", out, linear(input, weight, bias))
     if weight.dim() == 2 and input.dim() >= 2:
         found = core.matrix_product(input, weight, True, bias, "linear", "AddmmBackward0")
         if found is not None:

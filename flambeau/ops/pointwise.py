@@ -44,7 +44,7 @@ def rsub(input, other, *, alpha=1):
 
 def result_dtype(input, other):
     """The common dtype of a tensor and a number or tensor."""
-    from .convert import result_type
+    from .type_info import result_type
 
     return result_type(input, other)
 

@@ -253,7 +253,9 @@ class LoopRecord:
             if device != "cpu":
                 from ..kernels.lazy import cdialect
 
-                return cdialect.build(spec, device, name=self.name)
+                return cdialect.build(
+                    spec, device, f"{self.name}_kernel", scalars=len(self.names) - self.operands
+                )
             text = loops.build(spec, target.host())
         return cache.assembly(text) if stage == "asm" else text
 

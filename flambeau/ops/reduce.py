@@ -74,7 +74,7 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 def _prod_by_scan(x, dim, keepdim):
     """A product tree of plain multiplications: right for zeros, complex numbers and all derivatives."""
-    from .creation import ones_like
+    from .creation import full
 
     flat = dim is None
     n_dims = x.dim()
@@ -96,7 +96,7 @@ def _prod_by_scan(x, dim, keepdim):
     if x.size(dim) == 0:
         shape = list(x.shape)
         shape[dim] = 1
-        x = ones_like(core.empty(shape, x.dtype))
+        x = full(shape, 1, dtype=x.dtype)
     if flat:
         return x.reshape([1] * n_dims) if keepdim else x.reshape(())
     return x if keepdim else x.squeeze(dim)
@@ -201,7 +201,7 @@ def _extreme_with_index(input, dim, keepdim, arg, name):
         return named_pair(name, input.clone() if not input.requires_grad else input * 1, index)
     if input.size(dim) == 0:
         raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
-    from .index import gather
+    from .gather import gather
 
     index = arg(input.detach(), dim, True)
     values = gather(input, dim, index)

@@ -337,8 +337,9 @@ def affine_grid(theta, size, align_corners=None):
         raise ValueError(
             f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta.shape)}."
         )
-    from .creation import linspace, ones
+    from .creation import ones
     from .join import stack
+    from .sequences import linspace
 
     axes = []
     for s in size[2:]:
@@ -366,7 +367,7 @@ def _reflect(x, low2, high2):
     x = (x - low).abs()
     extra = x.fmod(span)
     even = (x / span).floor().remainder(2) == 0
-    from .index import where
+    from .masked import where
 
     return where(even, extra + low, span - extra + low)
 

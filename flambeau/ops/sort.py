@@ -50,7 +50,7 @@ def _order(input, dim, descending):
 
 
 def _pick(input, dim, index):
-    from .index import gather
+    from .gather import gather
 
     return gather(input, dim, index) if input.dim() else input * 1 if input.requires_grad else input.clone()
 
@@ -149,7 +149,7 @@ def _median(name, ignore_nan):
 
 
 def _where(condition, a, b):
-    from .index import where
+    from .masked import where
 
     return where(condition, a, b)
 
@@ -303,7 +303,7 @@ def bucketize(input, boundaries, *, out_int32=False, right=False):
 
 
 def _common(a, b):
-    from .convert import promote_types
+    from .type_info import promote_types
 
     return promote_types(a.dtype, b.dtype)
 

@@ -213,9 +213,9 @@ def _recurrence(name, first, step, doc, start=1.0):
     """P_0 = start, P_1 = first(x), P_{k+1} = step(k, x, P_k, P_{k-1}), for integer degrees."""
 
     def op(input, n):
-        from .convert import promote_types
+        from .type_info import promote_types
         from .creation import scalar_tensor
-        from .index import where as choose
+        from .masked import where as choose
 
         if not hasattr(input, "dtype") and not hasattr(n, "dtype"):
             raise TypeError(f"{name}(): expected a Tensor in input or n")

@@ -164,9 +164,9 @@ def corrcoef(input):
     deviation = c.diagonal().sqrt() if not c.dtype.is_complex else c.diagonal().real.sqrt()
     c = c / deviation.reshape(-1, 1) / deviation.reshape(1, -1)
     if c.dtype.is_complex:
-        from .creation import complex
+        from .sequences import complex_
 
-        return complex(c.real.clip(-1, 1), c.imag.clip(-1, 1))
+        return complex_(c.real.clip(-1, 1), c.imag.clip(-1, 1))
     return c.clip(-1, 1)
 
 
@@ -184,7 +184,7 @@ def renorm(input, p, dim, maxnorm):
     dim = dim % input.dim()
     others = tuple(d for d in builtins.range(input.dim()) if d != dim)
     norm = vector_norm_along(input, p, others, True)
-    from .index import where
+    from .masked import where
 
     factor = where(norm > maxnorm, maxnorm / (norm + 1e-7), norm * 0 + 1)
     return input * factor.to(input.dtype)

@@ -191,7 +191,9 @@ def test_backward_inside_a_hook() -> None:
     y = x * 3
 
     def hook(grad):
-        (w * w * x.detach()).sum().backward()
+        assert not torch.is_grad_enabled()
+        with torch.enable_grad():
+            (w * w * x.detach()).sum().backward()
 
     y.register_hook(hook)
     y.sum().backward()

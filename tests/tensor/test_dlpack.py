@@ -28,7 +28,8 @@ class Exporter:
 
 @pytest.mark.parametrize("versioned", [False, True])
 def test_import_shares_memory_and_keeps_it_alive(versioned: bool) -> None:
-    array = np.arange(12.0).reshape(3, 4)
+    array = np.zeros((3, 4))
+    array[:] = np.arange(12.0).reshape(3, 4)
     alive = weakref.ref(array)
     x = torch.from_dlpack(Exporter(array[:, 1:], versioned))
     assert x.tolist() == array[:, 1:].tolist()
