@@ -25,7 +25,7 @@ setup: $(STAMPS)/build ## create .venv and build the core
 
 build: $(STAMPS)/build ## build the core after a change of its sources
 
-demo: $(STAMPS)/build ## train the small CNN on handwritten digits and write a report
+demo: $(STAMPS)/demo ## train the small CNN on handwritten digits and write a report
 	$(PY) examples/digits_demo.py $(ARGS)
 
 test: $(STAMPS)/test ## run the tests (no PyTorch needed)
@@ -76,6 +76,10 @@ $(STAMPS)/build: $(CORE_SOURCES) $(STAMPS)/install
 	touch $@
 
 # The extras are read from pyproject.toml, so that each requirement is written once.
+$(STAMPS)/demo: tools/extras.py $(STAMPS)/build
+	$(PIP) $$($(PY) tools/extras.py vision)
+	touch $@
+
 $(STAMPS)/test: tools/extras.py $(STAMPS)/build
 	$(PIP) $$($(PY) tools/extras.py test vision)
 	touch $@

@@ -13,7 +13,7 @@ from .ops.record import METHODS
 __all__ = ["install"]
 
 
-# ---- text ----------------------------------------------------------------------------------------------
+# ---- text ----------------------------------------------------------------------------------------
 
 
 def _repr(self: Tensor, *, tensor_contents: str | None = None) -> str:
@@ -29,17 +29,21 @@ def _format(self: Tensor, format_spec: str) -> str:
     return object.__format__(self, format_spec)
 
 
-# ---- copies ----------------------------------------------------------------------------------------------
+# ---- copies --------------------------------------------------------------------------------------
 
 
 def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    """A copy of a leaf with its memory, gradient and attributes; shared memory stays shared among the copies."""
+    """A copy of a leaf with its memory, gradient and attributes; shared memory stays shared among
+    the copies.
+    """
     if id(self) in memo:
         return memo[id(self)]
     if not self.is_leaf:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. "
-            f"This tensor was made by {self.grad_fn.name()}: use .detach().clone() for a copy of its values."
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment. "
+            f"This tensor was made by {self.grad_fn.name()}: use .detach().clone() for a copy of "
+            "its values."
         )
     source = self.untyped_storage()
     key = ("storage", source._cdata_key())
@@ -66,14 +70,18 @@ def _copy_attributes(source: Tensor, target: Tensor, memo: dict[int, Any]) -> No
 
 def _copy_storage(source: UntypedStorage) -> UntypedStorage:
     size = source.nbytes()
-    return core.clone_plain(core.from_storage(source, core.dtypes[1], 0, (size,), (1,))).untyped_storage()
+    return core.clone_plain(
+        core.from_storage(source, core.dtypes[1], 0, (size,), (1,))
+    ).untyped_storage()
 
 
-# ---- pickling --------------------------------------------------------------------------------------------
+# ---- pickling ------------------------------------------------------------------------------------
 
 
 class StoredBytes:
-    """A storage on its way through a pickle; one object per storage, so that what is shared stays shared."""
+    """A storage on its way through a pickle; one object per storage, so that what is shared stays
+    shared.
+    """
 
     _alive: weakref.WeakValueDictionary[int, StoredBytes] = weakref.WeakValueDictionary()
 
@@ -141,7 +149,8 @@ def _check_picklable(self: Tensor) -> None:
         import warnings
 
         warnings.warn(
-            "Pickling a non-leaf tensor that requires grad: the copy is a leaf, without the history.",
+            "Pickling a non-leaf tensor that requires grad: the copy is a leaf, without the "
+            "history.",
             UserWarning,
             stacklevel=4,
         )

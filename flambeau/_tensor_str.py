@@ -59,9 +59,16 @@ def set_printoptions(
     global _options
     if profile is not None:
         if profile not in _PROFILES:
-            raise ValueError(f"set_printoptions: profile {profile!r}: expected one of {', '.join(_PROFILES)}")
+            raise ValueError(
+                f"set_printoptions: profile {profile!r}: expected one of {', '.join(_PROFILES)}"
+            )
         _options = _PROFILES[profile]
-    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
+    given = {
+        "precision": precision,
+        "threshold": threshold,
+        "edgeitems": edgeitems,
+        "linewidth": linewidth,
+    }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     _options = replace(_options, **changes, sci_mode=sci_mode)
 
@@ -86,7 +93,7 @@ class printoptions:
         _options = self._before
 
 
-# ---- one number --------------------------------------------------------------------------------------
+# ---- one number ----------------------------------------------------------------------------------
 
 
 class NumberFormat:
@@ -139,7 +146,7 @@ class ComplexFormat:
         return self.real.format(value.real) + ("" if imag[0] in "+-" else "+") + imag
 
 
-# ---- all numbers -------------------------------------------------------------------------------------
+# ---- all numbers ---------------------------------------------------------------------------------
 
 
 def _take_elements(t: Tensor, edge: int | None) -> Any:
@@ -168,7 +175,8 @@ def _write_nested(nested: Any, dims: int, indent: int, style: Any, options: Prin
     if dims == 1:
         return _write_row(nested, indent, style, options)
     parts = [
-        "..." if part is ... else _write_nested(part, dims - 1, indent + 1, style, options) for part in nested
+        "..." if part is ... else _write_nested(part, dims - 1, indent + 1, style, options)
+        for part in nested
     ]
     return "[" + ("," + "\n" * (dims - 1) + " " * (indent + 1)).join(parts) + "]"
 
@@ -182,7 +190,9 @@ def _write_row(row: list, indent: int, style: Any, options: PrintOptions) -> str
 
 
 def _add_notes(text: str, notes: list[str], indent: int, options: PrintOptions) -> str:
-    """Append `, note` for each note, on a new line where the old one is full; close the parenthesis."""
+    """Append `, note` for each note, on a new line where the old one is full; close the
+    parenthesis.
+    """
     column = len(text) - text.rfind("\n") + 1
     for note in notes:
         if column + len(note) + 2 > options.linewidth:
@@ -231,5 +241,7 @@ def tensor_to_str(t: Tensor, contents: str | None = None) -> str:
     else:
         edge = options.edgeitems if t.numel() > options.threshold else None
         shown = _take_elements(t.detach(), edge)
-        text = _write_nested(shown, t.dim(), len(prefix), _choose_format(t, shown, options), options)
+        text = _write_nested(
+            shown, t.dim(), len(prefix), _choose_format(t, shown, options), options
+        )
     return _add_notes(prefix + text, _list_notes(t), len(prefix), options)

@@ -131,7 +131,7 @@ def test_modes_see_operators_and_indexing() -> None:
         -x
         x[0]
         x == x
-    assert mode.log == ["add", "neg", "getitem", "eq"]
+    assert mode.log == ["add", "neg", "__getitem__", "eq"]
 
 
 def test_a_mode_is_left_after_an_error() -> None:

@@ -138,7 +138,7 @@ class Function(metaclass=FunctionMeta):
     @classmethod
     def apply(cls, *args: Any, **kwargs: Any) -> Any:
         """Run `forward`, and record it when an argument needs a gradient."""
-        if kwargs:
+        if kwargs or cls._separate_setup:
             args = _bind(cls, args, kwargs)
         tensors = [a if isinstance(a, Tensor) else None for a in args]
         needs = tuple([t is not None and t.requires_grad for t in tensors])
@@ -163,9 +163,14 @@ class InplaceFunction(Function):
     """A `Function` that may work in place (kept for old code)."""
 
 
+@functools.lru_cache(maxsize=256)
+def _signature_of(forward: Callable) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
 def _bind(cls: type[Function], args: tuple, kwargs: dict[str, Any]) -> tuple:
     """All arguments in the order of forward's signature, defaults filled in."""
-    signature = inspect.signature(cls.forward)
+    signature = _signature_of(cls.forward)
     if not cls._separate_setup:
         bound = signature.bind(None, *args, **kwargs)
         bound.apply_defaults()

@@ -71,7 +71,7 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
     int set_overrides_off(int)
     PyObject* saved_hook_list()
     void set_saved_hook_list(PyObject*)
-    void enable_attributes(PyObject*, Py_ssize_t)
+    void enable_attributes(PyObject*, Py_ssize_t, Py_ssize_t)
     void drop_attributes(PyObject**)
     bint mul_overflow(int64_t, int64_t, int64_t*)
     bint add_overflow(int64_t, int64_t, int64_t*)
@@ -140,7 +140,8 @@ cdef int _finish_types() except -1:
     cdef LoopOp loop = LoopOp.__new__(LoopOp)
     cdef Op op = Op.__new__(Op)
     cdef Tensor tensor = Tensor.__new__(Tensor)
-    enable_attributes(<PyObject*>Tensor, <char*>&tensor.attributes - <char*><PyObject*>tensor)
+    enable_attributes(<PyObject*>Tensor, <char*>&tensor.attributes - <char*><PyObject*>tensor,
+                      <char*>&tensor.owned_accumulator - <char*><PyObject*>tensor)
     enable_vectorcall(<PyObject*>LoopOp, <char*>&loop.vectorcall - <char*><PyObject*>loop)
     enable_vectorcall(<PyObject*>Op, <char*>&op.vectorcall - <char*><PyObject*>op)
     rename_type(<PyObject*>Tensor, "flambeau.Tensor")

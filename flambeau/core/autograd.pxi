@@ -177,13 +177,21 @@ cdef inline bint hooks_active() noexcept:
 @cython.no_gc_clear  # the leaf points back here: __dealloc__ must still find it
 @cython.trashcan(False)  # a delayed dealloc would leave the leaf's pointer to a dead object
 cdef class AccumulateGrad(Node):
-    """Where the graph ends: adds what arrives to a leaf's .grad."""
+    """Where the graph ends: adds what arrives to a leaf's .grad.
 
-    cdef Tensor leaf
+    The leaf owns it, so that steps do not make it anew. When the leaf dies while a graph still holds the
+    accumulator, a stand-in with the leaf's memory, gradient and hooks takes its place.
+    """
+
+    cdef PyObject* leaf_       # the leaf, or the stand-in
+    cdef Tensor stand_in
+
+    cdef inline Tensor leaf(self):
+        return <Tensor>self.leaf_
 
     def __dealloc__(self):
-        if self.leaf is not None and self.leaf.accumulator == <void*>self:
-            self.leaf.accumulator = NULL
+        if self.stand_in is not None:
+            self.stand_in.accumulator = NULL
 
     cdef str title(self):
         return "torch::autograd::AccumulateGrad"
@@ -191,10 +199,10 @@ cdef class AccumulateGrad(Node):
     @property
     def variable(self):
         """The leaf."""
-        return self.leaf
+        return self.leaf()
 
     cdef object vjp(self, object grad):
-        accumulate(self.leaf, <Tensor>grad, False)
+        accumulate(self.leaf(), <Tensor>grad, False)
         return None
 
 
@@ -207,9 +215,28 @@ cdef Node accumulator_of(Tensor t):
         return <Node>t.accumulator
     n.seq = sequence - 1
     n.outputs = 1
-    n.leaf = t
+    n.leaf_ = <PyObject*>t
     t.accumulator = <void*>n
+    t.owned_accumulator = <PyObject*>n
+    Py_INCREF(n)
     return n
+
+
+cdef int leave_accumulator(Tensor t) except -1:
+    """t dies: drop its accumulator, or leave it a stand-in if a graph still holds it."""
+    cdef AccumulateGrad n = <AccumulateGrad>t.owned_accumulator
+    cdef Tensor stand_in
+    t.owned_accumulator = NULL
+    if Py_REFCNT(n) > 2:  # n here, and what t owned
+        stand_in = alias_of(t)
+        stand_in.needs_grad = t.needs_grad
+        stand_in.grad_ = t.grad_
+        stand_in.hooks = t.hooks
+        stand_in.accumulator = <void*>n
+        n.stand_in = stand_in
+        n.leaf_ = <PyObject*>stand_in
+    Py_DECREF(n)
+    return 0
 
 
 cdef int accumulate(Tensor leaf, Tensor grad, bint alone) except -1:
@@ -454,8 +481,8 @@ cdef object run_pre_hooks(Node n, object grad):
     cdef AccumulateGrad leaf
     if isinstance(n, AccumulateGrad):
         leaf = <AccumulateGrad>n
-        if leaf.leaf.hooks is not None and "grad" in leaf.leaf.hooks:
-            grad = run_hooks(leaf.leaf.hooks["grad"], grad)
+        if leaf.leaf().hooks is not None and "grad" in leaf.leaf().hooks:
+            grad = run_hooks(leaf.leaf().hooks["grad"], grad)
         return grad
     if n.hooks is None:
         return grad
@@ -1041,7 +1068,8 @@ cdef int run_nodes(_Run run, bint keep_graph) except -1:
 
 cdef int arrive(_Run run, AccumulateGrad n, Tensor grad, bint alone) except -1:
     """A gradient reached a leaf."""
-    cdef dict hooks = n.leaf.hooks
+    cdef Tensor leaf = n.leaf()
+    cdef dict hooks = leaf.hooks
     if hooks is not None and "grad" in hooks:
         grad = run_hooks(hooks["grad"], grad)
         alone = False
@@ -1054,7 +1082,7 @@ cdef int arrive(_Run run, AccumulateGrad n, Tensor grad, bint alone) except -1:
     if n.hooks is not None:
         grad = run_node_prehooks(n, grad)
         alone = False
-    accumulate(n.leaf, grad, alone)
+    accumulate(leaf, grad, alone)
     if n.hooks is not None and "post" in n.hooks:
         for hook in list(n.hooks["post"].values()):
             hook((), (grad,))

@@ -57,3 +57,122 @@ cdef Tensor take_dense(Tensor table, int dim, Tensor index, bint wraps):
 def take_rows(Tensor table, int dim, Tensor index, wraps):
     """Rows by number for dense operands; None where the general path must do it (or raise)."""
     return take_dense(table, dim, index, wraps)
+
+
+# ---- writing rows, and elements along a dimension --------------------------------------------------
+
+cdef inline bint all_zero_strides(Tensor t) noexcept:
+    cdef int d
+    for d in range(t.ndim_):
+        if t.strides_[d] != 0 and t.shape_[d] != 1:
+            return False
+    return True
+
+
+cdef int run_check(uintptr_t check, Tensor index, int64_t rows, int64_t lowest) except -1:
+    """Are all of a row-major index's numbers in lowest..rows-1?"""
+    cdef int64_t desc[4]
+    cdef void* args[4]
+    cdef int64_t flag = 0
+    cdef kernel_fn kernel = <kernel_fn>check
+    desc[0], desc[1], desc[2], desc[3] = rows, lowest, 0, 1
+    args[0], args[1], args[2], args[3] = NULL, NULL, index.data_ptr_, &flag
+    if index.count <= 65536:
+        kernel(args, desc, 0, index.count, 0)
+    else:
+        with nogil:
+            parallel_for(kernel, args, desc, index.count, 65536)
+    return 0 if flag else 1
+
+
+def check_indices(uintptr_t check, Tensor index, int64_t rows, int64_t lowest):
+    """Are all of a row-major int64 index's numbers in lowest..rows-1?"""
+    return index.count == 0 or bool(run_check(check, index, rows, lowest))
+
+
+def put_rows(uintptr_t kernel, uintptr_t check, Tensor table, int dim, Tensor index, Tensor values, wraps):
+    """Combine values into the table's rows by number (kernels/scatter.py): small dense operands only.
+
+    False, with nothing written, where the general path must do it (or raise).
+    """
+    cdef int64_t desc[11]
+    cdef void* args[4]
+    cdef int64_t flag = 0
+    cdef int64_t outer = 1, inner = 1, rows
+    cdef int d, item = ITEM[table.code]
+    cdef bint repeated = all_zero_strides(values)
+    if not table.dense or not index.dense or index.code != I64 or dim >= table.ndim_ or values.code != table.code:
+        return False
+    if values.storage == table.storage or not (values.dense or repeated):
+        return False
+    for d in range(dim):
+        outer *= table.shape_[d]
+    for d in range(dim + 1, table.ndim_):
+        inner *= table.shape_[d]
+    rows = table.shape_[dim]
+    if values.count != outer * inner * index.count or values.count == 0 or values.count > 32768:
+        return False
+    if not run_check(check, index, rows, -rows if wraps else 0):
+        return False
+    desc[0], desc[1], desc[2], desc[3], desc[4] = outer, index.count, rows, inner, 0
+    desc[5], desc[6], desc[7] = rows * inner * item, inner * item, item
+    if repeated:
+        desc[8] = desc[9] = desc[10] = 0
+        if inner == 1:
+            desc[10] = item
+    else:
+        desc[8], desc[9], desc[10] = index.count * inner * item, inner * item, item
+    args[0], args[1], args[2], args[3] = table.data_ptr_, values.data_ptr_, index.data_ptr_, &flag
+    (<kernel_fn>kernel)(args, desc, 0, rows, 0)
+    table.storage.version += 1
+    return True
+
+
+def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, Tensor index, int dim, scatters, wraps):
+    """Elements along a dimension: gather (check is 0) into `written`, or scatter `other` into it.
+
+    index and the value operand have one shape. False where an index is out of range.
+    """
+    cdef Tensor table = written if scatters else other
+    cdef Tensor value = other if scatters else written
+    cdef int64_t desc[11 + 4 * 64]
+    cdef void* args[4]
+    cdef int64_t flag = 0
+    cdef int64_t lines = 1, rows = 1, step = ITEM[table.code], grain
+    cdef int d, n = index.ndim_, column = -1, field = 11
+    if index.count == 0:
+        return True
+    if table.ndim_:
+        rows = table.shape_[dim]
+        step = table.strides_[dim] * ITEM[table.code]
+    if check != 0 and not run_check(check, index, rows, -rows if wraps else 0):
+        return False
+    if n > 1 and dim != n - 1:
+        column = n - 1
+        lines = index.shape_[column]
+    desc[0], desc[1], desc[2] = 0, lines, index.shape_[dim] if n else 1
+    desc[3], desc[4] = rows, -rows if wraps else 0
+    desc[5] = index.strides_[column] * 8 if column >= 0 else 0
+    desc[6] = value.strides_[column] * ITEM[value.code] if column >= 0 else 0
+    desc[7] = table.strides_[column] * ITEM[table.code] if column >= 0 else 0
+    desc[8] = index.strides_[dim] * 8 if n else 0
+    desc[9] = value.strides_[dim] * ITEM[value.code] if n else 0
+    desc[10] = step
+    for d in range(n):
+        if d == dim or d == column:
+            continue
+        desc[0] += 1
+        lines *= index.shape_[d]
+        desc[field], desc[field + 1] = index.shape_[d], index.strides_[d] * 8
+        desc[field + 2], desc[field + 3] = value.strides_[d] * ITEM[value.code], table.strides_[d] * ITEM[table.code]
+        field += 4
+    args[0], args[1], args[2], args[3] = written.data_ptr_, other.data_ptr_, index.data_ptr_, &flag
+    if index.count <= 16384:
+        (<kernel_fn>kernel)(args, desc, 0, lines, 0)
+    else:
+        grain = 16384 * lines // index.count
+        with nogil:
+            parallel_for(<kernel_fn>kernel, args, desc, lines, grain if grain > 0 else 1)
+    if scatters:
+        written.storage.version += 1
+    return not flag

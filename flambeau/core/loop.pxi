@@ -53,7 +53,9 @@ cdef class LoopOp:
     cdef int room
     cdef int used
     cdef list vjps                     # per operand: None (zero), True (the cotangent itself), or a LoopOp
-    cdef list vjp_uses                 # per operand: bit mask of the operands its vjp reads; bit 31 the output
+    cdef list vjp_uses                 # per operand: bit mask of the operands its vjp reads; bit 30 the output; bit 29:
+                                       # multiply the cotangent by operand 0 first instead of reading that
+    cdef int reads[MAX_IN]             # the same masks, and -1 where the vjp is zero
     cdef public object keyword_dim     # reductions: default of dim, or NotImplemented if required
     cdef public bint takes_dtype
     cdef public int tensor_mask        # operands that may not be Python numbers
@@ -96,8 +98,7 @@ cdef class LoopOp:
         return _op_by_name, (self.name,)
 
     cdef void clear_cache(self):
-        free(self.table)
-        self.table = NULL
+        self.table = NULL  # kept, like an outgrown one
         self.room = self.used = 0
 
     cdef Entry* find(self, uint64_t types, uint64_t layout) noexcept:
@@ -128,7 +129,7 @@ cdef class LoopOp:
             for i in range(old_room):
                 if old[i].kernel != NULL:
                     self.insert(&old[i])
-            free(old)
+            # the outgrown table is kept: another thread may be about to launch from an entry of it
         h = (e.types * 0x9E3779B97F4A7C15ULL) ^ (e.layout * 0xC2B2AE3D27D4EB4FULL)
         i = <int>((h >> 32) & <uint64_t>(self.room - 1))
         while self.table[i].kernel != NULL:
@@ -163,8 +164,12 @@ cdef class LoopOp:
 
     def vjp_table(self):
         """The derivative ops, made on first use: one per operand (None: zero, True: the cotangent)."""
+        cdef int i
         if self.vjps is None:
-            self.vjps, self.vjp_uses = self.record.derive(self)
+            vjps, uses = self.record.derive(self)
+            for i in range(self.operands):
+                self.reads[i] = -1 if vjps[i] is None else uses[i]
+            self.vjps, self.vjp_uses = vjps, uses
         return self.vjps, self.vjp_uses
 
     def __call__(self, *args, **kwargs):
@@ -1388,7 +1393,11 @@ cdef class LoopNode(Node):
             r = grad
         else:
             op = <LoopOp>rule
-            uses = self.op.vjp_uses[i]
+            uses = self.op.reads[i]
+            if uses & (1 << 29):
+                grad = premultiply(self, grad)
+                held = hold(held, grad)
+                uses &= ~1
             slots[0] = <PyObject*>grad
             for k in range(self.op.operands):
                 if uses & (1 << k):
@@ -1434,6 +1443,20 @@ cdef Tensor run_recorded_rows(LoopOp op, PyObject** slots, uint64_t mask):
         if record:
             record_reduction(op, slots, r, mask, True, ndim)
     return r
+
+
+cdef Tensor premultiply(LoopNode n, Tensor grad):
+    """grad times operand 0: keeps derivatives of high order, linear in every cotangent, within MAX_IN operands."""
+    cdef PyObject* slots[2]
+    x = <object>n.stored(0)
+    if type(x) is SavedTensor:
+        x = (<SavedTensor>x).get(n)
+    else:
+        check_version(<Tensor>x, n.versions[0], n)
+    if CATEGORY[grad.code] == 3:
+        raise RuntimeError(f"{n.title()}: derivatives of such high order are only available for real tensors")
+    slots[0], slots[1] = <PyObject*>grad, <PyObject*>x
+    return call_pointwise(_op_mul, slots, None, None)
 
 
 cdef list hold(list held, object x):
@@ -1555,12 +1578,12 @@ cdef int record_loop(LoopOp op, PyObject** slots, Tensor r, Tensor into) except 
         t = <Tensor>x
         n.is_tensor[i] = 1
         n.codes[i] = <uint8_t>t.code
-        if op.vjps[i] is None:
+        if op.reads[i] < 0:
             continue
         if t.needs_grad:
             if i < 4:
                 set_edge(n, i, t)
-            uses |= <int>op.vjp_uses[i]
+            uses |= op.reads[i]
         if not same_shape(t, r):
             if n.shapes is None:
                 n.shapes = (None,) * op.operands
@@ -1590,8 +1613,8 @@ cdef Tensor save_overwritten(LoopOp op, PyObject** slots, Tensor into):
     if op.vjps is None:
         op.vjp_table()
     for i in range(op.operands):
-        if isinstance(<object>slots[i], Tensor) and wants_history(<Tensor>slots[i]):
-            uses |= <int>op.vjp_uses[i]
+        if isinstance(<object>slots[i], Tensor) and wants_history(<Tensor>slots[i]) and op.reads[i] >= 0:
+            uses |= op.reads[i]
     for i in range(op.operands):
         if slots[i] == <PyObject*>into and uses & (1 << i):
             held = clone_of(into)
@@ -1643,9 +1666,9 @@ cdef int record_reduction(LoopOp op, PyObject** slots, Tensor r, uint64_t mask, 
         t = <Tensor>slots[i]
         n.is_tensor[i] = 1
         n.codes[i] = <uint8_t>t.code
-        if op.vjps[i] is not None and t.needs_grad:
+        if op.reads[i] >= 0 and t.needs_grad:
             set_edge(n, i, t)
-            uses |= <int>op.vjp_uses[i]
+            uses |= op.reads[i]
         if not shape_is(t, n.full_shape):
             if n.shapes is None:
                 n.shapes = (None,) * op.operands

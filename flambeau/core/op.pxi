@@ -75,6 +75,8 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
                     if type(y) is not Tensor and overrides(type(y)):
                         return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
                     history = history or needs_gradient(<Tensor>y)
+                elif type(y) not in _plain_types and overrides(type(y)):
+                    return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
         elif type(x) not in _plain_types and overrides(type(x)):
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
     if history and op.kind == OP_PRIMITIVE and grad_mode_on():

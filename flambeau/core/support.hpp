@@ -124,6 +124,7 @@ inline void enable_vectorcall(PyObject* type, Py_ssize_t offset) noexcept {
 // Gives Tensor attributes of the user's whose dictionary is made on first use (Cython would make one per
 // tensor): `offset` is that of its PyObject* member, which the type's own dealloc releases.
 inline Py_ssize_t attributes_offset = 0;
+inline Py_ssize_t accumulator_offset = 0;  // of the owned AccumulateGrad, which Cython does not see either
 inline traverseproc plain_traverse = nullptr;
 inline inquiry plain_clear = nullptr;
 inline PyObject*& attributes_of(PyObject* self) noexcept {
@@ -131,16 +132,18 @@ inline PyObject*& attributes_of(PyObject* self) noexcept {
 }
 inline int traverse_attributes(PyObject* self, visitproc visit, void* arg) noexcept {
   Py_VISIT(attributes_of(self));
+  Py_VISIT(*reinterpret_cast<PyObject**>(reinterpret_cast<char*>(self) + accumulator_offset));
   return plain_traverse(self, visit, arg);
 }
 inline int clear_attributes(PyObject* self) noexcept {
   Py_CLEAR(attributes_of(self));
   return plain_clear(self);
 }
-inline void enable_attributes(PyObject* type, Py_ssize_t offset) {
+inline void enable_attributes(PyObject* type, Py_ssize_t offset, Py_ssize_t accumulator) {
   static PyGetSetDef property = {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr};
   auto* t = reinterpret_cast<PyTypeObject*>(type);
   attributes_offset = offset;
+  accumulator_offset = accumulator;
   plain_traverse = t->tp_traverse;
   plain_clear = t->tp_clear;
   t->tp_dictoffset = offset;

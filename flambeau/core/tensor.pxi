@@ -3,9 +3,6 @@
 cdef enum:
     INLINE_DIMS = 6
 
-cdef void* thread_state_marker = NULL
-
-
 @cython.freelist(1024)
 cdef class Tensor:
     """The extension type behind flambeau.Tensor."""
@@ -27,7 +24,8 @@ cdef class Tensor:
     cdef int output_nr
     cdef int64_t view_version     # storage version at which grad_fn was right
     cdef Node grad_fn_
-    cdef void* accumulator        # the AccumulateGrad of this leaf, while somebody holds it
+    cdef void* accumulator        # the AccumulateGrad of this leaf, if there is one
+    cdef PyObject* owned_accumulator  # the same, unless it is the one that holds this tensor
     cdef object grad_
     cdef object hooks
     cdef Tensor base
@@ -43,6 +41,8 @@ cdef class Tensor:
             _fill_legacy(self, args, kwargs)
 
     def __dealloc__(self):
+        if self.owned_accumulator != NULL:
+            leave_accumulator(self)
         if self.shape_ != &self.metadata[0]:
             free(self.shape_)
         storage_drop(self.storage)
@@ -838,6 +838,8 @@ cdef int find_types(object data, uint32_t* seen) except -1:
 
 cdef int find_other_types(object data, uint32_t* seen) except -1:
     """The rare cases: sequences of other kinds, NumPy's scalars, subclasses of numbers."""
+    if isinstance(data, (str, bytes)):
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     if isinstance(data, (list, tuple)) or is_sequence(data):
         for x in data:
             find_types(x, seen)
@@ -853,8 +855,6 @@ cdef int find_other_types(object data, uint32_t* seen) except -1:
         seen[0] |= 1 << (C128 if default_dtype_code == F64 else C64)
     elif hasattr(data, "__index__"):
         seen[0] |= 1 << (BOOL if isinstance(data, bool) else I64)
-    elif isinstance(data, (str, bytes)):
-        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     else:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
     return 0
@@ -981,7 +981,7 @@ cdef int set_data(Tensor self, object value) except -1:
 
 def make_subclass(cls, Tensor data, requires_grad=False):
     """An instance of a subclass of Tensor over data's memory."""
-    cdef Tensor r = (<type>cls).__new__(cls)
+    cdef Tensor r = Tensor.__new__(cls)
     become(r, data)
     r.inference = data.inference
     if requires_grad:
@@ -991,7 +991,7 @@ def make_subclass(cls, Tensor data, requires_grad=False):
 
 def as_subclass(Tensor self, cls):
     """self seen as an instance of a subclass, with its history."""
-    cdef Tensor r = (<type>cls).__new__(cls)
+    cdef Tensor r = Tensor.__new__(cls)
     become(r, self)
     r.needs_grad = self.needs_grad
     r.grad_fn_ = node_made(self)

@@ -185,16 +185,6 @@ cdef class device:
 cdef device CPU = device("cpu")
 
 
-cdef int check_device(object d) except -1:
-    """Accept the CPU; say what is missing for anything else."""
-    if d is None or d is CPU:
-        return 0
-    cdef device wanted = d if type(d) is device else device(d)
-    if wanted.type != "cpu":
-        raise RuntimeError(f"device '{wanted}': this build of Flambeau computes on the CPU only; use device='cpu'")
-    return 0
-
-
 class Size(tuple):
     """The shape of a tensor: a tuple of ints."""
 

@@ -22,9 +22,9 @@ def elementwise(function: Callable[[float], float]) -> Callable[[np.ndarray], np
 
 
 def _lgamma(x: float) -> float:
-    if x <= 0 and x == math.floor(x):
+    if math.isinf(x) or x > 2.5e305 or (x <= 0 and x == math.floor(x)):
         return math.inf
-    return math.inf if math.isinf(x) or x > 2.5e305 else math.lgamma(x)
+    return math.lgamma(x)
 
 
 def _cotangent_pi(f: float) -> float:

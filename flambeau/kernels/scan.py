@@ -87,7 +87,7 @@ class _Scan:
         if self.kind == "mul":
             return [1, 0][: 2 if dt.is_complex(self.carried) else 1]
         if self.kind == "logaddexp":
-            return [-float("inf")]
+            return [-float("inf"), 0][: 2 if dt.is_complex(self.carried) else 1]
         info = dt.INFO[self.carried]
         if info.kind == "f":
             return [-float("inf") if self.kind == "max" else float("inf")]
@@ -121,6 +121,9 @@ class _Scan:
         known = dict(zip(s, [*a, *c], strict=True))
         if self.kind == "add":
             roots = [s[0] + s[2], s[1] + s[3]]
+        elif self.kind == "logaddexp":
+            sum_ = _logaddexp_complex(scalar.make_complex(s[0], s[1]), scalar.make_complex(s[2], s[3]))
+            roots = list(lower([sum_])[0])
         else:
             roots = [s[0] * s[2] - s[1] * s[3], s[0] * s[3] + s[1] * s[2]]
         return em.graph(roots, lambda n: None, known)
@@ -150,3 +153,10 @@ def _logaddexp(x: Expr, y: Expr) -> Expr:
     return scalar.where(infinite, high, high + mathlib.log1p(mathlib.exp(low - high)))
 
 
+def _logaddexp_complex(a: Expr, b: Expr) -> Expr:
+    """Relative to the one with the larger real part."""
+    first = scalar.real(a) >= scalar.real(b)
+    high, low = scalar.where(first, a, b), scalar.where(first, b, a)
+    value = high + mathlib.log1p(mathlib.exp(low - high))
+    nothing = scalar.eq(scalar.real(low), -float("inf"))
+    return scalar.where(nothing, high, value)

@@ -11,6 +11,7 @@ from . import (
     creation,
     einsum,
     fft,
+    filled,
     gather,
     index,
     join,

@@ -62,7 +62,7 @@ def _hardtanh_vjp(g, input, min_val, max_val):
 hardtanh_body.vjp = _hardtanh_vjp
 
 
-@function("hardtanh", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """input limited to [min_val, max_val]."""
     if input.dtype.code in (0, 1, 12, 13, 14) and (min_val < 0 or max_val < 0):
@@ -105,7 +105,7 @@ def _simple(name, signature_doc, body, vjp=None, accepts="f", promote=Promote.FL
 
     call.__doc__ = signature_doc
     call.__name__ = name
-    function(name, namespaces=_F, method=method)(call)
+    composite(name=name, namespaces=_F, method=method, out=True)(call)
     return op
 
 
@@ -137,8 +137,14 @@ logsigmoid = _simple(
     lambda x: scalar.minimum(x, 0.0) - mathlib.log1p(mathlib.exp(-scalar.absolute(x))),
     lambda g, input: g * _sigmoid(-input),
 )
-softsign = _simple("softsign", "input / (1 + |input|).", lambda x: x / (1 + scalar.absolute(x)))
-tanhshrink = _simple("tanhshrink", "input - tanh(input).", lambda x: x - mathlib.tanh(x))
+
+
+def _softsign(x):
+    return x / scalar.cast(1 + scalar.absolute(x), x.dtype)
+
+
+softsign = _simple("softsign", "input / (1 + |input|).", _softsign, accepts="fc")
+tanhshrink = _simple("tanhshrink", "input - tanh(input).", lambda x: x - mathlib.tanh(x), accepts="fc")
 
 
 def _softplus(x):
@@ -157,7 +163,7 @@ softplus_body.vjp = lambda g, input, beta, threshold: where(
 )
 
 
-@function("softplus", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def softplus(input, beta=1, threshold=20):
     """log(1 + exp(beta * input)) / beta; the identity where beta * input > threshold."""
     return softplus_body(input, beta=float(beta), threshold=float(threshold))
@@ -174,7 +180,7 @@ elu_body.vjp = lambda g, input, alpha, scale, input_scale: g * where(
 )
 
 
-@function("elu", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def elu(input, alpha=1.0, inplace=False):
     """input where positive, alpha * (exp(input) - 1) elsewhere (Clevert et al. 2015)."""
     return _apply(elu_body, input, inplace, alpha=float(alpha), scale=1.0, input_scale=1.0)
@@ -205,7 +211,7 @@ def leaky_relu_body(input, *, negative_slope):
 leaky_relu_body.vjp = lambda g, input, negative_slope: where(input > 0, g, g * negative_slope)
 
 
-@function("leaky_relu", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def leaky_relu(input, negative_slope=0.01, inplace=False):
     """input where positive, negative_slope * input elsewhere."""
     return _apply(leaky_relu_body, input, inplace, negative_slope=float(negative_slope))
@@ -237,7 +243,7 @@ hardshrink_body.vjp = lambda g, input, lambd: where(
 )
 
 
-@function("hardshrink", namespaces=("", "nn.functional"), method=True)
+@composite(namespaces=("", "nn.functional"), out=True)
 def hardshrink(input, lambd=0.5):
     """input, 0 where |input| <= lambd."""
     return hardshrink_body(input, lambd=float(lambd))
@@ -252,7 +258,7 @@ def softshrink_body(input, *, lambd):
 softshrink_body.vjp = lambda g, input, lambd: where((input >= -lambd) & (input <= lambd), _zero(g), g)
 
 
-@function("softshrink", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def softshrink(input, lambd=0.5):
     """input moved towards 0 by lambd, 0 within."""
     if lambd < 0:
@@ -281,7 +287,7 @@ def gelu_tanh(input):
     return 0.5 * input * (1 + mathlib.tanh(inner))
 
 
-@function("gelu", namespaces=_F)
+@composite(namespaces=_F, method=False, out=True)
 def gelu(input, approximate="none"):
     """input * Phi(input) (Hendrycks and Gimpel 2016), exactly or by tanh."""
     if approximate == "none":
@@ -331,5 +337,3 @@ def glu(input, dim=-1):
         raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}")
     half = input.size(dim) // 2
     return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
-
-

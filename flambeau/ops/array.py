@@ -47,43 +47,76 @@ def to_numpy(input: Tensor, force: bool = False) -> Any:
     """A NumPy array over a tensor's memory, which lives as long as either."""
     import numpy as np
 
-    if input.requires_grad and not force:
-        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if input.requires_grad:
+        if not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
+            )
+        input = input.detach()
     name = input.dtype.name
     if name not in _SUPPORTED:
-        raise TypeError(f"Got unsupported ScalarType BFloat16: NumPy has no {name}; convert with .float() first")
-    kind = np.dtype(name)
+        raise TypeError(
+            f"Got unsupported ScalarType BFloat16: NumPy has no {name}; convert with .float() first"
+        )
     if input.numel() == 0:
-        return np.empty(tuple(input.shape), kind)
-    return np.asarray(_Interface(input, kind.str))
+        return np.empty(tuple(input.shape), name)
+    array = np.from_dlpack(_Exporter(input))
+    if array.flags.writeable:
+        return array
+    return np.asarray(_Interface(input, np.dtype(name).str))  # before NumPy 2.1
+
+
+class _Exporter:
+    """What NumPy's DLPack import asks of a tensor, past any subclass's own methods."""
+
+    def __init__(self, input: Tensor) -> None:
+        self.input = input
+
+    def __dlpack__(self, *, max_version: tuple | None = None, **wishes: Any) -> Any:
+        return core.to_dlpack(self.input, max_version is not None and max_version[0] >= 1)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
 
 
 def from_array(array: Any, writable: bool = True) -> Tensor:
     """A tensor over a NumPy array's memory; `writable` warns where the array is read-only."""
     import numpy as np
 
+    if type(array) is np.ndarray and array.flags.carray:  # row-major, aligned, writable, native
+        try:
+            return core.from_dlpack_capsule(array.__dlpack__())
+        except BufferError:
+            pass  # a dtype that we lack: what follows says so
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     name = _NAMES.get((array.dtype.kind, array.dtype.itemsize))
     if name is None:
         raise TypeError(
-            f"can't convert np.ndarray of type numpy.{array.dtype.type.__name__}. The only supported types are: "
+            f"can't convert np.ndarray of type numpy.{array.dtype.type.__name__}. The only "
+            "supported types are: "
             f"{', '.join(sorted(_SUPPORTED))}."
         )
     if not array.dtype.isnative:
         raise ValueError(
-            "given numpy array has byte order different from the native byte order: use array.astype(array.dtype."
+            "given numpy array has byte order different from the native byte order: use "
+            "array.astype(array.dtype."
             "newbyteorder('='))"
         )
     size = array.dtype.itemsize
     for step, n in zip(array.strides, array.shape, strict=True):
         if step < 0:
             raise ValueError(
-                "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+                "At least one stride in the given numpy array is negative, and tensors with "
+                "negative strides are not "
                 "supported: use array.copy()"
             )
         if step % size and n > 1:
-            raise ValueError("given numpy array strides not a multiple of the element byte size: use array.copy()")
+            raise ValueError(
+                "given numpy array strides not a multiple of the element byte size: use "
+                "array.copy()"
+            )
     if writable and not array.flags.writeable:
         _warn_read_only()
     steps = tuple(step // size for step in array.strides)
@@ -95,7 +128,8 @@ def _warn_read_only() -> None:
     import warnings
 
     warnings.warn(
-        "The given NumPy array is not writable, and writing to the tensor is undefined behavior: copy the array "
+        "The given NumPy array is not writable, and writing to the tensor is undefined behavior: "
+        "copy the array "
         "first to be safe.",
         UserWarning,
         stacklevel=4,

@@ -204,8 +204,8 @@ def gcd(input, other):
         raise RuntimeError(f'"gcd_cpu" not implemented for \'{kind.name}\': it takes integers')
     if kind.code == 0:
         return logical_or(input, other)
-    found = numpy.gcd(input.to(kind).detach().numpy(), other.to(kind).detach().numpy())
-    return from_numpy(numpy.ascontiguousarray(found)).to(kind)
+    found = numpy.asarray(numpy.gcd(input.to(kind).numpy(), other.to(kind).numpy()))
+    return from_numpy(numpy.array(found, order="C", copy=None)).to(kind)
 
 
 @composite(inplace=True, out=True)

@@ -1,4 +1,6 @@
-"""Converting tensors: to other element types, to Python numbers and to NumPy; writing one value or a copy."""
+"""Converting tensors: to other element types, to Python numbers and to NumPy; writing one value or
+a copy.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,15 @@ import warnings
 from typing import Any
 
 from .. import core
-from ..core import Tensor, device as Device, dtype as Dtype
+from ..core import Tensor
+from ..core import device as Device
+from ..core import dtype as Dtype
 from . import dlpack, storage, type_info, typed_tensors  # noqa: F401  register their functions
+from .array import from_array, to_numpy
 from .factory import CPU, DTYPES, check_device, format_strides, new_like, read_dtype, read_size
 from .record import METHODS, NAMESPACES, REGISTRY, composite, function, primitive
 
-# ---- element types -------------------------------------------------------------------------------------
+# ---- element types -------------------------------------------------------------------------------
 
 
 @primitive(name="_to_copy", namespaces=())
@@ -36,11 +41,17 @@ def to_dtype(input: Tensor, dtype: Dtype) -> Tensor:
 
 def _warn_of_lost_part(input: Tensor, dtype: Dtype) -> None:
     if input.is_complex() and not dtype.is_complex and dtype.name != "bool":
-        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=4)
+        warnings.warn(
+            "Casting complex values to real discards the imaginary part", UserWarning, stacklevel=4
+        )
 
 
 def _convert(self: Tensor, dtype: Dtype, copy: bool = False, memory_format: Any = None) -> Tensor:
-    if dtype is self.dtype and not copy and (memory_format is None or _has_format(self, memory_format)):
+    if (
+        dtype is self.dtype
+        and not copy
+        and (memory_format is None or _has_format(self, memory_format))
+    ):
         return self
     _warn_of_lost_part(self, dtype)
     return cast(self, dtype, memory_format)
@@ -61,7 +72,8 @@ def to(
     copy: bool = False,
     memory_format: Any = None,
 ) -> Tensor:
-    """The tensor with another dtype, on another device, or in another memory format; itself if nothing changes.
+    """The tensor with another dtype, on another device, or in another memory format; itself if
+    nothing changes.
 
     `to(dtype)`, `to(device)`, `to(device, dtype)` or `to(other)`, then non_blocking and copy.
 
@@ -85,7 +97,7 @@ def _read_targets(args: tuple, dtype: Any, device: Any, other: Any) -> tuple:
         other = first
     elif type(first) is Dtype or first in _PYTHON_TYPES:
         dtype = first
-    elif first is None or isinstance(first, str | Device | int) and not isinstance(first, bool):
+    elif first is None or (isinstance(first, str | Device | int) and not isinstance(first, bool)):
         device = first
         if rest and not isinstance(rest[0], bool):
             dtype, rest = rest[0], rest[1:]
@@ -135,7 +147,9 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
 
 @function("type", method=True, namespaces=())
 def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
-    """The name of the tensor's type, such as 'torch.FloatTensor'; given a dtype or such a name, the conversion."""
+    """The name of the tensor's type, such as 'torch.FloatTensor'; given a dtype or such a name,
+    the conversion.
+    """
     if dtype is None:
         return f"torch.{typed_tensors.NAMES[self.dtype.name]}"
     if isinstance(dtype, str | type):
@@ -150,7 +164,9 @@ def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
 
 
 @function("cuda", method=True, namespaces=())
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Tensor:
+def cuda(
+    self: Tensor, device: Any = None, non_blocking: bool = False, memory_format: Any = None
+) -> Tensor:
     """A copy on a GPU; RuntimeError, as this build computes on the CPU only."""
     check_device("cuda", "cuda" if device is None else device)
     return self
@@ -162,7 +178,7 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
     return self
 
 
-# ---- NumPy -----------------------------------------------------------------------------------------------
+# ---- NumPy ---------------------------------------------------------------------------------------
 
 
 @function("numpy", method=True, namespaces=())
@@ -171,8 +187,6 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
 
     RuntimeError for a tensor that requires grad, TypeError for bfloat16, which NumPy lacks.
     """
-    from .array import to_numpy
-
     return to_numpy(self, force)
 
 
@@ -182,14 +196,14 @@ def _as_array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
     if dtype is None or array.dtype == dtype:
         return array.copy() if copy else array
     if copy is False:
-        raise ValueError(f"__array__: converting {array.dtype} to {dtype} needs a copy, but copy=False was given")
+        raise ValueError(
+            f"__array__: converting {array.dtype} to {dtype} needs a copy, but copy=False was given"
+        )
     return array.astype(dtype)
 
 
 def _from_ufunc(self: Tensor, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
     """What NumPy's functions return for tensors: a tensor again."""
-    from .array import from_array
-
     return from_array(array)
 
 
@@ -198,7 +212,7 @@ METHODS["__array_wrap__"] = _from_ufunc
 METHODS["__array_priority__"] = 1000  # above NumPy's own arrays
 
 
-# ---- writing one value, or a copy --------------------------------------------------------------------------
+# ---- writing one value, or a copy ----------------------------------------------------------------
 
 
 def fill_plain(input: Tensor, value: Any) -> Tensor:
@@ -217,11 +231,14 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         if value.dim():
             raise RuntimeError(
-                f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} dimensions."
+                f"fill_ only supports 0-dimension value tensor but got tensor with {value.dim()} "
+                "dimensions."
             )
         return core.copy_(self, value)
     if isinstance(value, complex) and not self.is_complex():
-        raise RuntimeError(f"fill_: value cannot be converted to type {self.dtype.name} without overflow: {value}")
+        raise RuntimeError(
+            f"fill_: value cannot be converted to type {self.dtype.name} without overflow: {value}"
+        )
     core.check_inplace(self, "fill_")
     if core.needs_history(self):
         return core.copy_(self, core.from_data(value, self.dtype))
@@ -257,31 +274,39 @@ def apply_(self: Tensor, callable: Any) -> Tensor:
 
 @function("map_", method=True, namespaces=())
 def map_(self: Tensor, tensor: Tensor, callable: Any) -> Tensor:
-    """Replace each element a by callable(a, b), b the element of a tensor that broadcasts; in place, slow."""
+    """Replace each element a by callable(a, b), b the element of a tensor that broadcasts; in
+    place, slow.
+    """
     other = core.expand(tensor.detach(), self.shape)
     pairs = zip(_list_elements(self), _list_elements(other), strict=True)
     return _rewrite(self, "map_", [callable(a, b) for a, b in pairs])
 
 
 def _list_elements(input: Tensor) -> list:
-    return core.view(core.contiguous_plain(input.detach()), (-1,) if input.numel() else (0,)).tolist()
+    return core.view(
+        core.contiguous_plain(input.detach()), (-1,) if input.numel() else (0,)
+    ).tolist()
 
 
 def _rewrite(self: Tensor, name: str, values: list) -> Tensor:
     if self.requires_grad:
-        raise TypeError(f"can't use {name} on Variable that requires grad: use torch.no_grad() and detach()")
+        raise TypeError(
+            f"can't use {name} on Variable that requires grad: use torch.no_grad() and detach()"
+        )
     core.check_inplace(self, name)
     flat = core.from_data(values, self.dtype) if values else core.empty((0,), self.dtype)
     core.copy_plain(self, core.view(flat, self.shape))
     return self
 
 
-# ---- sizes in place ------------------------------------------------------------------------------------------
+# ---- sizes in place ------------------------------------------------------------------------------
 
 
 @function("resize_", method=True, namespaces=())
 def resize_(self: Tensor, *size: Any, memory_format: Any = None) -> Tensor:
-    """Give the tensor other sizes, growing its memory if it must; new elements are uninitialised."""
+    """Give the tensor other sizes, growing its memory if it must; new elements are
+    uninitialised.
+    """
     if self.requires_grad:
         raise RuntimeError("resize_: cannot resize variables that require grad")
     size = tuple(read_size("resize_", size))
@@ -303,7 +328,7 @@ def resize_as_(self: Tensor, the_template: Tensor, memory_format: Any = None) ->
     return resize_(self, tuple(the_template.shape), memory_format=memory_format)
 
 
-# ---- questions -----------------------------------------------------------------------------------------------
+# ---- questions -----------------------------------------------------------------------------------
 
 
 @function("is_floating_point")
@@ -367,9 +392,24 @@ def is_pinned(self: Tensor, device: Any = None) -> bool:
 
 
 METHODS["is_cpu"] = property(lambda self: True, doc="Is the memory on the CPU?")
-for _kind in (
-    "cuda ipu maia meta mkldnn mps mtia nested quantized sparse sparse_csr vulkan xla xpu".split()
-):
-    METHODS[f"is_{_kind}"] = property(lambda self: False, doc="False: tensors here are dense and on the CPU.")
+for _kind in [
+    "cuda",
+    "ipu",
+    "maia",
+    "meta",
+    "mkldnn",
+    "mps",
+    "mtia",
+    "nested",
+    "quantized",
+    "sparse",
+    "sparse_csr",
+    "vulkan",
+    "xla",
+    "xpu",
+]:
+    METHODS[f"is_{_kind}"] = property(
+        lambda self: False, doc="False: tensors here are dense and on the CPU."
+    )
 
 NAMESPACES[""]["is_storage"] = core.Op("is_storage", None, storage.is_storage)

@@ -29,7 +29,10 @@ def export_dlpack(
     if stream is not None and stream != -1:
         raise BufferError(f"__dlpack__: stream must be None on the CPU, got {stream!r}")
     if dl_device is not None and tuple(int(part) for part in dl_device) != _CPU:
-        raise BufferError(f"__dlpack__: cannot export to DLPack device {tuple(dl_device)}: the tensor is on the CPU (1, 0)")
+        raise BufferError(
+            f"__dlpack__: cannot export to DLPack device {tuple(dl_device)}: the tensor is on the "
+            "CPU (1, 0)"
+        )
     source = core.clone_plain(self) if copy else self
     versioned = max_version is not None and max_version[0] >= 1
     return core.to_dlpack(source, versioned, bool(copy))
@@ -55,7 +58,9 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
         return core.clone_plain(made) if copy else made
     kind = int(ext_tensor.__dlpack_device__()[0])
     if kind != _CPU[0]:
-        raise BufferError(f"from_dlpack: the tensor is on DLPack device type {kind}: expected the CPU (1)")
+        raise BufferError(
+            f"from_dlpack: the tensor is on DLPack device type {kind}: expected the CPU (1)"
+        )
     return core.from_dlpack_capsule(_request(ext_tensor, copy))
 
 

@@ -1,11 +1,15 @@
-"""What every function that makes a tensor shares: reading sizes and the options dtype, device, layout."""
+"""What every function that makes a tensor shares: reading sizes and the options dtype, device,
+layout.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import core
-from ..core import Tensor, device as Device, dtype as Dtype
+from ..core import Tensor
+from ..core import device as Device
+from ..core import dtype as Dtype
 
 CPU = Device("cpu")
 STRIDED = core._core._LAYOUTS["strided"]
@@ -25,7 +29,9 @@ def read_size(name: str, size: tuple, named: dict[str, Any] | None = None) -> An
         raise TypeError(f"{name}() missing the argument 'size': expected ints or a tuple of ints")
     for n in size:
         if type(n) is not int and not hasattr(n, "__index__"):
-            raise TypeError(f"{name}(): argument 'size' must be tuple of ints, not {type(n).__name__}")
+            raise TypeError(
+                f"{name}(): argument 'size' must be tuple of ints, not {type(n).__name__}"
+            )
     return size
 
 
@@ -57,7 +63,8 @@ def check_device(name: str, device: Any) -> None:
             f"{name}: tensors without data (device='meta') are not supported: use device='cpu'"
         )
     raise RuntimeError(
-        f"{name}: device '{wanted}' is not available: this build of Flambeau computes on the CPU only; "
+        f"{name}: device '{wanted}' is not available: this build of Flambeau computes on the CPU "
+        "only; "
         "use device='cpu'"
     )
 
@@ -91,7 +98,9 @@ def new_like(input: Tensor, dtype: Dtype, memory_format: Any = None) -> Tensor:
     if memory_format is None or memory_format._name == "preserve_format":
         if input.is_contiguous():
             return core.empty(input.shape, dtype)
-        return core.empty_strided(input.shape, preserved_strides(input.shape, input.stride()), dtype)
+        return core.empty_strided(
+            input.shape, preserved_strides(input.shape, input.stride()), dtype
+        )
     return core.empty_strided(input.shape, format_strides(input.shape, memory_format), dtype)
 
 
@@ -107,7 +116,9 @@ def preserved_strides(shape: tuple, stride: tuple) -> tuple:
 
 
 def _order_by_stride(shape: tuple, stride: tuple) -> list[int]:
-    """Dimensions from the innermost out: an insertion sort, as strides of 0 compare equal to all others."""
+    """Dimensions from the innermost out: an insertion sort, as strides of 0 compare equal to all
+    others.
+    """
     order = list(range(len(shape) - 1, -1, -1))
     for i in range(1, len(order)):
         current = i
@@ -142,7 +153,9 @@ def format_strides(shape: tuple, memory_format: Any) -> tuple:
         return dense_strides(shape)
     rank, order = _FORMAT_ORDER[name]
     if len(shape) != rank:
-        raise RuntimeError(f"required rank {rank} tensor to use {name} format, got shape {tuple(shape)}")
+        raise RuntimeError(
+            f"required rank {rank} tensor to use {name} format, got shape {tuple(shape)}"
+        )
     steps, step = [0] * rank, 1
     for d in reversed(order):
         steps[d] = step
@@ -160,7 +173,9 @@ def take_out(name: str, out: Tensor, size: Any, dtype: Any) -> Tensor:
     if not isinstance(out, Tensor):
         raise TypeError(f"{name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if dtype is not None and read_dtype(dtype) is not out.dtype:
-        raise RuntimeError(f"{name}: dtype {dtype} does not match dtype of out parameter ({out.dtype})")
+        raise RuntimeError(
+            f"{name}: dtype {dtype} does not match dtype of out parameter ({out.dtype})"
+        )
     if core.needs_history(out):
         raise RuntimeError(
             f"{name}(): functions with out=... arguments don't support automatic differentiation, "
@@ -177,14 +192,19 @@ def read_ints(name: str, argument: str, values: Any) -> tuple[int, ...]:
     try:
         return tuple(v if type(v) is int else v.__index__() for v in values)
     except (TypeError, AttributeError):
-        raise TypeError(f"{name}(): argument '{argument}' must be tuple of ints, got {values!r}") from None
+        raise TypeError(
+            f"{name}(): argument '{argument}' must be tuple of ints, got {values!r}"
+        ) from None
 
 
 def read_number(name: str, argument: str, value: Any) -> Any:
     """A Python number from a number or a 0-d tensor."""
     if isinstance(value, Tensor):
         if value.dim():
-            raise TypeError(f"{name}(): argument '{argument}' must be Number, not a tensor of shape {tuple(value.shape)}")
+            raise TypeError(
+                f"{name}(): argument '{argument}' must be Number, not a tensor of shape "
+                f"{tuple(value.shape)}"
+            )
         return value.item()
     if isinstance(value, int | float | complex):
         return value

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import gather as kernels
-from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .convert import fill_plain
 from .dims import check_tensor, wrap
@@ -88,9 +86,7 @@ def take_rows_plain(name: str, table: Tensor, index: Tensor) -> Tensor:
 def gather_along(input: Tensor, dim: int, index: Tensor, name: str) -> Tensor:
     """input's elements at index along dim; index has input's rank and int64."""
     made = core.empty(index.shape, input.dtype)
-    source = kernels.along_source(input.dtype.itemsize, targets.host())
-    limits = bounds(name, input, dim, error=RuntimeError)
-    launch.run_along(source, made, input, index, dim, input, limits)
+    launch.gather_into(made, input, dim, index, bounds(name, input, dim, error=RuntimeError))
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from .. import core
@@ -16,13 +17,6 @@ from .record import alias, composite, primitive
 from .splitting import narrow_plain
 
 LARGE = 1 << 20  # bytes from which every input is worth a parallel copy of its own
-
-
-def _product(sizes: Sequence[int]) -> int:
-    count = 1
-    for n in sizes:
-        count *= n
-    return count
 
 
 def _common_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -39,7 +33,7 @@ def _common_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _fill(out: Tensor, tensors: Sequence[Tensor], dim: int, sizes: Sequence[int]) -> None:
     """Copy the tensors, `sizes` positions of dim each, into out one after the other."""
-    outer, inner = _product(out.shape[:dim]), _product(out.shape[dim + 1 :])
+    outer, inner = prod(out.shape[:dim]), prod(out.shape[dim + 1 :])
     item = out.dtype.itemsize
     if out.nbytes < LARGE and all(t.is_contiguous() for t in tensors):
         rows = tuple([n * inner * item for n in sizes])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from .. import core
@@ -29,6 +30,29 @@ def _flag() -> Tensor:
     except AttributeError:
         _thread.flag = fill_plain(core.empty((1,), INT64), 0)
         return _thread.flag
+
+
+def lower_flag(flag: Tensor) -> None:
+    """Make a flag zero again."""
+    core.copy_plain(flag, core.from_data([0], INT64))
+
+
+_addresses: dict[tuple, int] = {}
+
+
+def _address(key: tuple, make: Any) -> int:
+    """The machine code of the kernel source that make() gives, by a key."""
+    found = _addresses.get(key)
+    if found is None:
+        from ..kernels import cache
+
+        source: KernelSource = make()
+        found = _addresses[key] = cache.named(source.key, source.build, source.symbol)
+    return found
+
+
+def _check_kernel() -> int:
+    return _address(("check",), lambda: gather_kernels.check_source(targets.host()))
 
 
 def plan_for(key: tuple, phases: Any) -> core.Plan:
@@ -91,9 +115,8 @@ class Bounds:
         """The smallest index allowed."""
         return -self.rows if self.wraps else 0
 
-    def fail(self, flag: Tensor, index: Tensor) -> None:
-        """Reset the flag and raise."""
-        core.copy_plain(flag, core.from_data([0], INT64))
+    def fail(self, index: Tensor) -> None:
+        """Raise for the first index that is out of range."""
         bad = find_bad(index, self.rows, self.lowest)
         where = f"dimension {self.dim} with size {self.rows}"
         if self.dim < 0:
@@ -118,18 +141,10 @@ def offset_bounds(name: str, table: Tensor) -> Bounds:
 
 def check(index: Tensor, limits: Bounds) -> None:
     """Raise unless every index (int64, row-major) is in range."""
-    n = index.numel()
-    if n == 0 or limits.known:
-        return
-    desc = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
-
-    def phases() -> list:
-        return [(gather_kernels.check_source(targets.host()), desc, n, 4 * GRAIN)]
-
-    flag = _flag()
-    plan_for(("check", desc, n), phases).run(None, None, index, flag)
-    if flag.item():
-        limits.fail(flag, index)
+    if not limits.known and not core.check_indices(
+        _check_kernel(), index, limits.rows, limits.lowest
+    ):
+        limits.fail(index)
 
 
 def check_out(name: str, out: Any, *inputs: Tensor) -> None:
@@ -167,6 +182,8 @@ def merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | No
 def table_layout(table: Tensor, dim: int, width: int = 1) -> tuple[int, int, int, int] | None:
     """(outer size, outer stride, inner size, inner stride) around dimensions dim..dim+width-1."""
     shape, strides = table.shape, table.stride()
+    if 0 in shape:  # nothing will be read: strides do not matter
+        return prod(shape[:dim]), 0, prod(shape[dim + width :]), 0
     before = merged(shape[:dim], strides[:dim])
     after = merged(shape[dim + width :], strides[dim + width :])
     return None if before is None or after is None else (*before, *after)
@@ -194,15 +211,9 @@ def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
 
 def _load_take_kernel(size: int) -> None:
     """Hand the core the kernel for its own short cut."""
-    if size not in _loaded:
-        from ..kernels.lazy import cache
-
-        source = gather_kernels.take_source(size, targets.host())
-        core.set_take_kernel(size, cache.named(source.key, source.build, source.symbol))
-        _loaded.add(size)
-
-
-_loaded: set[int] = set()
+    if ("take", size) not in _addresses:
+        source = lambda: gather_kernels.take_source(size, targets.host())  # noqa: E731
+        core.set_take_kernel(size, _address(("take", size), source))
 
 
 def run_take(
@@ -230,7 +241,8 @@ def run_take(
     flag = _flag()
     plan_for(key, phases).run(out, table, index, flag)
     if flag.item():
-        limits.fail(flag, index)
+        lower_flag(flag)
+        limits.fail(index)
 
 
 def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], name: str) -> Tensor:
@@ -251,7 +263,8 @@ def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], na
         if n:
             plan_for(("offsets", desc, n), phases).run(offsets, index, flag)
         if flag.item():
-            limits.fail(flag, index)
+            lower_flag(flag)
+            limits.fail(index)
     return offsets
 
 
@@ -265,6 +278,12 @@ def put_rows(
 
     Nothing is written when an index is out of range. The values may be strided or repeated.
     """
+    name = BY_CODE[table.dtype.code].name
+    kernel = _address(
+        ("rows", mode, name), lambda: scatter_kernels.rows_source(mode, name, targets.host())
+    )
+    if core.put_rows(kernel, _check_kernel(), table, dim, index, values, limits.wraps):
+        return
     layout = table_layout(table, dim)
     if layout is None:
         whole = core.contiguous_plain(table)
@@ -299,7 +318,8 @@ def run_put(
     flag = _flag()
     plan_for(key, phases).run(table, values, index, flag)
     if flag.item():
-        limits.fail(flag, index)
+        lower_flag(flag)
+        limits.fail(index)
     core.bump_version(table)
 
 
@@ -343,57 +363,21 @@ def _put_phases(
 # ---- elements along a dimension ------------------------------------------------------------------------
 
 
-def run_along(
-    source: KernelSource, written: Tensor, other: Tensor, index: Tensor, dim: int,
-    table: Tensor, limits: Bounds,
-) -> None:  # fmt: skip
-    """Run a kernel over the elements of index; `table` is the operand that is indexed along dim."""
-    value = other if table is written else written
-    if index.numel() == 0:
-        return
-    desc, lines = _along_desc(index, value, table, dim, limits)
-    checked = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
-    n = index.numel()
-    scatters = table is written
-
-    def phases() -> list:
-        main = (source, desc, lines, _grain(n, lines))
-        if not scatters:
-            return [main]
-        return [(gather_kernels.check_source(targets.host()), checked, n, 4 * GRAIN), main]
-
-    flag = _flag()
-    plan_for((source.key, desc, lines, n), phases).run(written, other, index, flag)
-    if flag.item():
-        limits.fail(flag, index)
+def gather_into(made: Tensor, table: Tensor, dim: int, index: Tensor, limits: Bounds) -> None:
+    """made = the table's elements at index along dim; made has index's shape."""
+    size = table.dtype.itemsize
+    kernel = _address(("gather", size), lambda: gather_kernels.along_source(size, targets.host()))
+    if not core.run_along(kernel, 0, made, table, index, dim, False, limits.wraps):
+        limits.fail(index)
 
 
-def _along_desc(
-    index: Tensor, value: Tensor, table: Tensor, dim: int, limits: Bounds
-) -> tuple[tuple[int, ...], int]:
-    """The desc for an index and a value of the same shape, and the number of lines."""
-    shape = index.shape
-    sizes = (8, value.dtype.itemsize, table.dtype.itemsize)
-    steps = [
-        [s * size for s in t.stride()]
-        for t, size in zip((index, value, table), sizes, strict=True)
-    ]
-    if not shape:
-        shape, steps = (1,), [[0], [0], [sizes[2]]]
-    elif not table.ndim:
-        steps[2] = [sizes[2]]
-    rank = len(shape)
-    column = rank - 1 if dim != rank - 1 else None
-    outer = [d for d in range(rank) if d not in (dim, column)]
-    lines = shape[column] if column is not None else 1
-    fields = gather_kernels.ALONG_FIELDS.pack(
-        rank=len(outer), columns=lines, count=shape[dim], rows=limits.rows, lowest=limits.lowest,
-        index_column=steps[0][column] if column is not None else 0,
-        value_column=steps[1][column] if column is not None else 0,
-        table_column=steps[2][column] if column is not None else 0,
-        index_step=steps[0][dim], value_step=steps[1][dim], table_row=steps[2][dim],
-    )  # fmt: skip
-    for d in outer:
-        lines *= shape[d]
-        fields += (shape[d], steps[0][d], steps[1][d], steps[2][d])
-    return fields, lines
+def scatter_into(
+    mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
+) -> None:
+    """Combine values, of index's shape, into the table's elements at index along dim."""
+    name = BY_CODE[table.dtype.code].name
+    kernel = _address(
+        ("scatter", mode, name), lambda: scatter_kernels.along_source(mode, name, targets.host())
+    )
+    if not core.run_along(kernel, _check_kernel(), table, values, index, dim, True, limits.wraps):
+        limits.fail(index)

@@ -53,8 +53,7 @@ def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype:
     if dtype is not None:
         x = x.to(dtype)
     if not x.dim():
-        size = x.abs()
-        return (x != 0).to(real_dtype(x.dtype)) if ord == 0 else size
+        return vector_norm_along(x.reshape(1), 0, (0,), False) if ord == 0 else x.abs()
     return vector_norm_along(x, ord, dims, keepdim)
 
 

@@ -399,7 +399,8 @@ def _(g, input, out):
     y, gh = out, g.mH
     right = gh @ (y @ y.mH)
     left = (y.mH @ y) @ gh
-    return right - input @ (y @ right) + left - (left @ y) @ input - y.mH @ g @ y.mH
+    ga = right - input @ (y @ right) + left - (left @ y) @ input - y.mH @ g @ y.mH
+    return ga, None, None
 
 
 def _pinv(name: str, a: Tensor, atol: Any, rtol: Any, hermitian: bool) -> Tensor:

@@ -9,7 +9,7 @@ from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import where
 from .promotion import Promote
-from .record import alias, composite, pointwise
+from .record import METHODS, NAMESPACES, alias, composite, function, pointwise
 
 # ---- arithmetic ------------------------------------------------------------------------------------
 
@@ -32,9 +32,19 @@ def sub_any(input, other):
     return input - other
 
 
+def need_tensor(op, value, name="input", position=1):
+    """Raise TypeError unless the value is a tensor."""
+    if not hasattr(value, "dtype"):
+        raise TypeError(
+            f"{op}(): argument '{name}' (position {position}) must be Tensor, not {type(value).__name__}: "
+            "wrap it in torch.tensor(...)"
+        )
+
+
 @composite
 def rsub(input, other, *, alpha=1):
     """other - alpha * input."""
+    need_tensor("rsub", input)
     if not hasattr(other, "dtype"):
         from .creation import scalar_tensor
 
@@ -168,6 +178,7 @@ c_mod.vjp = lambda g, input, other: (g, -g * scalar.trunc(input / other))
 @composite(inplace=True, out=True)
 def fmod(input, other):
     """input - other * trunc(input / other): the sign of input, as C's fmod."""
+    need_tensor("fmod", input)
     return _check_zero(c_mod, input, other, "fmod")
 
 
@@ -206,6 +217,23 @@ def _abs_vjp(g, input, out):
 
 
 abs.vjp = _abs_vjp
+
+
+def _real_abs_inplace(written):
+    def inplace(self):
+        if self.dtype.is_complex:
+            raise RuntimeError(
+                f"abs_: In-place abs is not supported for complex tensors, got {self.dtype}: use x.abs()"
+            )
+        return written(self)
+
+    inplace.__doc__ = written.__doc__
+    return inplace
+
+
+_abs_inplace = _real_abs_inplace(METHODS["abs_"])
+for _public in ("abs_", "absolute_"):
+    METHODS[_public] = NAMESPACES[""][_public] = function(_public, method=True)(_abs_inplace)
 
 
 def _sign(x):
@@ -493,10 +521,13 @@ def pow(input, exponent):
     return power(input, exponent)
 
 
-@composite(out=True, method=True, inplace=True)
+@composite(out=True)
 def float_power(input, exponent):
     """input ** exponent in double precision."""
     from .. import core
+
+    if not hasattr(input, "dtype"):
+        need_tensor("float_power", exponent, "exponent", 2)
 
     def wide(x):
         if hasattr(x, "dtype"):
@@ -514,10 +545,23 @@ def float_power(input, exponent):
     return pow(wide(input), wide(exponent))
 
 
+@function("float_power_", method=True)
+def float_power_(self, exponent):
+    """In-place float_power, of double precision tensors only."""
+    result = float_power(self, exponent)
+    if result.dtype != self.dtype:
+        raise RuntimeError(
+            f"float_power_: the base given to float_power_ has dtype {self.dtype} "
+            f"but the operation's result requires dtype {result.dtype}"
+        )
+    return self.copy_(result)
+
+
 @composite(out=True, inplace=True)
 def ldexp(input, other):
     """input * 2 ** other."""
-    return mul(input, pow(2.0, other) if hasattr(other, "dtype") else 2.0**other)
+    need_tensor("ldexp", other, "other", 2)
+    return mul(input, pow(2.0, other))
 
 
 # ---- fused forms -------------------------------------------------------------------------------------
@@ -578,14 +622,29 @@ def xlogy(input, other):
     return xlogy_body(input, other)
 
 
-@pointwise(promote=Promote.FLOAT, accepts="f", tensors=("input", "other"))
+@pointwise(promote=Promote.FLOAT, accepts="fc", tensors=("input", "other"))
 def logaddexp(input, other):
     """log(exp(input) + exp(other)) without overflow."""
+    if dt.is_complex(input.dtype):
+        return _logaddexp_complex(input, other)
     high, low = scalar.maximum(input, other), scalar.minimum(input, other)
     return where(scalar.eq(high, low) & scalar.isinf(high), high, high + mathlib.log1p(mathlib.exp(low - high)))
 
 
-logaddexp.vjp = lambda g, input, other: (g * _sigmoid(input - other), g * _sigmoid(other - input))
+def _logaddexp_complex(a, b):
+    """Relative to the one with the larger real part."""
+    first = scalar.real(a) >= scalar.real(b)
+    high, low = where(first, a, b), where(first, b, a)
+    value = high + mathlib.log1p(mathlib.exp(low - high))
+    top = scalar.real(high)
+    both = scalar.isinf(top) & scalar.eq(top, scalar.real(low))
+    return where(both, where(top < 0, low, mathlib.log(mathlib.exp(low) + mathlib.exp(high))), value)
+
+
+logaddexp.vjp = lambda g, input, other: (
+    g * scalar.conj(_sigmoid(input - other)),
+    g * scalar.conj(_sigmoid(other - input)),
+)
 
 
 @pointwise(promote=Promote.FLOAT, accepts="f", tensors=("input", "other"))
@@ -681,12 +740,14 @@ def clamp(input, min=None, max=None):
 @composite(inplace=True, out=True)
 def clamp_min(input, min):
     """input, at least min."""
+    need_tensor("clamp_min", input)
     return clamp_low(input, min)
 
 
 @composite(inplace=True, out=True)
 def clamp_max(input, max):
     """input, at most max."""
+    need_tensor("clamp_max", input)
     return clamp_high(input, max)
 
 
@@ -746,7 +807,7 @@ def nextafter(input, other):
     return where(scalar.isnan(input) | scalar.isnan(other), input + other, result)
 
 
-nextafter.vjp = lambda g: (None, None)
+nextafter.vjp = lambda g, input, other: (where(scalar.eq(input, other), _zero(g), g), None)
 
 
 @composite(out=True)

@@ -297,9 +297,26 @@ class LoopRecord:
         if identity:
             return True, 0
         used = [k for k in range(self.operands) if k in found]
+        if self.linear and 0 < i and 0 in used and len(used) + 1 + (_OUT in found) > MOST_OPERANDS:
+            return self._derive_premultiplied(op, i, graph, used[1:], _OUT in found)
         return self._derived_op(op, i, graph, used, _OUT in found, reduces, wants_count), (
             sum(1 << k for k in used) | (1 << 30 if _OUT in found else 0)
         )
+
+    def _derive_premultiplied(
+        self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool
+    ) -> tuple[Any, int]:
+        """The derivative as an op of (cotangent * operand 0) and the rest, which are no more than before.
+
+        An op that is itself a derivative is linear in its operand 0, the cotangent before; so derivatives of
+        any order stay within the operands a loop op may have.
+        """
+
+        def at_one(operands: list, *rest: Any) -> Any:
+            return graph([scalar.const(1, rest[1].dtype), *operands[1:]], *rest)
+
+        mask = sum(1 << k for k in used) | 1 | (1 << 29) | (1 << 30 if with_out else 0)
+        return self._derived_op(op, i, at_one, used, with_out, False, False), mask
 
     def _structure(self, graph: Callable, kind: str) -> Expr | None:
         """The derivative's graph over double-precision stand-ins."""

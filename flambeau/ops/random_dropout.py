@@ -20,7 +20,9 @@ def _check_probability(name: str, p: float) -> None:
 
 
 def _keep_mask(input: Tensor, p: float) -> Tensor:
-    """Ones where a number of [0, 1) is below 1 - p, else zeros, in input's dtype and memory order."""
+    """Ones where a number of [0, 1) is below 1 - p, else zeros, in input's dtype and memory
+    order.
+    """
     return draw_into(new_like(input, input.dtype), "bernoulli", (1.0 - p,), core.default_generator)
 
 
@@ -64,7 +66,8 @@ def _channel_mask(name: str, input: Tensor, p: float) -> Tensor:
     """A mask with one element for each channel of each sample."""
     if input.dim() < 2:
         raise RuntimeError(
-            f"{name}: Feature dropout requires at least 2 dimensions in the input, got shape {tuple(input.shape)}"
+            f"{name}: Feature dropout requires at least 2 dimensions in the input, got shape "
+            f"{tuple(input.shape)}"
         )
     shape = (input.shape[0], input.shape[1], *(1 for _ in input.shape[2:]))
     made = core.empty(shape, input.dtype)
@@ -89,13 +92,17 @@ def _drop_unbatched(name: str, input: Tensor, p: float, training: bool, inplace:
 
 
 @composite(method=False, namespaces=("nn.functional",))
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zero whole channels of a (N, C, L) or (C, L) tensor with probability p while training."""
     _check_probability("dropout1d", p)
     if input.dim() not in (2, 3):
         raise RuntimeError(
-            f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that dropout1d exists to "
-            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel dimension, and an optional "
+            f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input. Note that "
+            "dropout1d exists to "
+            "provide channel-wise dropout on inputs with 1 spatial dimension, a channel "
+            "dimension, and an optional "
             "batch dimension (i.e. 2D or 3D inputs)."
         )
     if input.dim() == 2:
@@ -104,7 +111,9 @@ def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 
 
 @composite(method=False, namespaces=("nn.functional",))
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
     """Zero whole channels of a (N, C, H, W) tensor with probability p while training.
 
     A 3-d input counts as (N, C, L), as PyTorch has it.
@@ -112,27 +121,37 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     _check_probability("dropout2d", p)
     if input.dim() not in (3, 4):
         warnings.warn(
-            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and will result in an "
-            "error in a future release. To retain the behavior and silence this warning, please use dropout instead.",
+            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and "
+            "will result in an "
+            "error in a future release. To retain the behavior and silence this warning, please "
+            "use dropout instead.",
             stacklevel=2,
         )
     if input.dim() == 3:
         warnings.warn(
-            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D dropout behavior is "
-            "desired - input is interpreted as shape (N, C, L), where C is the channel dim. Use dropout1d for that.",
+            "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D "
+            "dropout behavior is "
+            "desired - input is interpreted as shape (N, C, L), where C is the channel dim. Use "
+            "dropout1d for that.",
             stacklevel=2,
         )
     return _drop_channels("dropout2d", input, p, training, inplace)
 
 
 @composite(method=False, namespaces=("nn.functional",))
-def dropout3d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Zero whole channels of a (N, C, D, H, W) or (C, D, H, W) tensor with probability p while training."""
+def dropout3d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Zero whole channels of a (N, C, D, H, W) or (C, D, H, W) tensor with probability p while
+    training.
+    """
     _check_probability("dropout3d", p)
     if input.dim() not in (4, 5):
         warnings.warn(
-            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and will result in an "
-            "error in a future release. To retain the behavior and silence this warning, please use dropout instead.",
+            f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and "
+            "will result in an "
+            "error in a future release. To retain the behavior and silence this warning, please "
+            "use dropout instead.",
             stacklevel=2,
         )
     if input.dim() != 5:
@@ -150,7 +169,9 @@ def _drop_to_alpha(input: Tensor, mask: Tensor, p: float, inplace: bool) -> Tens
     return METHODS["add_"](_multiply(input, mask, inplace), shift)
 
 
-def _alpha(name: str, input: Tensor, p: float, training: bool, inplace: bool, by_channel: bool) -> Tensor:
+def _alpha(
+    name: str, input: Tensor, p: float, training: bool, inplace: bool, by_channel: bool
+) -> Tensor:
     _check_probability(name, p)
     if not training or p == 0 or not input.numel():
         return input
@@ -162,8 +183,12 @@ def _alpha(name: str, input: Tensor, p: float, training: bool, inplace: bool, by
 
 
 @composite(method=False, namespaces=("nn.functional",))
-def alpha_dropout(input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False) -> Tensor:
-    """Dropout for SELU networks: keeps mean and variance (Klambauer et al., Self-Normalizing Neural Networks)."""
+def alpha_dropout(
+    input: Tensor, p: float = 0.5, training: bool = False, inplace: bool = False
+) -> Tensor:
+    """Dropout for SELU networks: keeps mean and variance (Klambauer et al., Self-Normalizing
+    Neural Networks).
+    """
     return _alpha("alpha_dropout", input, p, training, inplace, by_channel=False)
 
 
@@ -182,13 +207,17 @@ def native_dropout(input: Tensor, p: float, train: bool | None) -> tuple[Tensor,
     if train is False or not input.numel():
         return input.clone(), REGISTRY["ones"](shape, dtype=boolean)
     if p == 1:
-        return input * REGISTRY["zeros"]((), dtype=input.dtype), REGISTRY["zeros"](shape, dtype=boolean)
+        return input * REGISTRY["zeros"]((), dtype=input.dtype), REGISTRY["zeros"](
+            shape, dtype=boolean
+        )
     mask = draw_into(new_like(input, boolean), "bernoulli", (1.0 - p,), core.default_generator)
     return input * mask * (1.0 / (1.0 - p)), mask
 
 
 def _register_module_functions() -> None:
-    """`torch.dropout(input, p, train)` and its kin take no inplace; those ending in _ are in place."""
+    """`torch.dropout(input, p, train)` and its kin take no inplace; those ending in _ are in
+    place.
+    """
     for op in (dropout, alpha_dropout, feature_alpha_dropout):
 
         def plain(input: Tensor, p: float, train: bool, op=op) -> Tensor:
@@ -226,13 +255,18 @@ def rrelu(
     inplace: bool = False,
     generator=None,
 ) -> Tensor:
-    """x where x > 0, else x times a slope: drawn from [lower, upper) while training, else their mean."""
+    """x where x > 0, else x times a slope: drawn from [lower, upper) while training, else their
+    mean.
+    """
     if not lower <= upper:
         raise RuntimeError(
-            f"rrelu: Lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
+            f"rrelu: Lower bound should be less than or equal to the upper bound, got {lower} and "
+            f"{upper}"
         )
     if not input.is_floating_point():
-        raise NotImplementedError(f"rrelu: not implemented for {input.dtype}: expected a floating-point dtype")
+        raise NotImplementedError(
+            f"rrelu: not implemented for {input.dtype}: expected a floating-point dtype"
+        )
     if not training or upper - lower <= 1e-6:
         slope = (lower + upper) / 2
         return NAMESPACES["nn.functional"]["leaky_relu"](input, slope, inplace)
@@ -245,7 +279,11 @@ def rrelu(
 
 @function("rrelu_", namespaces=("nn.functional", ""))
 def rrelu_(
-    input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False, generator=None
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    generator=None,
 ) -> Tensor:
     """In-place rrelu."""
     return rrelu(input, lower, upper, training, True, generator)

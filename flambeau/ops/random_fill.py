@@ -1,6 +1,7 @@
 """Random numbers written into existing tensors: `uniform_`, `normal_` and their kin.
 
-Elements are drawn in the order in which they lie in memory, so a transposed tensor holds the same numbers,
+Elements are drawn in the order in which they lie in memory, so a transposed tensor holds the same
+numbers,
 seed for seed, as the tensor it is a view of.
 """
 
@@ -32,7 +33,9 @@ def pick_generator(name: str, generator: Any) -> Generator:
     if generator is None:
         return core.default_generator
     if not isinstance(generator, Generator):
-        raise TypeError(f"{name}(): argument 'generator' must be Generator, not {type(generator).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'generator' must be Generator, not {type(generator).__name__}"
+        )
     return generator
 
 
@@ -40,14 +43,17 @@ def check_accepts(name: str, input: Tensor, accepted: frozenset) -> None:
     """Raise unless the distribution has values of this dtype."""
     if input.dtype.name not in accepted:
         wanted = "a floating-point" if accepted <= _FLOATS_AND_COMPLEX else "a real, non-bool"
-        raise NotImplementedError(f'"{name}" not implemented for {input.dtype}: expected {wanted} dtype')
+        raise NotImplementedError(
+            f'"{name}" not implemented for {input.dtype}: expected {wanted} dtype'
+        )
 
 
 def check_continuous(name: str, input: Tensor) -> None:
     """Raise unless the dtype is a real floating-point type."""
     if input.dtype.name not in _FLOATS:
         raise RuntimeError(
-            f"{name}: {name.strip('_').capitalize()} distribution is a continuous probability distribution. "
+            f"{name}: {name.strip('_').capitalize()} distribution is a continuous probability "
+            "distribution. "
             f"dtype must be a floating point but you specified {input.dtype}"
         )
 
@@ -100,17 +106,23 @@ def write_random(self: Tensor, name: str, kind: str, params: tuple, generator: A
 def _bounds(name: str, given: tuple, named: dict, low: Any, high: Any) -> tuple:
     """The arguments `from` (a keyword of Python's) and `to`."""
     if len(given) > 2:
-        raise TypeError(f"{name}(): takes at most 2 positional arguments (from, to), got {len(given)}")
+        raise TypeError(
+            f"{name}(): takes at most 2 positional arguments (from, to), got {len(given)}"
+        )
     values = dict(zip(("from", "to"), given, strict=False))
     for key, value in named.items():
         if key not in ("from", "to") or key in values:
-            raise TypeError(f"{name}() got an unexpected argument '{key}'; it takes from, to and generator")
+            raise TypeError(
+                f"{name}() got an unexpected argument '{key}'; it takes from, to and generator"
+            )
         values[key] = value
     return values.get("from", low), values.get("to", high)
 
 
 @function("uniform_", method=True, namespaces=())
-def uniform_(self: Tensor, *bounds: float, generator: Generator | None = None, **named: float) -> Tensor:
+def uniform_(
+    self: Tensor, *bounds: float, generator: Generator | None = None, **named: float
+) -> Tensor:
     """Fill with numbers from the uniform distribution on [from, to); by default [0, 1).
 
     >>> import flambeau as torch
@@ -136,7 +148,8 @@ def check_uniform_bounds(self: Tensor, low: float, high: float) -> None:
         )
     if high - low > largest:
         raise RuntimeError(
-            f"uniform_ expects to-from <= {largest}, the largest {self.dtype}, but found to={high} and from={low}"
+            f"uniform_ expects to-from <= {largest}, the largest {self.dtype}, but found "
+            f"to={high} and from={low}"
         )
 
 
@@ -149,7 +162,9 @@ _LARGEST = {
 
 
 @function("normal_", method=True, namespaces=())
-def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> Tensor:
+def normal_(
+    self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with numbers from the normal distribution with the given mean and standard deviation.
 
     >>> import flambeau as torch
@@ -187,8 +202,12 @@ def geometric_(self: Tensor, p: float, *, generator: Generator | None = None) ->
 
 
 @function("cauchy_", method=True, namespaces=())
-def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None) -> Tensor:
-    """Fill with numbers from the Cauchy distribution, density sigma / (pi (sigma^2 + (x - median)^2))."""
+def cauchy_(
+    self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with numbers from the Cauchy distribution, density sigma / (pi (sigma^2 + (x -
+    median)^2)).
+    """
     check_continuous("cauchy_", self)
     if not sigma > 0.0:
         raise RuntimeError(f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
@@ -196,8 +215,12 @@ def cauchy_(self: Tensor, median: float = 0.0, sigma: float = 1.0, *, generator:
 
 
 @function("log_normal_", method=True, namespaces=())
-def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None) -> Tensor:
-    """Fill with exp(x) for x from the normal distribution with the given mean and standard deviation."""
+def log_normal_(
+    self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator: Generator | None = None
+) -> Tensor:
+    """Fill with exp(x) for x from the normal distribution with the given mean and standard
+    deviation.
+    """
     check_accepts("log_normal_", self, _FLOATS)
     if not std > 0.0:
         raise RuntimeError(f"log_normal_ expects std > 0.0, but found std={std}")
@@ -205,8 +228,11 @@ def log_normal_(self: Tensor, mean: float = 1.0, std: float = 2.0, *, generator:
 
 
 @function("random_", method=True, namespaces=())
-def random_(self: Tensor, *bounds: int | None, generator: Generator | None = None, **named: int | None) -> Tensor:
-    """Fill with integers from [from, to); one bound is `to`; none is the whole non-negative range of the dtype.
+def random_(
+    self: Tensor, *bounds: int | None, generator: Generator | None = None, **named: int | None
+) -> Tensor:
+    """Fill with integers from [from, to); one bound is `to`; none is the whole non-negative range
+    of the dtype.
 
     For a floating-point dtype the range ends where integers stop being exact.
     """
@@ -226,7 +252,9 @@ def random_(self: Tensor, *bounds: int | None, generator: Generator | None = Non
 def check_integer_bounds(dtype: str, low: int, high: int) -> None:
     """Raise unless low < high and both ends of [low, high) exist in the dtype."""
     if not low < high:
-        raise RuntimeError(f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        raise RuntimeError(
+            f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+        )
     _check_integer_bound(dtype, "from", low)
     _check_integer_bound(dtype, "to - 1", high - 1)
 
@@ -236,11 +264,16 @@ def _check_integer_bound(dtype: str, which: str, value: int) -> None:
     if dtype in _FLOATS:
         low, high = max(low, -int(_LARGEST[dtype])), min(high, int(_LARGEST[dtype]))
     if not low <= value <= high:
-        raise RuntimeError(f"random_: {which} is out of bounds for {DTYPES[dtype]}: {value}, expected {low}..{high}")
+        raise RuntimeError(
+            f"random_: {which} is out of bounds for {DTYPES[dtype]}: {value}, expected "
+            f"{low}..{high}"
+        )
 
 
 @function("bernoulli_", method=True, namespaces=())
-def bernoulli_(self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None) -> Tensor:
+def bernoulli_(
+    self: Tensor, p: float | Tensor = 0.5, *, generator: Generator | None = None
+) -> Tensor:
     """Fill with ones, each with probability p (a number, or a tensor of them), and zeros."""
     check_accepts("bernoulli_", self, _REAL)
     if not isinstance(p, Tensor):
@@ -270,4 +303,6 @@ def check_probabilities(name: str, p: Tensor) -> None:
     """Raise unless p holds floating-point numbers in [0, 1]."""
     check_accepts(name, p, _FLOATS)
     if p.numel() and not bool(((p >= 0) & (p <= 1)).all()):
-        raise RuntimeError(f"{name} expects all probabilities to be in [0, 1] (p_in >= 0 && p_in <= 1)")
+        raise RuntimeError(
+            f"{name} expects all probabilities to be in [0, 1] (p_in >= 0 && p_in <= 1)"
+        )

@@ -74,8 +74,6 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 def _prod_by_scan(x, dim, keepdim):
     """A product tree of plain multiplications: right for zeros, complex numbers and all derivatives."""
-    from .creation import full
-
     flat = dim is None
     n_dims = x.dim()
     if flat:
@@ -94,9 +92,7 @@ def _prod_by_scan(x, dim, keepdim):
             product = cat([product, x.narrow(dim, n - 1, 1)], dim)
         x = product
     if x.size(dim) == 0:
-        shape = list(x.shape)
-        shape[dim] = 1
-        x = full(shape, 1, dtype=x.dtype)
+        x = sum(x, dim, True) + 1  # an empty product, with its (empty) history
     if flat:
         return x.reshape([1] * n_dims) if keepdim else x.reshape(())
     return x if keepdim else x.squeeze(dim)
@@ -289,9 +285,10 @@ def var_body(input, *, correction):
 
 def _var_vjp(g, input, correction):
     mean_ = reduce.add(input) / count(input.dtype)
-    n = count(g.dtype) - scalar.cast(correction, g.dtype)
-    n = where(n < 0, scalar.const(0, n.dtype), n)
-    return scalar.cast(2 * g / n, input.dtype) * (input - mean_)
+    part = dt.COMPLEX_PART.get(g.dtype, g.dtype)  # g is complex when this derivative is derived again
+    n = count(part) - scalar.cast(correction, part)
+    n = where(n < 0, scalar.const(0, part), n)
+    return scalar.cast(2 * g / scalar.cast(n, g.dtype), input.dtype) * (input - mean_)
 
 
 var_body.vjp = _var_vjp
@@ -375,7 +372,9 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 def logsumexp_body(input):
     """log(sum(exp(input))) without overflow."""
     if dt.is_complex(input.dtype):
-        return mathlib.log(reduce.add(mathlib.exp(input)))
+        top = scalar.detach(reduce.max(scalar.real(input)))
+        top = scalar.cast(where(scalar.isinf(top), scalar.const(0, top.dtype), top), input.dtype)
+        return mathlib.log(reduce.add(mathlib.exp(input - top))) + top
     top = scalar.detach(reduce.max(input))
     top = where(scalar.isinf(top), scalar.const(0, top.dtype), top)
     return mathlib.log(reduce.add(mathlib.exp(input - top))) + top

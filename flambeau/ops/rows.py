@@ -176,10 +176,6 @@ def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn
 @rows(register=False, accepts="fc", promote=Promote.DEFAULT)
 def rms_rows(input, *, eps):
     """input / sqrt(mean(input**2) + eps)."""
-    if dt.is_complex(input.dtype):
-        squares = scalar.real(input) * scalar.real(input) + scalar.imag(input) * scalar.imag(input)
-        scale = 1 / scalar.sqrt(reduce.add(squares) / count(squares.dtype) + eps)
-        return input * scalar.cast(scale, input.dtype)
     return input * (1 / scalar.sqrt(reduce.add(input * input) / count(input.dtype) + eps))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from .. import core
 from ..kernels.lazy import cache, scan
 from ..kernels.lazy import target as targets
-from .record import composite, primitive
+from .record import composite, deliver, primitive
 from .reduce import named_pair
 
 
@@ -51,9 +53,12 @@ def _run(kind, x, dim, result):
     return out, where
 
 
-def _result_type(x, dtype):
+def _result_type(x, dtype, out=None):
+    """The type to accumulate in: as asked for, else that of out=, else the input's (int64 for integers)."""
     if dtype is not None:
         return dtype
+    if out is not None:
+        return out.dtype
     return x.dtype if x.dtype.is_floating_point or x.dtype.is_complex else core.dtypes[5]
 
 
@@ -68,11 +73,12 @@ def _running_sum_vjp(g, dim):
     return running_sum(g.flip(dim), dim).flip(dim) if g.dim() else g
 
 
-@composite(inplace=True, out=True)
-def cumsum(input, dim, *, dtype=None):
+@composite(inplace=True)
+def cumsum(input, dim, *, dtype=None, out=None):
     """Cumulative sum along dim; integers and bool in int64."""
     dim = _wrap("cumsum", dim, input.dim())
-    return running_sum(input.to(_result_type(input, dtype)), dim)
+    result = running_sum(input.to(_result_type(input, dtype, out)), dim)
+    return result if out is None else deliver("cumsum", out, result)
 
 
 @primitive(register=False)
@@ -116,11 +122,12 @@ def _product_gradient(g, x, dim):
     return stack(columns, dim)
 
 
-@composite(inplace=True, out=True)
-def cumprod(input, dim, *, dtype=None):
+@composite(inplace=True)
+def cumprod(input, dim, *, dtype=None, out=None):
     """Cumulative product along dim; integers and bool in int64."""
     dim = _wrap("cumprod", dim, input.dim())
-    return running_product(input.to(_result_type(input, dtype)), dim)
+    result = running_product(input.to(_result_type(input, dtype, out)), dim)
+    return result if out is None else deliver("cumprod", out, result)
 
 
 def _extreme(kind, name, doc):
@@ -163,12 +170,26 @@ def running_logsumexp(input, dim):
 def _running_logsumexp_vjp(g, input, dim, out):
     if input.dim() == 0:
         return g
+    if input.is_complex():
+        return _complex_logcumsumexp_vjp(g, input, dim, out)
     # g_k exp(x_i - out_k) summed over k >= i, positive and negative parts apart to stay in logarithms
     from .pointwise import exp, log
 
     positive, negative = g.clamp(min=0), (-g).clamp(min=0)
     terms = [_reverse_logsumexp(log(part) - out, dim) for part in (positive, negative)]
     return exp(terms[0] + input) - exp(terms[1] + input)
+
+
+def _complex_logcumsumexp_vjp(g, x, dim, out):
+    """sum over k >= i of g_k conj(exp(x_i - out_k)), the logarithms of g being complex already."""
+    from .pointwise import exp, log
+
+    x, out = x.conj(), out.conj()
+    nonzero = g != 0
+    from .masked import where
+
+    logs = where(nonzero, log(where(nonzero, g, 1.0)), -math.inf)
+    return exp(_reverse_logsumexp(logs - out, dim) + x)
 
 
 def _reverse_logsumexp(x, dim):
@@ -179,11 +200,7 @@ def _reverse_logsumexp(x, dim):
 def logcumsumexp(input, dim):
     """log(cumsum(exp(input))) along dim, without overflow."""
     dim = _wrap("logcumsumexp", dim, input.dim())
-    if input.dtype.is_complex:
-        from .pointwise import exp, log
-
-        return log(cumsum(exp(input), dim))
-    if not input.dtype.is_floating_point:
+    if not (input.dtype.is_floating_point or input.dtype.is_complex):
         raise RuntimeError(f'"logcumsumexp" not implemented for \'{input.dtype.name}\'')
     return running_logsumexp(input, dim)
 

@@ -11,8 +11,6 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import scatter as kernels
-from ..kernels.lazy import target as targets
 from ..kernels.dtypes import BY_CODE
 from . import launch_index as launch
 from .convert import fill_plain
@@ -55,14 +53,10 @@ def write_along(
     mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, name: str
 ) -> None:
     """Combine values into the table's elements at index along dim; all checked but the indices."""
-    limits = bounds(name, table, dim, error=RuntimeError)
-    source = kernels.along_source(mode, BY_CODE[table.dtype.code].name, targets.host())
-    if not index.numel():
-        return
     if launch.shares_memory(table, values):
         values = core.clone_plain(values)
-    launch.run_along(source, table, values, index, dim, table, limits)
-    core.bump_version(table)
+    limits = bounds(name, table, dim, error=RuntimeError)
+    launch.scatter_into(mode, table, dim, index, values, limits)
 
 
 @primitive(register=False, name="scatter")

@@ -1,4 +1,6 @@
-"""Tensors of numbers in a pattern: arange, linspace, logspace, eye; complex numbers from parts; powers."""
+"""Tensors of numbers in a pattern: arange, linspace, logspace, eye; complex numbers from parts;
+powers.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from .record import REGISTRY, composite, function, primitive
 _LONG = DTYPES["int64"]
 
 
-# ---- steps -----------------------------------------------------------------------------------------------
+# ---- steps ---------------------------------------------------------------------------------------
 
 
 @function("arange")
@@ -50,8 +52,14 @@ def arange(
         check_options("arange", layout, device)
     if end is None:
         start, end = 0, start
+    if type(start) is type(end) is type(step) is int and dtype is out is None and not requires_grad:
+        count = -((start - end) // step) if step else -1
+        if count >= 0:
+            return core.fill_range(core.empty((count,), _LONG), start, step)
     if not (type(start) is int and type(end) is int and type(step) is int):
-        start, end, step = (read_number("arange", n, v) for n, v in (("start", start), ("end", end), ("step", step)))
+        start, end, step = (
+            read_number("arange", n, v) for n, v in (("start", start), ("end", end), ("step", step))
+        )
     dtype = _range_dtype("arange", (start, end, step), out, dtype)
     if dtype is _LONG and not type(start) is type(end) is type(step) is int:
         if 0 < abs(step) < 1:
@@ -79,7 +87,8 @@ def _check_range(name: str, start: Any, end: Any, step: Any) -> None:
         raise RuntimeError(f"{name}: step must be nonzero")
     if (step > 0) != (end > start) and end != start:
         raise RuntimeError(
-            f"{name}: upper bound and lower bound inconsistent with step sign: {start} -> {end} by {step}"
+            f"{name}: upper bound and lower bound inconsistent with step sign: {start} -> {end} "
+            f"by {step}"
         )
 
 
@@ -90,10 +99,14 @@ def _count_steps(name: str, start: Any, end: Any, step: Any) -> int:
     return math.ceil((end - start) / step)
 
 
-def _write_range(name: str, count: int, start: Any, step: Any, out: Tensor | None, dtype: core.dtype) -> Tensor:
+def _write_range(
+    name: str, count: int, start: Any, step: Any, out: Tensor | None, dtype: core.dtype
+) -> Tensor:
     if not dtype.is_floating_point:
         if dtype.is_complex or dtype.name == "bool":
-            raise NotImplementedError(f'"{name}" not implemented for {dtype}: expected an integer or float dtype')
+            raise NotImplementedError(
+                f'"{name}" not implemented for {dtype}: expected an integer or float dtype'
+            )
         start, step = int(start), int(step)
     made = core.empty((count,), dtype) if out is None else take_out(name, out, (count,), dtype)
     if made.is_contiguous():
@@ -117,22 +130,32 @@ def range_(
 ) -> Tensor:
     """start, start + step, ... up to and including end; deprecated in favour of arange."""
     warnings.warn(
-        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent "
-        "with Python's range builtin. Instead, use torch.arange, which produces values in [start, end).",
+        "torch.range is deprecated and will be removed in a future release because its behavior "
+        "is inconsistent "
+        "with Python's range builtin. Instead, use torch.arange, which produces values in [start, "
+        "end).",
         UserWarning,
         stacklevel=2,
     )
     check_options("range", layout, device)
     if end is None:
         start, end = 0, start
-    start, end, step = (read_number("range", n, v) for n, v in (("start", start), ("end", end), ("step", step)))
+    start, end, step = (
+        read_number("range", n, v) for n, v in (("start", start), ("end", end), ("step", step))
+    )
     _check_range("range", start, end, step)
-    dtype = read_dtype(dtype) if dtype is not None else out.dtype if out is not None else default_float()
+    dtype = (
+        read_dtype(dtype)
+        if dtype is not None
+        else out.dtype
+        if out is not None
+        else default_float()
+    )
     count = math.floor((end - start) / step) + 1
     return finish(_write_range("range", count, start, step, out, dtype), requires_grad)
 
 
-# ---- evenly spaced -----------------------------------------------------------------------------------------
+# ---- evenly spaced -------------------------------------------------------------------------------
 
 
 @function("linspace")
@@ -160,11 +183,14 @@ def linspace(
     return finish(made if out is None else _deliver("linspace", out, made), requires_grad)
 
 
-def _read_ends(name: str, start: Any, end: Any, steps: int, out: Tensor | None, dtype: Any) -> tuple:
+def _read_ends(
+    name: str, start: Any, end: Any, steps: int, out: Tensor | None, dtype: Any
+) -> tuple:
     ranks = [x.dim() if isinstance(x, Tensor) else 0 for x in (start, end)]
     if any(ranks):
         raise RuntimeError(
-            f"{name} only supports 0-dimensional start and end tensors, but got start with {ranks[0]} dimension(s) "
+            f"{name} only supports 0-dimensional start and end tensors, but got start with "
+            f"{ranks[0]} dimension(s) "
             f"and end with {ranks[1]} dimension(s)."
         )
     if not isinstance(steps, int):
@@ -174,10 +200,18 @@ def _read_ends(name: str, start: Any, end: Any, steps: int, out: Tensor | None, 
     start, end = read_number(name, "start", start), read_number(name, "end", end)
     has_complex = isinstance(start, complex) or isinstance(end, complex)
     if dtype is None:
-        dtype = out.dtype if out is not None else default_float().to_complex() if has_complex else default_float()
+        dtype = (
+            out.dtype
+            if out is not None
+            else default_float().to_complex()
+            if has_complex
+            else default_float()
+        )
     dtype = read_dtype(dtype)
     if has_complex and not dtype.is_complex:
-        raise RuntimeError(f"torch.{name}(): inferred a complex dtype, which can't be safely cast to {dtype}")
+        raise RuntimeError(
+            f"torch.{name}(): inferred a complex dtype, which can't be safely cast to {dtype}"
+        )
     return start, end, dtype
 
 
@@ -241,7 +275,7 @@ def _raise(base: Any, power: Any) -> Any:
     return math.nan if isinstance(value, complex) and not isinstance(power, complex) else value
 
 
-# ---- matrices ------------------------------------------------------------------------------------------------
+# ---- matrices ------------------------------------------------------------------------------------
 
 
 @function("eye")
@@ -291,7 +325,9 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
             [9, 3, 1]])
     """
     if x.dim() != 1:
-        raise RuntimeError(f"vander: x must be a one-dimensional tensor, got shape {tuple(x.shape)}")
+        raise RuntimeError(
+            f"vander: x must be a one-dimensional tensor, got shape {tuple(x.shape)}"
+        )
     columns = x.shape[0] if N is None else N
     if columns < 0:
         raise RuntimeError(f"vander: N must be non-negative, got {columns}")
@@ -305,7 +341,7 @@ def vander(x: Tensor, N: int | None = None, increasing: bool = False) -> Tensor:
     return matrix if increasing else matrix.flip(1)
 
 
-# ---- complex numbers from parts --------------------------------------------------------------------------------
+# ---- complex numbers from parts ------------------------------------------------------------------
 
 
 @function("complex")
@@ -320,7 +356,8 @@ def complex_(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor
         return _join_parts(real, imag)
     if out.dtype is not real.dtype.to_complex():
         raise RuntimeError(
-            f"complex: Expected object of scalar type {real.dtype.to_complex()} but got {out.dtype} for argument 'out'"
+            f"complex: Expected object of scalar type {real.dtype.to_complex()} but got "
+            f"{out.dtype} for argument 'out'"
         )
     return _join_parts(real, imag, out=out)
 
@@ -332,7 +369,9 @@ def _join_parts(real: Tensor, imag: Tensor) -> Tensor:
     made = core.empty(shape, real.dtype.to_complex())
     doubled = tuple(2 * step for step in made.stride())
     for i, part in enumerate((real, imag)):
-        core.copy_plain(core.strided_view_of(made, part.dtype, shape, doubled, i * part.element_size()), part)
+        core.copy_plain(
+            core.strided_view_of(made, part.dtype, shape, doubled, i * part.element_size()), part
+        )
     return made
 
 
@@ -348,11 +387,13 @@ def _check_parts(name: str, real: Tensor, imag: Tensor) -> None:
     allowed = ("float32", "float64")
     if real.dtype.name not in allowed or imag.dtype.name not in allowed:
         raise RuntimeError(
-            f"{name}: Expected both inputs to be Float or Double tensors but got {real.dtype} and {imag.dtype}"
+            f"{name}: Expected both inputs to be Float or Double tensors but got {real.dtype} and "
+            f"{imag.dtype}"
         )
     if real.dtype is not imag.dtype:
         raise RuntimeError(
-            f"{name}: Expected object of scalar type {real.dtype} but got {imag.dtype} for second argument"
+            f"{name}: Expected object of scalar type {real.dtype} but got {imag.dtype} for second "
+            "argument"
         )
 
 

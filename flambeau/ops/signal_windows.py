@@ -1,4 +1,6 @@
-"""Window functions: `torch.hann_window` and its kin, and the functions of `torch.signal.windows`."""
+"""Window functions: `torch.hann_window` and its kin, and the functions of
+`torch.signal.windows`.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,13 @@ WINDOWS: dict[str, Callable] = {}  # what flambeau.signal.windows offers
 def _check(name: str, length: Any, dtype: Any, layout: Any, device: Any) -> core.dtype:
     check_options(name, layout, device)
     if not hasattr(length, "__index__"):
-        raise TypeError(f"{name}(): argument 'window_length' must be int, not {type(length).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'window_length' must be int, not {type(length).__name__}"
+        )
     if length < 0:
-        raise RuntimeError(f"{name} requires non-negative window_length, got window_length={length}")
+        raise RuntimeError(
+            f"{name} requires non-negative window_length, got window_length={length}"
+        )
     dtype = default_float() if dtype is None else read_dtype(dtype)
     if not dtype.is_floating_point:
         raise RuntimeError(f"{name} expects floating point dtypes, got: {dtype}")
@@ -55,7 +61,13 @@ def _window(name: str, formula: Callable) -> None:
 
 
 def hann_window(
-    window_length: int, periodic: bool = True, *, dtype=None, layout=None, device=None, pin_memory=False,
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
     requires_grad: bool = False,
 ) -> Tensor:
     """0.5 - 0.5 cos(2 pi n / (N - 1)).
@@ -70,8 +82,16 @@ def hann_window(
 
 
 def hamming_window(
-    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, *, dtype=None,
-    layout=None, device=None, pin_memory=False, requires_grad: bool = False,
+    window_length: int,
+    periodic: bool = True,
+    alpha: float = 0.54,
+    beta: float = 0.46,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
+    requires_grad: bool = False,
 ) -> Tensor:
     """alpha - beta cos(2 pi n / (N - 1))."""
     dtype = _check("hamming_window", window_length, dtype, layout, device)
@@ -80,17 +100,31 @@ def hamming_window(
 
 
 def blackman_window(
-    window_length: int, periodic: bool = True, *, dtype=None, layout=None, device=None, pin_memory=False,
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
     requires_grad: bool = False,
 ) -> Tensor:
     """0.42 - 0.5 cos(2 pi n / (N - 1)) + 0.08 cos(4 pi n / (N - 1))."""
     dtype = _check("blackman_window", window_length, dtype, layout, device)
-    made = _periodic(lambda n: _cosines((0.42, 0.5, 0.08), n, dtype), window_length, periodic, dtype)
+    made = _periodic(
+        lambda n: _cosines((0.42, 0.5, 0.08), n, dtype), window_length, periodic, dtype
+    )
     return finish(made, requires_grad)
 
 
 def bartlett_window(
-    window_length: int, periodic: bool = True, *, dtype=None, layout=None, device=None, pin_memory=False,
+    window_length: int,
+    periodic: bool = True,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
     requires_grad: bool = False,
 ) -> Tensor:
     """1 - |2n / (N - 1) - 1|: a triangle."""
@@ -103,10 +137,19 @@ def bartlett_window(
 
 
 def kaiser_window(
-    window_length: int, periodic: bool = True, beta: float = 12.0, *, dtype=None, layout=None, device=None,
-    pin_memory=False, requires_grad: bool = False,
+    window_length: int,
+    periodic: bool = True,
+    beta: float = 12.0,
+    *,
+    dtype=None,
+    layout=None,
+    device=None,
+    pin_memory=False,
+    requires_grad: bool = False,
 ) -> Tensor:
-    """I0(beta sqrt(1 - (2n / (N - 1) - 1)^2)) / I0(beta), I0 the modified Bessel function of order 0."""
+    """I0(beta sqrt(1 - (2n / (N - 1) - 1)^2)) / I0(beta), I0 the modified Bessel function of order
+    0.
+    """
     dtype = _check("kaiser_window", window_length, dtype, layout, device)
     made = _periodic(lambda n: _kaiser(n, beta, dtype), window_length, periodic, dtype)
     return finish(made, requires_grad)
@@ -129,13 +172,13 @@ for _name, _function in (
     _window(_name, _function)
 
 
-# ---- torch.signal.windows ------------------------------------------------------------------------------------
+# ---- torch.signal.windows ------------------------------------------------------------------------
 
 
 def _signal(formula: Callable) -> Callable:
     """Give a formula the checks and the options that all functions of torch.signal.windows share.
 
-    formula(points, dtype, <parameters>) computes a symmetric window; sym=False asks for a periodic one.
+    formula(points, dtype, <parameters>) computes a symmetric window; sym=False a periodic one.
     """
     name = formula.__name__
 

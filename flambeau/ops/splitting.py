@@ -11,12 +11,13 @@ from .dims import wrap
 from .record import alias, function
 
 
+ALL = (slice(None),) * 64  # as many whole dimensions as are wanted
+
+
 def narrow_plain(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` positions of a dimension from `start`, all in range; a view."""
-    shape, steps = input.shape, input.stride()
-    return core.restride(
-        input, (*shape[:dim], length, *shape[dim + 1 :]), steps, start * steps[dim] if length else 0
-    )
+    part = slice(start, start + length)
+    return core.basic_index(input, (*ALL[:dim], part) if dim else part)
 
 
 def cut(input: Tensor, dim: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:

@@ -1,4 +1,6 @@
-"""Storages seen from Python: typed ones, setting a tensor's storage, and memory that processes share."""
+"""Storages seen from Python: typed ones, setting a tensor's storage, and memory that processes
+share.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ import weakref
 from typing import Any
 
 from .. import core
-from ..core import Tensor, UntypedStorage, dtype as Dtype
+from ..core import Tensor, UntypedStorage
+from ..core import dtype as Dtype
 from .factory import DTYPES, dense_strides
 from .record import NAMESPACES, function
 
@@ -79,7 +82,8 @@ class TypedStorage:
 
     def __repr__(self) -> str:
         lines = "".join(f" {value}\n" for value in self.tolist())
-        return f"{lines}[torch.storage.TypedStorage(dtype={self.dtype}, device=cpu) of size {self.size()}]"
+        kind = f"dtype={self.dtype}, device=cpu"
+        return f"{lines}[torch.storage.TypedStorage({kind}) of size {self.size()}]"
 
 
 TypedStorage.__module__ = "flambeau"
@@ -109,7 +113,9 @@ def set_(
         source, size = core.empty((0,), self.dtype).untyped_storage(), (0,)
     elif isinstance(source, Tensor):
         if source.dtype is not self.dtype:
-            raise RuntimeError(f"set_: a tensor of {self.dtype} cannot view memory of {source.dtype}")
+            raise RuntimeError(
+                f"set_: a tensor of {self.dtype} cannot view memory of {source.dtype}"
+            )
         if size is None:
             storage_offset, size, stride = source.storage_offset(), source.shape, source.stride()
         source = source.untyped_storage()
@@ -118,7 +124,9 @@ def set_(
     if size is None:
         size = ((source.nbytes() - storage_offset * self.element_size()) // self.element_size(),)
     size = tuple(size) if not isinstance(size, int) else (size,)
-    return core.set_(self, source, storage_offset, size, dense_strides(size) if stride is None else tuple(stride))
+    return core.set_(
+        self, source, storage_offset, size, dense_strides(size) if stride is None else tuple(stride)
+    )
 
 
 @function("is_set_to", method=True, namespaces=())
@@ -129,14 +137,16 @@ def is_set_to(self: Tensor, tensor: Tensor) -> bool:
     return same and places == (tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
 
 
-# ---- memory that processes share ---------------------------------------------------------------------------
+# ---- memory that processes share -----------------------------------------------------------------
 
 _WINDOWS = sys.platform == "win32"
 _blocks: weakref.WeakValueDictionary[int, SharedBlock] = weakref.WeakValueDictionary()  # by address
 
 
 class SharedBlock:
-    """Bytes that every process which maps the same file sees; the file has no name in the file system."""
+    """Bytes that every process which maps the same file sees; the file has no name in the file
+    system.
+    """
 
     def __init__(self, nbytes: int, descriptor: int | None = None) -> None:
         import ctypes
@@ -145,7 +155,9 @@ class SharedBlock:
         self.nbytes = nbytes
         self.descriptor = _open_anonymous(nbytes) if descriptor is None else descriptor
         self._mapping = mmap.mmap(self.descriptor, nbytes)
-        self._anchor = ctypes.c_char.from_buffer(self._mapping)  # keeps the mapping from being closed
+        self._anchor = ctypes.c_char.from_buffer(
+            self._mapping
+        )  # keeps the mapping from being closed
         self.address = ctypes.addressof(self._anchor)
         if self.descriptor >= 0:
             weakref.finalize(self, _close, self.descriptor)
@@ -201,6 +213,6 @@ def share_memory_(self: Tensor) -> Tensor:
     block = SharedBlock(max(source.nbytes(), 1))
     ctypes.memmove(block.address, source.data_ptr(), source.nbytes())
     shared = block.view(DTYPES["uint8"], (block.nbytes,), (1,))
-    return core.set_(self, shared.untyped_storage(), self.storage_offset(), self.shape, self.stride())
-
-
+    return core.set_(
+        self, shared.untyped_storage(), self.storage_offset(), self.shape, self.stride()
+    )

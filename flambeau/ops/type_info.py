@@ -1,13 +1,17 @@
-"""What element types can hold and how they combine: finfo, iinfo, promote_types, result_type, can_cast."""
+"""What element types can hold and how they combine: finfo, iinfo, promote_types, result_type,
+can_cast.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import core
-from ..core import Tensor, dtype as Dtype
+from ..core import Tensor
+from ..core import dtype as Dtype
 from .factory import read_dtype
-from .promotion import category, promote_names, result_type as combine
+from .promotion import category, promote_names
+from .promotion import result_type as combine
 from .record import NAMESPACES, function
 
 _BY_SHORT = {d.short: d for d in core.dtypes}
@@ -31,7 +35,10 @@ class finfo:
     def __init__(self, type: Dtype | None = None) -> None:
         given = core.get_default_dtype() if type is None else type
         if not isinstance(given, Dtype) or not (given.is_floating_point or given.is_complex):
-            raise TypeError(f"torch.finfo() requires a floating point input type, got {given}. Use torch.iinfo instead.")
+            raise TypeError(
+                f"torch.finfo() requires a floating point input type, got {given}. Use "
+                "torch.iinfo instead."
+            )
         name = given.to_real().name
         mantissa, lowest, highest, digits = _FORMATS[name]
         self.dtype = name
@@ -43,7 +50,10 @@ class finfo:
         self.resolution = float(f"1e-{digits}")
 
     def __repr__(self) -> str:
-        numbers = {n: getattr(self, n) for n in ("resolution", "min", "max", "eps", "smallest_normal", "tiny")}
+        numbers = {
+            n: getattr(self, n)
+            for n in ("resolution", "min", "max", "eps", "smallest_normal", "tiny")
+        }
         listed = ", ".join(f"{name}={value:.6g}" for name, value in numbers.items())
         return f"finfo({listed}, dtype={self.dtype})"
 
@@ -66,7 +76,10 @@ class iinfo:
         if isinstance(type, Dtype) and type.name == "bool":
             raise TypeError("torch.bool is not supported by torch.iinfo")
         if not isinstance(type, Dtype) or type.is_floating_point or type.is_complex:
-            raise TypeError(f"torch.iinfo() requires an integer input type, got {type}. Use torch.finfo instead.")
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type, got {type}. Use torch.finfo "
+                "instead."
+            )
         self.dtype = type.name
         self.bits = 8 * type.itemsize
         self.min = -(1 << (self.bits - 1)) if type.is_signed else 0
@@ -113,5 +126,7 @@ def _rank(operand: Any) -> tuple[int, int]:
 
 @function("can_cast")
 def can_cast(from_: Dtype, to: Dtype) -> bool:
-    """May values of the first dtype be stored in the second (never a float in an int, and so on)?"""
+    """May values of the first dtype be stored in the second (never a float in an int, and so
+    on)?
+    """
     return category(read_dtype(from_).code) <= category(read_dtype(to).code)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .. import core
-from ..core import Tensor, dtype as Dtype
+from ..core import Tensor
+from ..core import dtype as Dtype
 from .factory import DTYPES
 from .record import NAMESPACES
 
@@ -38,7 +39,9 @@ class _TypedTensorMeta(type):
         if len(args) == 1 and not isinstance(args[0], int):
             if isinstance(args[0], core.Size):
                 return core.empty(args[0], cls.dtype)
-            return core.from_data(args[0].tolist() if isinstance(args[0], Tensor) else args[0], cls.dtype)
+            return core.from_data(
+                args[0].tolist() if isinstance(args[0], Tensor) else args[0], cls.dtype
+            )
         return core.empty(args or (0,), cls.dtype)
 
     def __instancecheck__(cls, instance: object) -> bool:
@@ -46,7 +49,7 @@ class _TypedTensorMeta(type):
 
 
 def _make_class(dtype: str, name: str) -> type:
-    doc = f"Tensors of {dtype}: called with sizes an uninitialised one, with numbers a tensor of them."
+    doc = f"Makes tensors of {dtype}: uninitialised of sizes, or of the numbers given."
     made = _TypedTensorMeta(name, (), {"__doc__": doc, "__module__": "flambeau"})
     made.dtype = DTYPES[dtype]
     return made
@@ -61,5 +64,7 @@ def find_dtype(wanted: str | type) -> Any:
         return getattr(wanted, "dtype", wanted) if isinstance(wanted, _TypedTensorMeta) else wanted
     name = wanted.rpartition(".")[2]
     if name not in _BY_NAME:
-        raise ValueError(f"type(): invalid type {wanted!r}: expected one of {', '.join(sorted(_BY_NAME))}")
+        raise ValueError(
+            f"type(): invalid type {wanted!r}: expected one of {', '.join(sorted(_BY_NAME))}"
+        )
     return _BY_NAME[name]

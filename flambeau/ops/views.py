@@ -12,6 +12,7 @@ from . import dims
 from .convert import cast
 from .dims import wrap
 from .record import METHODS, alias, composite, function, pointwise, primitive
+from .splitting import ALL, narrow_plain
 from .windows import embed, put_slice, take_slice
 
 __all__ = ["embed", "put_slice", "take_slice"]
@@ -458,9 +459,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
         raise IndexError(
             f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {d}"
         )
-    steps = input.stride()
-    at = (index + n if index < 0 else index) * steps[d]
-    made = core.restride(input, shape[:d] + shape[d + 1 :], steps[:d] + steps[d + 1 :], at)
+    made = core.basic_index(input, (*ALL[:d], int(index)))
     return core.name_view(made, "SelectBackward0")
 
 
@@ -488,7 +487,7 @@ def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     start = start + n if start < 0 else start
     if start + length > n:
         raise RuntimeError(f"narrow: start ({start}) + length ({length}) exceeds dimension size ({n}).")
-    return slice_dim(input, d, start, start + length, 1)
+    return core.name_view(narrow_plain(input, d, start, length), "SliceBackward0")
 
 
 def _start_of(start: Tensor) -> int:
@@ -497,28 +496,14 @@ def _start_of(start: Tensor) -> int:
     return int(start.item())
 
 
-def slice_dim(input: Tensor, dim: int, start: int, stop: int, step: int) -> Tensor:
-    """Positions start, start + step, ... below stop of one dimension, all in range."""
-    shape, steps = input.shape, input.stride()
-    n = max(0, -(-(stop - start) // step))
-    made = core.restride(
-        input,
-        (*shape[:dim], n, *shape[dim + 1 :]),
-        (*steps[:dim], steps[dim] * step, *steps[dim + 1 :]),
-        start * steps[dim] if n else 0,
-    )
-    return core.name_view(made, "SliceBackward0")
-
-
 @function("unbind", method=True)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts at every position of a dimension."""
     if not input.ndim:
         raise IndexError("unbind: Dimension specified as 0 but tensor has no dimensions")
     d = wrap("unbind", dim, input.ndim)
-    if d == 0:
-        return tuple([input[i] for i in range(input.shape[0])])
-    return tuple([select(input, d, i) for i in range(input.shape[d])])
+    before = ALL[:d]
+    return tuple([core.basic_index(input, (*before, i)) for i in range(input.shape[d])])
 
 
 def iterate(input: Tensor) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ the strides the tensor had in the forward pass; gradients are row-major, so wind
 from __future__ import annotations
 
 from functools import lru_cache
+from math import prod
 from typing import NamedTuple
 
 from .. import core
@@ -36,7 +37,7 @@ def translate(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Window | 
         return Window(shape, strides, 0, False)
     dense = dense_strides(in_shape)
     if in_strides == dense:
-        inside = offset >= 0 and offset + _reach(shape, strides) < _product(in_shape)
+        inside = offset >= 0 and offset + _reach(shape, strides) < prod(in_shape)
         return Window(shape, strides, offset, _overlaps(shape, strides)) if inside else None
     start = _position(in_shape, in_strides, offset)
     if start is None:
@@ -98,10 +99,7 @@ def positions(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Tensor:
     reach = 1 + max(_reach(shape, strides) + offset, _reach(in_shape, in_strides)) - low
     memory = core.empty((reach,), _INT64)
     fill_plain(memory, -1)
-    count = 1
-    for n in in_shape:
-        count *= n
-    numbers = core.view(arange(count), in_shape)
+    numbers = core.view(arange(prod(in_shape)), in_shape)
     firsts = tuple(slice(0, 1) if s == 0 else slice(None) for s in in_strides)
     own = core.restride(memory, in_shape, in_strides, -low)
     if in_shape:
@@ -141,16 +139,9 @@ def _accumulate(g: Tensor, in_shape: Ints, at: Tensor) -> Tensor:
     from .scatter import add_rows_plain
 
     flat, values = core.view(at, (-1,)), core.view(core.contiguous_plain(g), (-1,))
-    whole = zeros_plain((1 + _product(in_shape),), g.dtype)  # one more: where -1 lands
+    whole = zeros_plain((1 + prod(in_shape),), g.dtype)  # one more: where -1 lands
     add_rows_plain("as_strided", whole, flat, values)
-    return core.view(core.clone_plain(core.restride(whole, (_product(in_shape),), (1,), 0)), in_shape)
-
-
-def _product(shape: Ints) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
+    return core.view(core.clone_plain(core.restride(whole, (prod(in_shape),), (1,), 0)), in_shape)
 
 
 @embed.vjp
@@ -174,8 +165,8 @@ def _take_positions(whole: Tensor, in_shape: Ints, in_strides: Ints, geometry: G
     """The elements of a window that no strides describe; zero beside the tensor."""
     from .gather import take_rows_plain
 
-    padded = zeros_plain((1 + _product(in_shape),), whole.dtype)
-    core.copy_plain(core.restride(padded, (_product(in_shape),), (1,), 0), core.view(whole, (-1,)))
+    padded = zeros_plain((1 + prod(in_shape),), whole.dtype)
+    core.copy_plain(core.restride(padded, (prod(in_shape),), (1,), 0), core.view(whole, (-1,)))
     at = positions(in_shape, in_strides, geometry)
     return core.view(take_rows_plain("as_strided", padded, core.view(at, (-1,))), geometry[0])
 

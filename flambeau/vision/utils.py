@@ -48,17 +48,16 @@ def make_grid(
 
 
 def _to_batch(tensor: Tensor | Sequence[Tensor]) -> Tensor:
-    if isinstance(tensor, (list, tuple)):
-        if not all(isinstance(image, Tensor) for image in tensor):
-            raise TypeError("make_grid: tensor or list of tensors expected")
-        tensor = torch.stack(list(tensor), dim=0)
-    if not isinstance(tensor, Tensor):
+    images: Any = tensor
+    if isinstance(tensor, (list, tuple)) and all(isinstance(image, Tensor) for image in tensor):
+        images = torch.stack(list(tensor), dim=0)
+    if not isinstance(images, Tensor):
         raise TypeError(f"make_grid: tensor or list of tensors expected, got {type(tensor)}")
-    if not 2 <= tensor.ndim <= 4:
-        raise ValueError(f"make_grid: expected 2 to 4 dimensions, got {tuple(tensor.shape)}")
-    while tensor.ndim < 4:
-        tensor = tensor.unsqueeze(0)
-    return torch.cat([tensor] * 3, 1) if tensor.shape[1] == 1 else tensor
+    if not 2 <= images.ndim <= 4:
+        raise ValueError(f"make_grid: expected 2 to 4 dimensions, got {tuple(images.shape)}")
+    while images.ndim < 4:
+        images = images.unsqueeze(0)
+    return torch.cat([images] * 3, 1) if images.shape[1] == 1 else images
 
 
 def _normalize_batch(

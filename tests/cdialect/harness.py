@@ -90,8 +90,8 @@ def arguments(
 
 def base_of(array: np.ndarray) -> np.ndarray:
     """The array that owns the memory."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    while isinstance(array.base, np.ndarray | memoryview):
+        array = np.asarray(array.base)
     return array
 
 

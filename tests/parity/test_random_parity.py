@@ -1,4 +1,6 @@
-"""Random functions beside PyTorch's: the same seed gives the same numbers and leaves the same state."""
+"""Random functions beside PyTorch's: the same seed gives the same numbers and leaves the same
+state.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_floats(name: str, dtype: str) -> None:
         same(lambda lib, n=n: kinds(lib, n, dtype)[name](), seed)
 
 
-@pytest.mark.parametrize("name", ["random_", "random_to", "randint", "randperm", "bernoulli_", "geometric_"])
+@pytest.mark.parametrize(
+    "name", ["random_", "random_to", "randint", "randperm", "bernoulli_", "geometric_"]
+)
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers(name: str, dtype: str) -> None:
     for seed in SEEDS:
@@ -93,7 +97,9 @@ def test_integers(name: str, dtype: str) -> None:
         lambda lib, d: lib.nn.functional.dropout2d(lib.ones(3, 4, 2, 2, dtype=d), 0.4),
         lambda lib, d: lib.nn.functional.dropout1d(lib.ones(3, 4, dtype=d), 0.4),
         lambda lib, d: lib.nn.functional.dropout3d(lib.ones(3, 4, 2, 2, 2, dtype=d), 0.4),
-        lambda lib, d: lib.nn.functional.feature_alpha_dropout(lib.ones(3, 4, 5, dtype=d), 0.4, True),
+        lambda lib, d: lib.nn.functional.feature_alpha_dropout(
+            lib.ones(3, 4, 5, dtype=d), 0.4, True
+        ),
         lambda lib, d: lib.native_dropout(lib.ones(20, dtype=d), 0.3, True)[0],
         lambda lib, d: lib.normal(lib.zeros(3, 1, dtype=d), lib.ones(4, dtype=d)),
         lambda lib, d: lib.normal(0.5, lib.ones(20, dtype=d)),
@@ -122,7 +128,9 @@ def test_order_of_memory(view, name: str) -> None:
     same(lambda lib: lib.nn.functional.dropout(view(lib.ones(6, 10)), 0.5), 3)
 
 
-@pytest.mark.parametrize("bounds", [(0, 2**28), (-5, 2**40), (-(2**63), 2**63 - 1), (2**40, 2**40 + 1)])
+@pytest.mark.parametrize(
+    "bounds", [(0, 2**28), (-5, 2**40), (-(2**63), 2**63 - 1), (2**40, 2**40 + 1)]
+)
 def test_wide_integers(bounds: tuple) -> None:
     same(lambda lib: lib.randint(*bounds, (20,)), 5)
     same(lambda lib: lib.empty(20, dtype=lib.int64).random_(*bounds), 5)

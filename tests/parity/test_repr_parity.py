@@ -13,7 +13,18 @@ import flambeau  # noqa: E402
 
 pytestmark = [pytest.mark.parity, pytest.mark.filterwarnings("ignore")]
 
-DTYPES = "float32 float64 float16 int64 int32 int8 uint8 bool complex64 complex128".split()
+DTYPES = [
+    "float32",
+    "float64",
+    "float16",
+    "int64",
+    "int32",
+    "int8",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+]
 SHAPES = ([0, 1, 2, 3, 5, 9, 40], [1, 2, 3, 4])
 
 

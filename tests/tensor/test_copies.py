@@ -103,7 +103,9 @@ def test_dtypes_devices_sizes_and_generators() -> None:
 def test_another_process_can_read_it() -> None:
     data = pickle.dumps(torch.arange(3))
     script = "import pickle, sys; print(pickle.loads(sys.stdin.buffer.read()).tolist())"
-    done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=data, capture_output=True, check=True
+    )
     assert done.stdout.strip() == b"[0, 1, 2]"
 
 

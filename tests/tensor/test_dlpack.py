@@ -57,7 +57,21 @@ def test_export_shares_memory_and_keeps_it_alive() -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128".split()
+    "dtype",
+    [
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    ],
 )
 @pytest.mark.parametrize("version", [None, (1, 0)])
 def test_round_trip(dtype: str, version: tuple | None) -> None:

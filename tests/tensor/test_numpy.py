@@ -8,7 +8,22 @@ import pytest
 
 import flambeau as torch
 
-DTYPES = "bool uint8 int8 int16 int32 int64 float16 float32 float64 complex64 complex128 uint16 uint32 uint64".split()
+DTYPES = [
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    "uint16",
+    "uint32",
+    "uint64",
+]
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -35,7 +50,7 @@ def test_writes_show_on_the_other_side() -> None:
 
 def test_strides_are_kept() -> None:
     array = np.arange(24.0).reshape(2, 3, 4)
-    for view in (array.T, array[:, ::2], array[1:, :, 1], array.transpose(1, 0, 2)):
+    for view in (array.T, array[:, ::2], array[:, 1:, 1], array.transpose(1, 0, 2)):
         x = torch.from_numpy(view)
         assert x.tolist() == view.tolist()
         assert (x.numpy() == view).all()

@@ -69,7 +69,7 @@ def check_opcodes(data: bytes) -> None:
     for opcode, argument, place in pickletools.genops(data):
         if opcode.name not in _OPCODES:
             raise pickle.UnpicklingError(f"refused to run opcode {opcode.name} at byte {place}")
-        if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(data):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(data):
             raise pickle.UnpicklingError(f"refused to number an object {argument} at byte {place}")
 
 

@@ -161,8 +161,7 @@ def _sample_nearest(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
 
 def _sample_linear(image: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     left, top = x.floor(), y.floor()
-    result: Tensor | float = 0.0
-    covered: Tensor | float = 0.0
+    result, covered = torch.zeros_like(image[..., :1, :1]), torch.zeros_like(x[:1, :1])
     for dx, wx in ((0, left + 1 - x), (1, x - left)):
         for dy, wy in ((0, top + 1 - y), (1, y - top)):
             pixels, inside = _take(image, left + dx, top + dy)

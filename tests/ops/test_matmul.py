@@ -1,0 +1,117 @@
+"""Matrix products: every element type, broadcasting, empty sizes, scaled sums, errors, derivatives."""
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau.autograd import gradcheck, gradgradcheck
+
+INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
+SHAPES = [
+    ((3,), (3,)),
+    ((3,), (3, 4)),
+    ((2, 3), (3,)),
+    ((2, 3), (3, 4)),
+    ((5, 2, 3), (3, 4)),
+    ((2, 3), (5, 3, 4)),
+    ((5, 2, 3), (5, 3, 4)),
+    ((5, 1, 2, 3), (6, 3, 4)),
+    ((3,), (5, 3, 4)),
+    ((5, 2, 3), (3,)),
+    ((0, 3), (3, 4)),
+    ((2, 0), (0, 4)),
+    ((5, 2, 0), (0, 4)),
+    ((0, 2, 3), (0, 3, 4)),
+    ((5, 0, 3), (3, 0)),
+    ((33, 65), (65, 17)),
+]
+
+
+def values(dtype, *shape):
+    if dtype in INTEGERS:
+        return torch.randint(0, 5, shape).to(dtype)
+    return torch.randn(*shape, dtype=dtype if dtype.is_complex else torch.float32).to(dtype)
+
+
+def array(t):
+    return (t.float() if t.dtype is torch.bfloat16 else t).numpy()
+
+
+@pytest.mark.parametrize("dtype", INTEGERS + FLOATS)
+@pytest.mark.parametrize("shapes", SHAPES)
+def test_matmul(dtype, shapes):
+    a, b = (values(dtype, *s) for s in shapes)
+    result = a @ b
+    expected = np.matmul(array(a).astype(np.result_type(array(a), np.int8)), array(b))
+    tolerance = {torch.float16: 1e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.complex64: 1e-4}.get(dtype, 1e-9)
+    assert result.dtype is dtype and tuple(result.shape) == expected.shape
+    wide = complex if dtype.is_complex else float
+    expected = expected.astype(array(result).dtype)
+    np.testing.assert_allclose(array(result).astype(wide), expected.astype(wide), rtol=tolerance, atol=tolerance)
+
+
+def test_strided_operands():
+    a, b = torch.randn(40, 30), torch.randn(50, 40)
+    for x, y in ((a.t(), b.t()), (a[::2].t(), b[:, ::2].t()), (a.t().contiguous()[:, :7], b.t()[:7])):
+        np.testing.assert_allclose((x @ y).numpy(), x.numpy() @ y.numpy(), rtol=1e-4, atol=1e-4)
+    wide = torch.randn(3, 1).expand(3, 8)
+    np.testing.assert_allclose((wide @ wide.t()).numpy(), wide.numpy() @ wide.numpy().T, rtol=1e-4, atol=1e-4)
+
+
+def test_scaled_sums():
+    c, a, b = torch.randn(2, 4), torch.randn(2, 3), torch.randn(3, 4)
+    expected = 0.5 * c.numpy() + 2 * (a.numpy() @ b.numpy())
+    np.testing.assert_allclose(torch.addmm(c, a, b, beta=0.5, alpha=2).numpy(), expected, rtol=1e-5)
+    nan = torch.full((2, 4), float("nan"))
+    assert torch.isfinite(torch.addmm(nan, a, b, beta=0)).all()
+    batch = torch.baddbmm(torch.zeros(1, 1, 4), a.expand(3, 2, 3), b.expand(3, 3, 4))
+    np.testing.assert_allclose(batch[2].numpy(), a.numpy() @ b.numpy(), rtol=1e-5)
+    total = torch.addbmm(torch.zeros(2, 4), a.expand(3, 2, 3), b.expand(3, 3, 4))
+    np.testing.assert_allclose(total.numpy(), 3 * (a.numpy() @ b.numpy()), rtol=1e-5)
+    assert torch.addr(torch.zeros(2, 2), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])).tolist() == [[3, 4], [6, 8]]
+    target = torch.zeros(2, 4)
+    assert target.addmm_(a, b) is target
+
+
+def test_integer_factors_lose_their_fractions():
+    ones = torch.ones(2, 2, dtype=torch.int64)
+    assert torch.addmm(ones, ones, ones, beta=1.7, alpha=1.7).tolist() == [[3, 3], [3, 3]]
+    with pytest.raises(RuntimeError, match="floating point number"):
+        torch.addr(ones, ones[0], ones[0], beta=1.5)
+
+
+def test_linear():
+    x, w, b = torch.randn(5, 2, 3), torch.randn(4, 3), torch.randn(4)
+    expected = x.numpy() @ w.numpy().T + b.numpy()
+    linear = torch.nn.functional.linear
+    np.testing.assert_allclose(linear(x, w, b).numpy(), expected, rtol=1e-4, atol=1e-5)
+    out = torch.empty(0)
+    assert linear(x, w, b, out=out) is out and out.shape == (5, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: torch.ones(32, 10) @ torch.ones(12, 50), r"inner sizes differ: \(32, 10\) @ \(12, 50\): 10 != 12"),
+        (lambda: torch.mm(torch.ones(2), torch.ones(2, 2)), "must be a matrix"),
+        (lambda: torch.bmm(torch.ones(2, 2, 2), torch.ones(3, 2, 2)), "batch sizes differ"),
+        (lambda: torch.matmul(torch.tensor(1.0), torch.ones(2)), "at least 1D"),
+        (lambda: torch.ones(2, 2) @ torch.ones(2, 2).double(), "same dtype"),
+        (lambda: torch.ones(2, 3, 3, 3) @ torch.ones(4, 3, 3), "do not broadcast"),
+        (lambda: torch.dot(torch.ones(2), torch.ones(3)), "inconsistent tensor size"),
+        (lambda: torch.mv(torch.ones(2, 2), torch.ones(2, 2)), "expected"),
+        (lambda: torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 5)), "inner sizes differ"),
+    ],
+)
+def test_errors(call, message):
+    with pytest.raises(RuntimeError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 3), (3, 2)), ((2, 2, 3), (3, 2)), ((2, 1, 2, 3), (2, 3, 2)), ((2, 0, 0), (2, 0, 3))])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_derivatives(shapes, dtype):
+    leaves = tuple(torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes)
+    assert gradcheck(torch.matmul, leaves)
+    assert gradgradcheck(torch.matmul, leaves)
