@@ -1,4 +1,4 @@
-"""Names that user code imports from `torch._C`."""
+"""Names that user code imports from `torch._C`."""  # noqa: N999
 
 from __future__ import annotations
 

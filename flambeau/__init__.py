@@ -35,7 +35,7 @@ globals().update(ops.NAMESPACES[""])
 # Imported when first used, so that `import flambeau` stays fast.
 _LAZY = frozenset(
     "nn optim utils autograd linalg fft special vision serialization random testing amp cuda backends func "
-    "distributions overrides signal version types jit hub futures multiprocessing cli return_types".split()
+    "distributions overrides signal storage version types jit hub futures multiprocessing cli return_types".split()
 )
 # Names that live in a submodule but are public here.
 _FROM = {

@@ -1,4 +1,5 @@
-"""What may intercept every op: the stack of modes, and the `__torch_function__` of tensor-like types.
+"""What may intercept every op: the stack of modes, and the `__torch_function__` of tensor-like
+types.
 
 The core tests one thread-local counter per call; only when a mode is active or an argument's type
 overrides ops does a call come here. `Mode` is what graph capture, batching, autocast and profiling
@@ -38,7 +39,8 @@ _stack = _Stack()
 class Mode:
     """Sees every op called in its `with` block; subclasses define `intercept`.
 
-    While `intercept` runs, this mode is off, so calling the op there runs it (or the next outer mode).
+    While `intercept` runs, this mode is off, so calling the op there runs it (or the next outer
+    mode).
     """
 
     def intercept(self, op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -90,7 +92,8 @@ def _dispatch_mode(op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
         core.set_depth(len(stack))
 
 
-# ---- __torch_function__ ------------------------------------------------------------------------------
+# ---- __torch_function__
+# ------------------------------------------------------------------------------
 
 
 def _overrides(value: Any) -> bool:
@@ -176,7 +179,8 @@ def _convert(result: Any, cls: type) -> Any:
 
 
 class TorchFunctionMode(Mode):
-    """Sees every op called in its `with` block through `__torch_function__(func, types, args, kwargs)`.
+    """Sees every op called in its `with` block through `__torch_function__(func, types, args,
+    kwargs)`.
 
     >>> import flambeau as torch
     >>> from flambeau.overrides import TorchFunctionMode

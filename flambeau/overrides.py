@@ -54,7 +54,8 @@ def has_torch_function_variadic(*args: Any) -> bool:
 def handle_torch_function(
     public_api: Callable, relevant_args: Iterable[Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """Answer a call of `public_api` from the innermost mode, or the arguments' `__torch_function__`.
+    """Answer a call of `public_api` from the innermost mode, or the arguments'
+    `__torch_function__`.
 
     Args:
         public_api: the function as users call it.
@@ -67,7 +68,7 @@ def handle_torch_function(
 
 
 def wrap_torch_function(dispatcher: Callable) -> Callable[[Callable], Callable]:
-    """Let a function take part in the protocol; `dispatcher(*args)` names its relevant arguments."""
+    """Let a function take part in the protocol; `dispatcher(*args)` gives what to look at."""
 
     def decorate(function: Callable) -> Callable:
         @functools.wraps(function)

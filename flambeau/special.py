@@ -1,4 +1,6 @@
-"""Special functions: gamma and Bessel functions, orthogonal polynomials, error functions and their kin."""
+"""Special functions: gamma and Bessel functions, orthogonal polynomials, error functions and their
+kin.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forked child computes, compiles and differentiates although the parent's pool and JIT were in use."""
+"""A forked child computes, compiles and differentiates although the parent's pool was in use."""
 
 import os
 import sys
@@ -54,7 +54,9 @@ def test_new_kernels_are_compiled_in_a_child() -> None:
 
     def work() -> None:
         x = torch.ones(7, 5, 3, dtype=torch.float64, requires_grad=True)
-        (x.permute(2, 0, 1).sin() * torch.ones(5, dtype=torch.float64)).sum(1).cos().sum().backward()
+        (x.permute(2, 0, 1).sin() * torch.ones(5, dtype=torch.float64)).sum(
+            1
+        ).cos().sum().backward()
         assert x.grad.shape == x.shape
 
     in_child(work)

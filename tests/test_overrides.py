@@ -50,7 +50,16 @@ class Names(TorchFunctionMode):
 
 def test_results_of_plain_subclasses_are_of_the_subclass() -> None:
     s = torch.ones(2).as_subclass(Plain)
-    for made in (s + 1, 1 + s, s.exp(), s.sum(), s[0], s.detach(), torch.stack([s, s]), s.clone().mul_(2)):
+    for made in (
+        s + 1,
+        1 + s,
+        s.exp(),
+        s.sum(),
+        s[0],
+        s.detach(),
+        torch.stack([s, s]),
+        s.clone().mul_(2),
+    ):
         assert type(made) is Plain
     assert all(type(t) is Plain for t in s.unbind())
 
@@ -90,7 +99,7 @@ def test_foreign_types() -> None:
     assert func is torch.add
     assert (types, count, kwargs) == ((Unit,), 2, {"alpha": 2})
     assert torch.cat([torch.ones(1), Unit()])[0] is torch.cat
-    with pytest.raises(TypeError, match="no implementation found for 'mul'.*Unit"):
+    with pytest.raises(TypeError, match=r"no implementation found for 'mul'.*Unit"):
         torch.mul(torch.ones(1), Unit())
 
 
@@ -130,8 +139,8 @@ def test_modes_see_operators_and_indexing() -> None:
         x + x
         -x
         x[0]
-        x == x
-    assert mode.log == ["add", "neg", "__getitem__", "eq"]
+        torch.add(x, 1)
+    assert mode.log == ["add", "neg", "__getitem__", "add"]
 
 
 def test_a_mode_is_left_after_an_error() -> None:

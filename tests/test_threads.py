@@ -100,7 +100,9 @@ def test_saved_tensor_hooks_belong_to_a_thread() -> None:
         packed = []
         x = torch.full((3,), float(i), requires_grad=True)
         for _ in range(50):
-            with autograd.graph.saved_tensors_hooks(lambda t: (packed.append(t), t)[1], lambda t: t):
+            with autograd.graph.saved_tensors_hooks(
+                lambda t: (packed.append(t), t)[1], lambda t: t
+            ):
                 y = x * x
             y.sum().backward()
         assert all(t is x for t in packed)

@@ -43,9 +43,6 @@ _FROM = {
     "NestedIOFunction": "function",
     "detect_anomaly": "anomaly_mode",
     "set_detect_anomaly": "anomaly_mode",
-    "gradcheck": "gradcheck",
-    "gradgradcheck": "gradcheck",
-    "GradcheckError": "gradcheck",
     "Variable": "variable",
 }
 _MODULES = frozenset(("anomaly_mode", "function", "functional", "graph", "variable"))
@@ -69,11 +66,13 @@ def backward(
     grad_variables: Any = None,
     inputs: Any = None,
 ) -> None:
-    """Add the gradients of the sum of `tensors`, weighted by `grad_tensors`, to the leaves' `.grad`.
+    """Add the gradients of the sum of `tensors`, weighted by `grad_tensors`, to the leaves'
+    `.grad`.
 
     Args:
         tensors: a tensor (or gradient edge), or a sequence of them.
-        grad_tensors: for each tensor its gradient, of the same shape; None for a scalar stands for 1.
+        grad_tensors: for each tensor its gradient, of the same shape; None for a scalar stands for
+            1.
         retain_graph: keep what the graph saved for another call; `create_graph` when left out.
         create_graph: record the gradients' own computation, to differentiate it again.
         grad_variables: the older name of `grad_tensors`.
@@ -91,7 +90,8 @@ def backward(
     if grad_variables is not None:
         if grad_tensors is not None:
             raise RuntimeError(
-                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to `backward()`. "
+                "`grad_tensors` and `grad_variables` (deprecated) arguments both passed to "
+                "`backward()`. "
                 "Please only use `grad_tensors`."
             )
         grad_tensors = grad_variables
@@ -142,12 +142,14 @@ def grad(
 
     Args:
         outputs, inputs: a tensor (or gradient edge), or a sequence of them.
-        grad_outputs: for each output its gradient, of the same shape; None for a scalar stands for 1.
+        grad_outputs: for each output its gradient, of the same shape; None for a scalar stands for
+            1.
         retain_graph: keep what the graph saved for another call; `create_graph` when left out.
         create_graph: record the gradients' own computation, to differentiate it again.
         only_inputs: deprecated; only True.
         allow_unused: give None for an input that no output depends on, instead of an error.
-        is_grads_batched: the first dimension of every `grad_outputs` counts vectors, and of the results.
+        is_grads_batched: the first dimension of every `grad_outputs` counts vectors, and of the
+            results.
         materialize_grads: give zeros instead of None.
 
     >>> import flambeau as torch
@@ -172,7 +174,10 @@ def grad(
         grads = _start_gradients(roots, given, create_graph)
         found = core.run_backward(roots, grads, keep, bool(create_graph), wanted, False)
     return tuple(
-        [_checked(g, x, allow_unused, materialize_grads) for g, x in zip(found, wanted, strict=True)]
+        [
+            _checked(g, x, allow_unused, materialize_grads)
+            for g, x in zip(found, wanted, strict=True)
+        ]
     )
 
 
@@ -185,20 +190,23 @@ def _batched(
     sizes = {len(g) for g in given if g is not None}
     if len(sizes) != 1:
         raise RuntimeError(
-            f"is_grads_batched: every grad_outputs needs the same first dimension, got {sorted(sizes)}"
+            "is_grads_batched: every grad_outputs needs the same first dimension, got "
+            f"{sorted(sizes)}"
         )
     count = sizes.pop()
     rows = []
     for i in range(count):
         grads = _start_gradients(roots, [None if g is None else g[i] for g in given], create_graph)
         last = i == count - 1
-        rows.append(
-            core.run_backward(roots, grads, keep or not last, create_graph, wanted, False)
-        )
-    return [None if column[0] is None else stack(list(column)) for column in zip(*rows, strict=True)]
+        rows.append(core.run_backward(roots, grads, keep or not last, create_graph, wanted, False))
+    return [
+        None if column[0] is None else stack(list(column)) for column in zip(*rows, strict=True)
+    ]
 
 
-def _checked(gradient: Tensor | None, x: Any, allow_unused: bool, materialize: bool) -> Tensor | None:
+def _checked(
+    gradient: Tensor | None, x: Any, allow_unused: bool, materialize: bool
+) -> Tensor | None:
     if gradient is not None:
         return gradient
     if not allow_unused:
@@ -234,7 +242,9 @@ def _gradients_given(grads: Any, count: int) -> list:
 
 def _start_gradients(roots: Sequence, grads: Sequence, create_graph: bool) -> list[Tensor]:
     """A gradient for every root: the one given, checked, or 1 for a scalar."""
-    return [_start(i, t, g, create_graph) for i, (t, g) in enumerate(zip(roots, grads, strict=True))]
+    return [
+        _start(i, t, g, create_graph) for i, (t, g) in enumerate(zip(roots, grads, strict=True))
+    ]
 
 
 def _start(i: int, root: Any, gradient: Any, create_graph: bool) -> Tensor:
@@ -250,7 +260,9 @@ def _start(i: int, root: Any, gradient: Any, create_graph: bool) -> Tensor:
         finally:
             core.set_grad_enabled(before)
     if not isinstance(gradient, Tensor):
-        raise TypeError(f"gradients can be either Tensors or None, but got {type(gradient).__name__}")
+        raise TypeError(
+            f"gradients can be either Tensors or None, but got {type(gradient).__name__}"
+        )
     if isinstance(root, Tensor):
         _check_start(i, root, gradient)
     return gradient
@@ -261,7 +273,8 @@ def _check_scalar(i: int, root: Tensor) -> None:
         return  # the engine says what is wrong
     if root.numel() != 1:
         raise RuntimeError(
-            f"grad can be implicitly created only for scalar outputs, got shape {tuple(root.shape)} for "
+            "grad can be implicitly created only for scalar outputs, got shape "
+            f"{tuple(root.shape)} for "
             f"element {i}: pass a gradient of that shape"
         )
     if not root.is_floating_point():
@@ -273,13 +286,18 @@ def _check_scalar(i: int, root: Tensor) -> None:
 def _check_start(i: int, root: Tensor, gradient: Tensor) -> None:
     if gradient.shape != root.shape:
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.shape} and output[{i}] has a "
+            f"Mismatch in shape: grad_output[{i}] has a shape of {gradient.shape} and "
+            f"output[{i}] has a "
             f"shape of {root.shape}."
         )
     if gradient.is_complex() != root.is_complex():
         raise RuntimeError(
             "For complex Tensors, both grad_output and output are required to have the same dtype. "
-            f"Mismatch in dtype: grad_output[{i}] has a dtype of {gradient.dtype} and output[{i}] has a "
+            f"Mismatch in dtype: grad_output[{i}] has a dtype of {gradient.dtype} and "
+            f"output[{i}] has a "
             f"dtype of {root.dtype}."
         )
 
+
+# Here and now: the function must be what the attribute holds, not the submodule of the same name.
+from .gradcheck import GradcheckError, gradcheck, gradgradcheck  # noqa: E402

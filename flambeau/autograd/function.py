@@ -123,15 +123,18 @@ class Function(metaclass=FunctionMeta):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError(
-            f"{type(self).__name__} should not be instantiated. Methods on autograd functions are all "
-            f"static, so you should invoke them on the class itself: {type(self).__name__}.apply(...)"
+            f"{type(self).__name__} should not be instantiated. Methods on autograd functions "
+            "are all "
+            "static, so you should invoke them on the class itself: "
+            f"{type(self).__name__}.apply(...)"
         )
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
         """A batching rule; not used."""
         raise NotImplementedError(
-            "To use autograd.Function with vmap, you must either override the vmap staticmethod or set "
+            "To use autograd.Function with vmap, you must either override the vmap staticmethod "
+            "or set "
             "generate_vmap_rule=True."
         )
 
@@ -189,10 +192,13 @@ def _finish(node: BackwardCFunction, inputs: list, result: Any, recording: bool)
     outputs = result if isinstance(result, tuple) else (result,)
     for t in node.dirty_tensors:
         if not _is_any(t, inputs):
-            raise RuntimeError("mark_dirty: a tensor was marked dirty that is not an input of forward")
+            raise RuntimeError(
+                "mark_dirty: a tensor was marked dirty that is not an input of forward"
+            )
         if not _is_any(t, outputs):
             raise RuntimeError(
-                "Some elements marked as dirty during the forward method were not returned as output. "
+                "Some elements marked as dirty during the forward method were not returned as "
+                "output. "
                 "The inputs that are modified inplace must all be outputs of the Function."
             )
     outputs = tuple([_own_output(node, inputs, o, recording) for o in outputs])
@@ -202,7 +208,7 @@ def _finish(node: BackwardCFunction, inputs: list, result: Any, recording: bool)
 
 
 def _own_output(node: BackwardCFunction, inputs: list, output: Any, recording: bool) -> Any:
-    """An output that may carry a history of its own: an input returned as it is becomes an alias."""
+    """An output that may carry its own history: an input returned as it is becomes an alias."""
     if not isinstance(output, Tensor) or _is_any(output, node.dirty_tensors):
         return output
     if not recording:
@@ -259,14 +265,17 @@ def _check_dirty(dirty: tuple, outputs: tuple) -> None:
 def _run_backward(node: BackwardCFunction, *grads: Tensor | None) -> tuple:
     """Call the user's backward and check what it returns."""
     if node.materialize_grads and len(grads) > 1:
-        grads = tuple([_zeros(m) if g is None else g for g, m in zip(grads, node.output_metas, strict=True)])
+        grads = tuple(
+            [_zeros(m) if g is None else g for g, m in zip(grads, node.output_metas, strict=True)]
+        )
     cls = node._forward_cls
     rule = cls.backward
     if rule is Function.backward:
         rule = cls.vjp
         if rule is Function.vjp:
             raise NotImplementedError(
-                f"{cls.__name__}: You must implement either the backward or vjp method for your custom "
+                f"{cls.__name__}: You must implement either the backward or vjp method for your "
+                "custom "
                 "autograd.Function to use it with backward mode AD."
             )
     result = rule(node, *grads)
@@ -302,7 +311,8 @@ def _fit(node: BackwardCFunction, i: int, grad: Any, meta: tuple | None) -> Tens
     """A gradient in its input's shape and dtype, summed over broadcast dimensions."""
     if not isinstance(grad, Tensor):
         raise RuntimeError(
-            f"expected Variable or None (got {type(grad).__name__}) as gradient {i} of {node.name()}"
+            f"expected Variable or None (got {type(grad).__name__}) as gradient {i} of "
+            f"{node.name()}"
         )
     if meta is None:
         return None
@@ -329,7 +339,8 @@ def _expandable(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
 def once_differentiable(backward: Callable) -> Callable:
     """Mark a `backward` whose own operations must not be differentiated again.
 
-    Its gradients may be used, but differentiating them raises an error instead of giving wrong numbers.
+    Its gradients may be used, but differentiating them raises an error instead of giving wrong
+    numbers.
     """
 
     @functools.wraps(backward)

@@ -44,7 +44,8 @@ def jvp(
 ) -> tuple[Any, Any]:
     """func(inputs), and the Jacobian times v: sum_i d out_j / d in_i v_i.
 
-    The vjp is linear in its cotangent; differentiating it by that gives the jvp (two backward passes).
+    The vjp is linear in its cotangent; differentiating it by that gives the jvp (two backward
+    passes).
 
     >>> import flambeau as torch
     >>> torch.autograd.functional.jvp(lambda x: x * x, torch.tensor([1.0, 2.0]), torch.ones(2))
@@ -72,7 +73,8 @@ def jacobian(
 ) -> Any:
     """d func / d inputs: a tensor of shape out.shape + in.shape for every pair of output and input.
 
-    A tensor for one input and output; a tuple where one of them is a tuple; a tuple of tuples, outputs
+    A tensor for one input and output; a tuple where one of them is a tuple; a tuple of tuples,
+    outputs
     first, where both are. `vectorize` is accepted: rows are computed one at a time either way.
 
     >>> import flambeau as torch
@@ -82,8 +84,10 @@ def jacobian(
     """
     if strategy not in ("reverse-mode", "forward-mode"):
         raise ValueError(
-            "Expected strategy to be either 'forward-mode' or 'reverse-mode'. Hint: If your function has "
-            "more outputs than inputs, 'forward-mode' tends to be more performant. Otherwise, prefer to "
+            "Expected strategy to be either 'forward-mode' or 'reverse-mode'. Hint: If your "
+            "function has "
+            "more outputs than inputs, 'forward-mode' tends to be more performant. Otherwise, "
+            "prefer to "
             "use 'reverse-mode'."
         )
     if strategy == "forward-mode":
@@ -118,8 +122,9 @@ def _rows(out: Tensor, xs: tuple, create_graph: bool, strict: bool) -> tuple:
 def _forward_jacobian(func: Callable, inputs: Any, create_graph: bool, strict: bool) -> Any:
     if create_graph:
         raise NotImplementedError(
-            'torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` are not '
-            'supported together (yet). Please either set `create_graph=False` or `strategy="reverse-mode"`.'
+            'torch.autograd.functional.jacobian: `create_graph=True` and `strategy="forward-mode"` '
+            "are not supported together (yet). Please either set `create_graph=False` or "
+            '`strategy="reverse-mode"`.'
         )
     return jacobian(func, inputs, create_graph, strict)
 
@@ -145,7 +150,8 @@ def hessian(
         outs, single_out = _as_tuple(func(*xs), "outputs of the user-provided function")
         if not single_out or outs[0].numel() != 1:
             raise RuntimeError(
-                "The Tensor returned by the function given to hessian should contain a single element"
+                "The Tensor returned by the function given to hessian should contain a single "
+                "element"
             )
         return core.view(outs[0], ()) if outs[0].ndim else outs[0]
 
@@ -176,7 +182,8 @@ def hvp(
     """func(inputs), and the Hessian of a function with one output element times v.
 
     >>> import flambeau as torch
-    >>> torch.autograd.functional.hvp(lambda x: (x * x * x).sum(), torch.tensor([1.0, 2.0]), torch.ones(2))
+    >>> x, v = torch.tensor([1.0, 2.0]), torch.ones(2)
+    >>> torch.autograd.functional.hvp(lambda x: (x * x * x).sum(), x, v)
     (tensor(9.), tensor([ 6., 12.]))
     """
     with enable_grad():
@@ -190,7 +197,8 @@ def hvp(
     return _finish(outs, True, create_graph), _finish(results, single, create_graph)
 
 
-# ---- shared steps ------------------------------------------------------------------------------------
+# ---- shared steps
+# ------------------------------------------------------------------------------------
 
 
 def _as_tuple(value: Any, what: str) -> tuple[tuple, bool]:
@@ -200,7 +208,9 @@ def _as_tuple(value: Any, what: str) -> tuple[tuple, bool]:
     for i, item in enumerate(items):
         if not isinstance(item, Tensor):
             where = f"{what} must be" if single else f"{what} at index {i} must be"
-            raise TypeError(f"The {where} either a Tensor or a tuple of Tensors, got {type(item).__name__}")
+            raise TypeError(
+                f"The {where} either a Tensor or a tuple of Tensors, got {type(item).__name__}"
+            )
     return items, single
 
 
@@ -221,8 +231,10 @@ def _outputs(value: Any, what: str, strict: bool) -> tuple[tuple, bool]:
     for i, o in enumerate(outs):
         if strict and not o.requires_grad:
             raise RuntimeError(
-                f"Output {i} of the user-provided function does not require gradients. The outputs must be "
-                f"computed in a differentiable manner from the input when running {what} in strict mode."
+                f"Output {i} of the user-provided function does not require gradients. The "
+                "outputs must be "
+                f"computed in a differentiable manner from the input when running {what} in "
+                "strict mode."
             )
     return outs, single
 
@@ -230,7 +242,9 @@ def _outputs(value: Any, what: str, strict: bool) -> tuple[tuple, bool]:
 def _scalar_outputs(value: Any, what: str, strict: bool) -> tuple:
     outs, single = _outputs(value, what, strict)
     if not single or outs[0].numel() != 1:
-        raise RuntimeError(f"The Tensor returned by the function given to {what} should contain a single element")
+        raise RuntimeError(
+            f"The Tensor returned by the function given to {what} should contain a single element"
+        )
     return outs
 
 
@@ -238,7 +252,8 @@ def _cotangents(v: Any, outs: tuple, what: str) -> tuple:
     if v is None:
         if len(outs) != 1 or outs[0].numel() != 1:
             raise RuntimeError(
-                "The vector v can only be None if the user-provided function returns a single Tensor with a "
+                "The vector v can only be None if the user-provided function returns a single "
+                "Tensor with a "
                 "single element."
             )
         return (None,)
@@ -249,7 +264,8 @@ def _tangents(v: Any, xs: tuple) -> tuple:
     if v is None:
         if len(xs) != 1 or xs[0].numel() != 1:
             raise RuntimeError(
-                "The vector v can only be None if the input to the user-provided function is a single Tensor "
+                "The vector v can only be None if the input to the user-provided function is a "
+                "single Tensor "
                 "with a single element."
             )
         from ..ops import ones_like
@@ -261,16 +277,21 @@ def _tangents(v: Any, xs: tuple) -> tuple:
 def _matching(v: Any, others: tuple) -> tuple:
     vs, _ = _as_tuple(v, "v")
     if len(vs) != len(others):
-        raise RuntimeError(f"v is a tuple of invalid length: should be {len(others)} but got {len(vs)}.")
+        raise RuntimeError(
+            f"v is a tuple of invalid length: should be {len(others)} but got {len(vs)}."
+        )
     for i, (a, b) in enumerate(zip(vs, others, strict=True)):
         if a.shape != b.shape:
             raise RuntimeError(
-                f"v has invalid size at index {i}: should be {tuple(b.shape)} but got {tuple(a.shape)}."
+                f"v has invalid size at index {i}: should be {tuple(b.shape)} but got "
+                f"{tuple(a.shape)}."
             )
     return vs
 
 
-def _grad(outs: tuple, xs: tuple, vs: tuple | None, create_graph: bool, keep: bool = False) -> tuple:
+def _grad(
+    outs: tuple, xs: tuple, vs: tuple | None, create_graph: bool, keep: bool = False
+) -> tuple:
     """Gradients; None for everything no output depends on."""
     given = (None,) * len(outs) if vs is None else vs
     pairs = [(o, v) for o, v in zip(outs, given, strict=True) if o.requires_grad]
@@ -290,7 +311,8 @@ def _fill(found: tuple, like: tuple, strict: bool, what: str) -> tuple:
     if strict and any(g is None for g in found):
         i = [g is None for g in found].index(True)
         raise RuntimeError(
-            f"The output of the user-provided function is independent of input {i}. This is not allowed in "
+            f"The output of the user-provided function is independent of input {i}. This is not "
+            "allowed in "
             f"strict mode ({what})."
         )
     return tuple(_zeros_like(x) if g is None else g for g, x in zip(found, like, strict=True))

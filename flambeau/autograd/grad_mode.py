@@ -1,7 +1,7 @@
 """Whether operations are recorded: `no_grad`, `enable_grad`, `set_grad_enabled`, `inference_mode`.
 
-Each is a context manager and a decorator of functions, generator functions and classes' methods. The
-setting belongs to the thread.
+Each is a context manager and a decorator of functions, generator functions and classes' methods.
+The setting belongs to the thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def _decorate(make_context: Callable[[], Any], function: F) -> F:
     """The function with its body run inside a fresh context at every call."""
     if inspect.isclass(function):
         raise TypeError(
-            f"cannot decorate the class {function.__name__} with a gradient mode: decorate its methods"
+            f"cannot decorate the class {function.__name__} with a gradient mode: decorate its "
+            "methods"
         )
     if inspect.isgeneratorfunction(function):
         return _decorate_generator(make_context, function)
@@ -125,7 +126,8 @@ class enable_grad(core.EnableGradGuard):
 
 
 class set_grad_enabled:
-    """Turn recording on or off: takes effect at once, and as a context manager until the block ends.
+    """Turn recording on or off: takes effect at once, and as a context manager until the block
+    ends.
 
     >>> import flambeau as torch
     >>> with torch.set_grad_enabled(False):

@@ -1,8 +1,8 @@
 """Checking derivatives against finite differences: `gradcheck` and `gradgradcheck`.
 
 Every tensor is looked at as real numbers: a complex element counts as two. For a real functional
-L = Re(conj(v) * output), PyTorch's gradient convention is dL/dRe(x) + i dL/dIm(x), so one row of the
-analytical Jacobian is one backward call with v = 1, or v = i for an output's imaginary part.
+L = Re(conj(v) * output), PyTorch's gradient convention is dL/dRe(x) + i dL/dIm(x), so one row of
+the analytical Jacobian is one backward call with v = 1, or v = i for an output's imaginary part.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def gradgradcheck(
     True
     """
     if check_fwd_over_rev:
-        raise NotImplementedError("gradgradcheck: there is no forward-mode differentiation to check")
+        raise NotImplementedError(
+            "gradgradcheck: there is no forward-mode differentiation to check"
+        )
     arguments = inputs if isinstance(inputs, tuple) else (inputs,)
     if grad_outputs is None:
         outputs = _differentiable(_call(func, arguments))
@@ -151,7 +153,13 @@ def _alias(t: Tensor) -> Tensor:
 
 def _call(func: Callable[..., Any], arguments: tuple) -> tuple:
     result = func(*arguments)
-    return result if isinstance(result, tuple) else tuple(result) if isinstance(result, list) else (result,)
+    return (
+        result
+        if isinstance(result, tuple)
+        else tuple(result)
+        if isinstance(result, list)
+        else (result,)
+    )
 
 
 def _differentiable(outputs: tuple) -> tuple:
@@ -178,7 +186,8 @@ def _check_inputs(arguments: tuple) -> None:
     """At least one input must require a gradient, and none may repeat elements in memory."""
     if not any(_needs(a) for a in arguments):
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have "
+            "gradcheck expects at least one input tensor to require gradient, but none of the "
+            "them have "
             "requires_grad=True."
         )
     for i, a in enumerate(arguments):
@@ -186,21 +195,31 @@ def _check_inputs(arguments: tuple) -> None:
             continue
         if a.dtype.itemsize != (16 if a.is_complex() else 8):
             warnings.warn(
-                f"Input #{i} requires gradient and is not a double precision floating point or complex. "
-                "This check will likely fail if all the inputs are not of double precision floating "
+                f"Input #{i} requires gradient and is not a double precision floating point or "
+                "complex. "
+                "This check will likely fail if all the inputs are not of double precision "
+                "floating "
                 "point or complex.",
                 stacklevel=3,
             )
         if any(s == 0 and n > 1 for s, n in zip(a.stride(), a.shape, strict=True)):
             raise RuntimeError(
-                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs that are "
-                "non-overlapping to be able to compute the numerical gradients correctly. You should call "
+                f"The {i}th input has a dimension with stride 0. gradcheck only supports inputs "
+                "that are "
+                "non-overlapping to be able to compute the numerical gradients correctly. You "
+                "should call "
                 ".contiguous on the input before passing it to gradcheck."
             )
 
 
 def _check_all(
-    func: Callable, arguments: tuple, eps: float, atol: float, rtol: float, nondet_tol: float, check_dtypes: bool
+    func: Callable,
+    arguments: tuple,
+    eps: float,
+    atol: float,
+    rtol: float,
+    nondet_tol: float,
+    check_dtypes: bool,
 ) -> None:
     wanted = [i for i, a in enumerate(arguments) if _needs(a)]
     outputs = _call(func, arguments)
@@ -236,7 +255,9 @@ def _reals(t: Tensor) -> Any:
     """Elements of t as a flat array of real numbers: real and imaginary parts in turn."""
     import numpy as np
 
-    flat = np.array(t.detach().tolist(), dtype=np.complex128 if t.is_complex() else np.float64).reshape(-1)
+    flat = np.array(
+        t.detach().tolist(), dtype=np.complex128 if t.is_complex() else np.float64
+    ).reshape(-1)
     return flat.view(np.float64)
 
 
@@ -279,9 +300,14 @@ def _shifted(
 
 
 def _analytical(
-    func: Callable, arguments: tuple, wanted: Sequence[int], o: int, nondet_tol: float, check_dtypes: bool
+    func: Callable,
+    arguments: tuple,
+    wanted: Sequence[int],
+    o: int,
+    nondet_tol: float,
+    check_dtypes: bool,
 ) -> list:
-    """Backward calls, one per real of output o: for each wanted input, (input reals, output reals)."""
+    """Backward calls, one per real of output o: per input, (input reals, output reals)."""
     import numpy as np
 
     output = _call(func, arguments)[o]
@@ -296,15 +322,20 @@ def _analytical(
             for k, (g, h, x) in enumerate(zip(found, again, tensors, strict=True)):
                 _check_shape(g, x, check_dtypes)
                 row = np.zeros(_reals(x).shape) if g is None else _reals_as(g, x)
-                if g is not None and not np.allclose(row, _reals_as(h, x), rtol=0, atol=nondet_tol, equal_nan=True):
+                if g is not None and not np.allclose(
+                    row, _reals_as(h, x), rtol=0, atol=nondet_tol, equal_nan=True
+                ):
                     raise GradcheckError(
-                        "Backward is not reentrant, i.e., running backward with same input and grad_output "
-                        "multiple times gives different values, although analytical gradient matches "
+                        "Backward is not reentrant, i.e., running backward with same input and "
+                        "grad_output "
+                        "multiple times gives different values, although analytical gradient "
+                        "matches "
                         f"numerical gradient. The tolerance for nondeterminism was {nondet_tol}."
                     )
                 columns[k].append(row)
     return [
-        np.array(c).T if c else np.zeros((_reals(x).size, 0)) for c, x in zip(columns, tensors, strict=True)
+        np.array(c).T if c else np.zeros((_reals(x).size, 0))
+        for c, x in zip(columns, tensors, strict=True)
     ]
 
 
@@ -341,7 +372,8 @@ def _compare(analytical: Any, numerical: Any, atol: float, rtol: float, o: int, 
         return
     worst = np.abs(analytical - numerical).max()
     raise GradcheckError(
-        f"Jacobian mismatch for output {o} with respect to input {i} (largest difference {worst:.6g}),\n"
+        f"Jacobian mismatch for output {o} with respect to input {i} (largest difference "
+        f"{worst:.6g}),\n"
         f"numerical:{numerical}\nanalytical:{analytical}\n"
     )
 
@@ -356,9 +388,13 @@ def _check_batched(func: Callable, arguments: tuple) -> None:
         both = core.empty((2, *output.shape), output.dtype)
         for i in range(2):
             core.copy_plain(core.basic_index(both, i), pair[i])
-        batched = grad(output, tensors, both, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        batched = grad(
+            output, tensors, both, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
         for i in range(2):
             single = grad(output, tensors, pair[i], retain_graph=True, allow_unused=True)
             for b, s in zip(batched, single, strict=True):
                 if s is not None and not np.allclose(_reals(core.basic_index(b, i)), _reals(s)):
-                    raise GradcheckError("the gradient of a batch differs from the gradients one by one")
+                    raise GradcheckError(
+                        "the gradient of a batch differs from the gradients one by one"
+                    )

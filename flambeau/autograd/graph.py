@@ -21,8 +21,6 @@ __all__ = [
     "saved_tensors_hooks",
 ]
 
-Node = core.Node
-
 
 class GradientEdge(NamedTuple):
     """Where a tensor's gradient goes: a node, and which of its outputs the tensor is."""
@@ -33,7 +31,8 @@ class GradientEdge(NamedTuple):
 
 
 def get_gradient_edge(tensor: Tensor) -> GradientEdge:
-    """The edge of a tensor that requires a gradient; backward and grad take it in the tensor's stead.
+    """The edge of a tensor that requires a gradient; backward and grad take it in the tensor's
+    stead.
 
     >>> import flambeau as torch
     >>> x = torch.ones(2, requires_grad=True)
@@ -42,7 +41,10 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """
     node, output_nr = core.gradient_edge(tensor)
     if node is None:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not require "
+            "gradients"
+        )
     return GradientEdge(node, output_nr)
 
 
@@ -54,9 +56,11 @@ _disabled = _Disabled()
 
 
 class saved_tensors_hooks:
-    """Inside the block, tensors saved for backward go through `pack_hook`, and back through `unpack_hook`.
+    """Inside the block, tensors saved for backward go through `pack_hook`, and back through
+    `unpack_hook`.
 
-    `unpack_hook(pack_hook(t))` must hold the same values as t. What pack_hook returns is kept by the graph.
+    `unpack_hook(pack_hook(t))` must hold the same values as t. What pack_hook returns is kept by
+    the graph.
 
     >>> import flambeau as torch
     >>> def pack(t):
@@ -69,7 +73,9 @@ class saved_tensors_hooks:
     tensor([2., 2.])
     """
 
-    def __init__(self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]) -> None:
+    def __init__(
+        self, pack_hook: Callable[[Tensor], Any], unpack_hook: Callable[[Any], Tensor]
+    ) -> None:
         self.pack_hook = pack_hook
         self.unpack_hook = unpack_hook
 
@@ -141,7 +147,8 @@ def register_multi_grad_hook(
     Args:
         tensors: tensors that require gradients.
         fn: called with all gradients (None where there is none), or with the first one to arrive.
-        mode: "all" waits for the gradients of all tensors that this backward reaches; "any" does not.
+        mode: "all" waits for the gradients of all tensors that this backward reaches; "any" does
+            not.
     """
     if mode not in ("all", "any"):
         raise ValueError(f"Expects mode to be one of ('all', 'any') but got {mode}")

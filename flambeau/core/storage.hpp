@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "allocator.hpp"
 
@@ -50,27 +51,56 @@ inline Storage* storage_borrow(void* data, size_t bytes, PyObject* owner) noexce
   return s;
 }
 
+// Ends each block that storage_resize allocates: the block that it replaced while views still used it.
+struct Replaced {
+  char* data;
+  size_t block;
+};
+
+inline Replaced& replaced_by(char* data, size_t block) noexcept {
+  return *reinterpret_cast<Replaced*>(data + block - sizeof(Replaced));
+}
+
+inline void release_blocks(char* data, size_t block) noexcept {
+  while (block) {
+    const Replaced older = replaced_by(data, block);
+    release(data, block);
+    data = older.data;
+    block = older.block;
+  }
+}
+
 inline void storage_drop(Storage* s) noexcept {
   if (s && --s->references == 0) {
     PyObject* owner = s->owner;
-    if (s->data_block) release(s->data, s->data_block);
+    release_blocks(s->data, s->data_block);
     release(s, s->block);
     Py_XDECREF(owner);
   }
 }
 
-// Grows or shrinks in place: the data moves to a block of its own, the header stays.
+// Grows or shrinks in place: the data moves to a block of its own, the header stays. Other tensors
+// over the storage keep seeing the block they know, which lives as long as the storage.
 inline bool storage_resize(Storage* s, size_t bytes) noexcept {
   if (bytes <= s->bytes && !s->owner) {
     s->bytes = bytes;
     return true;
   }
-  char* moved = static_cast<char*>(allocate(bytes ? bytes : 1));
+  if (bytes > SIZE_MAX / 2) return false;
+  const size_t block = (bytes + 15) / 16 * 16 + sizeof(Replaced);
+  char* moved = static_cast<char*>(allocate(block));
   if (!moved) return false;
-  for (size_t i = 0, n = s->bytes < bytes ? s->bytes : bytes; i < n; ++i) moved[i] = s->data[i];
-  if (s->data_block) release(s->data, s->data_block);
+  std::memcpy(moved, s->data, s->bytes < bytes ? s->bytes : bytes);
+  Replaced& older = replaced_by(moved, block);
+  older = Replaced{nullptr, 0};
+  if (s->data_block && s->references > 1) {
+    older = Replaced{s->data, s->data_block};
+  } else if (s->data_block) {
+    older = replaced_by(s->data, s->data_block);
+    release(s->data, s->data_block);
+  }
   s->data = moved;
-  s->data_block = bytes ? bytes : 1;
+  s->data_block = block;
   s->bytes = bytes;
   return true;
 }

@@ -274,8 +274,9 @@ cdef class Tensor:
         gradient: the gradient of this tensor; may be left out for a scalar. See autograd.backward.
         """
         if gradient is None and inputs is None and (type(self) is Tensor or not overrides(type(self))):
-            return backward_scalar(self, retain_graph, create_graph)
-        return _backward_hook(self, gradient, retain_graph, create_graph, inputs)
+            backward_scalar(self, retain_graph, create_graph)
+        else:
+            _backward_hook(self, gradient, retain_graph, create_graph, inputs)
 
     def untyped_storage(self):
         """The memory itself, as bytes."""

@@ -9,17 +9,21 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
 from .. import core
 from . import target as targets
+from .source_hash import hash_sources
 from .target import Target
 
 _modules: dict[str, object] = {}  # digest -> loaded object
+_KINDS = (".o", ".sig", ".tmp")  # machine code; what a signature needs; unfinished files
+_DIGEST = re.compile("[0-9a-f]{40}")
 compiled = 0  # modules compiled by this process (cache misses), for reports
 
 
@@ -50,6 +54,47 @@ def named(key: str, build: Callable[[], str], symbol: str = "k") -> int:
     return _symbol(_digest(f"{key}\0{generator_version()}", target), symbol, build, target)
 
 
+def remember(key: str | None, texts: Sequence[str], facts: Sequence[int]) -> list[int]:
+    """Addresses of the kernels with these IR texts; `recall(key)` finds them and the facts again."""
+    target = targets.host()
+    addresses = [function(text) for text in texts]
+    if key is not None:
+        digests = " ".join(_digest(text, target) for text in texts)
+        _write(_note(key, target), f"{digests}\n{' '.join(map(str, facts))}\n".encode())
+    return addresses
+
+
+def recall(key: str) -> tuple[list[int], list[int]] | None:
+    """What was remembered under a key, if all of it is still there: addresses, facts.
+
+    Nothing is recalled while FLAMBEAU_SHOW asks for stages that recalling leaves out.
+    """
+    if _shown("graph") or _shown("ir") or _shown("asm"):
+        return None
+    target = targets.host()
+    try:
+        words, facts = _note(key, target).read_text(encoding="ascii").splitlines()
+        digests = words.split()
+        if not all(_DIGEST.fullmatch(d) for d in digests):
+            return None
+        addresses = [core.find_symbol(_load_known(d, target), "k") for d in digests]
+        return addresses, [int(f) for f in facts.split()]
+    except (OSError, ValueError, KeyError):  # not there, or damaged: it will be written afresh
+        return None
+
+
+def _note(key: str, target: Target) -> Path:
+    return folder() / target.name / f"{_digest(key, target)}.sig"
+
+
+def _load_known(digest: str, target: Target) -> object:
+    module = _modules.get(digest)
+    if module is None:
+        module = core.load_object((folder() / target.name / f"{digest}.o").read_bytes())
+        _modules[digest] = module
+    return module
+
+
 def _digest(text: str, target: Target) -> str:
     parts = (text, target.triple, target.cpu, target.features, compiler_version())
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
@@ -67,10 +112,7 @@ def compiler_version() -> str:
 @cache
 def generator_version() -> str:
     """A hash of the generators' sources: a changed generator invalidates what it made."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    return hash_sources(Path(__file__).parent)
 
 
 def _symbol(digest: str, symbol: str, build: Callable[[], str], target: Target) -> int:
@@ -82,12 +124,16 @@ def _symbol(digest: str, symbol: str, build: Callable[[], str], target: Target) 
 
 def _load(digest: str, build: Callable[[], str], target: Target) -> object:
     path = folder() / target.name / f"{digest}.o"
+    if _shown("asm"):
+        show("asm", assembly(build(), target))
     try:
-        return core.load_object(path.read_bytes())
-    except FileNotFoundError:
+        module = core.load_object(path.read_bytes())
+        show("cache", f"found {path}")
+        return module
+    except OSError:  # not there, or not readable
         pass
-    except ValueError:  # damaged: compile afresh and replace it
-        path.unlink(missing_ok=True)
+    except ValueError as error:  # damaged: compile afresh and replace it
+        show("cache", f"{path}: {error}")
     code = compile_object(build(), target)
     _write(path, code)
     return core.load_object(code)
@@ -101,6 +147,7 @@ def _write(path: Path, code: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(code)
         os.replace(temporary, path)
+        show("cache", f"wrote {path}")
     except OSError as error:
         show("cache", f"could not write {path}: {error}")
 
@@ -130,8 +177,6 @@ def compile_object(ir: str, target: Target | None = None) -> bytes:
     except RuntimeError as error:
         raise RuntimeError(f"generated IR is not valid: {error}\n{ir}") from None
     compiled += 1
-    if _shown("asm"):
-        show("asm", machine.emit_assembly(module))
     return machine.emit_object(module)
 
 
@@ -158,7 +203,7 @@ def show(stage: str, text: str) -> None:
 
 def summary() -> dict[str, object]:
     """Folder, number of objects and bytes of the disk cache."""
-    files = [p for p in folder().glob("*/*.o")]
+    files = [p for p in folder().glob("*/*.o") if p.is_file()]
     return {
         "folder": str(folder()),
         "objects": len(files),
@@ -168,7 +213,7 @@ def summary() -> dict[str, object]:
 
 def clear() -> int:
     """Delete the cached objects; how many there were."""
-    files = list(folder().glob("*/*.o")) + list(folder().glob("*/*.tmp"))
+    files = [p for kind in _KINDS for p in folder().glob(f"*/*{kind}")]
     for path in files:
         path.unlink(missing_ok=True)
-    return len(files)
+    return sum(path.suffix == ".o" for path in files)

@@ -250,3 +250,20 @@ def scalar_tensor(
     if dtype is None:
         dtype = default_float().to_complex() if isinstance(s, complex) else default_float()
     return finish(core.from_data(s.item() if isinstance(s, Tensor) else s, dtype), requires_grad)
+
+
+@function("new_tensor", method=True, namespaces=())
+def new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype=None,
+    device=None,
+    requires_grad: bool = False,
+    pin_memory: bool = False,
+) -> Tensor:
+    """A new tensor holding a copy of data, of self's dtype."""
+    check_device("new_tensor", device)
+    made = copy_data(data, None)
+    made = to_dtype(made, self.dtype if dtype is None else read_dtype(dtype))
+    return finish(made, requires_grad)

@@ -1,7 +1,7 @@
 """Discrete Fourier transforms, through NumPy's pocketfft.
 
-Three primitives make all of them: complex to complex over several dimensions, real to half-complex and back
-over one. Each one's derivative is another transform.
+Three primitives make all of them: complex to complex over several dimensions, real to half-complex
+and back over one. Each one's derivative is another transform.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from .factory import check_options, default_float, finish, read_dtype
 from .lapack import array, tensor
 from .record import alias, composite, primitive
 
-# How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n; as NumPy calls it, forward and backward.
+# How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n; as NumPy calls it, forward and
+# backward.
 NONE, ROOT, FULL = 0, 1, 2
 _FORWARD = ("backward", "ortho", "forward")
 _BACKWARD = ("forward", "ortho", "backward")
@@ -28,7 +29,8 @@ def _complex_array(values: Any, like: core.dtype) -> Tensor:
     return tensor(values.astype("complex64" if single else "complex128", copy=False))
 
 
-# ---- primitives ------------------------------------------------------------------------------------------
+# ---- primitives
+# ------------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -39,7 +41,9 @@ def complex_transform(input, dims, scale, forward):
     if not dims:
         return core.clone_plain(input)
     run = numpy.fft.fftn if forward else numpy.fft.ifftn
-    return _complex_array(run(array(input), axes=dims, norm=(_FORWARD if forward else _BACKWARD)[scale]), input.dtype)
+    return _complex_array(
+        run(array(input), axes=dims, norm=(_FORWARD if forward else _BACKWARD)[scale]), input.dtype
+    )
 
 
 @complex_transform.vjp
@@ -63,11 +67,15 @@ def _(g, input_like, dim, scale):
 
 @primitive(register=False)
 def real_result(input, dim, n, scale):
-    """The backward transform, n real numbers, of the first half of hermitian-symmetric coefficients."""
+    """The backward transform, n real numbers, of the first half of hermitian-symmetric
+    coefficients.
+    """
     import numpy
 
     values = numpy.fft.irfft(array(input), n, axis=dim, norm=_BACKWARD[scale])
-    return tensor(values.astype("float32" if input.dtype.name == "complex64" else "float64", copy=False))
+    return tensor(
+        values.astype("float32" if input.dtype.name == "complex64" else "float64", copy=False)
+    )
 
 
 @real_result.vjp
@@ -97,12 +105,16 @@ def resize_dim(input: Tensor, dim: int, n: int) -> Tensor:
     return cat([input, input.new_zeros(shape)], dim)
 
 
-# ---- reading arguments -----------------------------------------------------------------------------------
+# ---- reading arguments
+# -----------------------------------------------------------------------------------
 
 
 def _read_scale(name: str, norm: str | None, forward: bool) -> int:
     if norm not in (None, "backward", "ortho", "forward"):
-        raise RuntimeError(f'{name}: Invalid normalization mode: "{norm}": expected "backward", "ortho" or "forward"')
+        raise RuntimeError(
+            f'{name}: Invalid normalization mode: "{norm}": '
+            "expected 'backward', 'ortho' or 'forward'"
+        )
     if norm == "ortho":
         return ROOT
     return FULL if (norm == "forward") == forward else NONE
@@ -124,7 +136,9 @@ def _promote(name: str, input: Tensor, complex_: bool) -> Tensor:
 
 def _check_real(name: str, input: Tensor) -> None:
     if input.dtype.is_complex:
-        raise RuntimeError(f"{name} expects a real input tensor, but got {input.dtype}: take .real or use fft")
+        raise RuntimeError(
+            f"{name} expects a real input tensor, but got {input.dtype}: take .real or use fft"
+        )
 
 
 def _check_length(name: str, n: int) -> int:
@@ -143,11 +157,15 @@ def _read_many(
         dims = wrap_all(name, tuple(dim), input.dim())
         if s is not None and len(s) != len(dims):
             raise RuntimeError(
-                f"{name}: When given, dim and shape arguments must have the same length, got {tuple(dim)} and {tuple(s)}"
+                f"{name}: When given, dim and shape arguments must have the same length, got "
+                f"{tuple(dim)} and {tuple(s)}"
             )
     elif s is not None:
         if len(s) > input.dim():
-            raise RuntimeError(f"{name}: Got shape with {len(s)} values but input tensor only has {input.dim()} dimensions.")
+            raise RuntimeError(
+                f"{name}: Got shape with {len(s)} values but input tensor only has {input.dim()} "
+                "dimensions."
+            )
         dims = tuple(range(input.dim() - len(s), input.dim()))
     else:
         dims = tuple(range(input.dim()))
@@ -162,7 +180,8 @@ def _resize(name: str, input: Tensor, dims: Sequence[int], sizes: Sequence[int |
     return input
 
 
-# ---- the transforms ----------------------------------------------------------------------------------------
+# ---- the transforms
+# ----------------------------------------------------------------------------------------
 
 
 def _complex(name: str, forward: bool, input, s, dim, norm) -> Tensor:
@@ -207,7 +226,11 @@ _KINDS = {
     "ifft": (_complex, False, "The backward transform."),
     "rfft": (_from_real, True, "The first half of the forward transform of real numbers."),
     "irfft": (_to_real, False, "The backward transform of the first half of coefficients, real."),
-    "hfft": (_to_real, True, "The forward transform, real, of the first half of a hermitian-symmetric signal."),
+    "hfft": (
+        _to_real,
+        True,
+        "The forward transform, real, of the first half of a hermitian-symmetric signal.",
+    ),
     "ihfft": (_from_real, False, "The first half of the backward transform of real numbers."),
 }
 
@@ -218,7 +241,9 @@ def _register(kind: str) -> None:
 
     def one(input, n=None, dim=-1, norm=None):
         if isinstance(input, Tensor) and input.dim() == 0:
-            raise IndexError(f"fft_{kind}: Dimension specified as {dim} but tensor has no dimensions")
+            raise IndexError(
+                f"fft_{kind}: Dimension specified as {dim} but tensor has no dimensions"
+            )
         return run(f"fft_{kind}", forward, input, None if n is None else (n,), (dim,), norm)
 
     def two(input, s=None, dim=(-2, -1), norm=None):
@@ -227,8 +252,14 @@ def _register(kind: str) -> None:
     def many(input, s=None, dim=None, norm=None):
         return run(f"fft_{kind}n", forward, input, s, dim, norm)
 
-    for function, name, where in ((one, kind, "one dimension"), (two, f"{kind}2", "two dimensions"), (many, f"{kind}n", "dim")):
-        function.__doc__ = f"{doc[:-1]} over {where}; norm 'backward' scales the backward transform by 1/n."
+    for function, name, where in (
+        (one, kind, "one dimension"),
+        (two, f"{kind}2", "two dimensions"),
+        (many, f"{kind}n", "dim"),
+    ):
+        function.__doc__ = (
+            f"{doc[:-1]} over {where}; norm 'backward' scales the backward transform by 1/n."
+        )
         function.__name__ = f"fft_{name}"
         op = composite(name=f"fft_{name}", namespaces=(), method=False, out=True)(function)
         alias(name, op, namespaces=("fft",))
@@ -238,7 +269,8 @@ for _kind in _KINDS:
     _register(_kind)
 
 
-# ---- orders of coefficients and their frequencies ----------------------------------------------------------
+# ---- orders of coefficients and their frequencies
+# ----------------------------------------------------------
 
 
 def _shift(name: str, input: Tensor, dim: Any, inverse: bool) -> Tensor:
@@ -275,7 +307,9 @@ def fftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, require
 
 def rfftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """The frequencies of the n // 2 + 1 coefficients of a transform of n real samples d apart."""
-    return _frequencies("fft_rfftfreq", range(n // 2 + 1), n, d, out, dtype, layout, device, requires_grad)
+    return _frequencies(
+        "fft_rfftfreq", range(n // 2 + 1), n, d, out, dtype, layout, device, requires_grad
+    )
 
 
 def _frequencies(name, order, n, d, out, dtype, layout, device, requires_grad) -> Tensor:

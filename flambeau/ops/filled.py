@@ -6,8 +6,6 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from .convert import to_dtype
-from .creation import copy_data
 from .factory import (
     check_device,
     check_options,
@@ -316,23 +314,6 @@ def new_full(
         "new_full", (tuple(size),), {}, None, self.dtype if dtype is None else dtype, layout, device
     )
     return finish(core.fill_number(made, _read_number("new_full", fill_value)), requires_grad)
-
-
-@function("new_tensor", method=True, namespaces=())
-def new_tensor(
-    self: Tensor,
-    data: Any,
-    *,
-    dtype=None,
-    device=None,
-    requires_grad: bool = False,
-    pin_memory: bool = False,
-) -> Tensor:
-    """A new tensor holding a copy of data, of self's dtype."""
-    check_device("new_tensor", device)
-    made = copy_data(data, None)
-    made = to_dtype(made, self.dtype if dtype is None else read_dtype(dtype))
-    return finish(made, requires_grad)
 
 
 @function("new_empty_strided", method=True, namespaces=())

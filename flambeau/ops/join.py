@@ -13,7 +13,7 @@ from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .convert import to_dtype
 from .dims import check_sequence, check_tensor, wrap
-from .record import alias, composite, primitive
+from .record import alias, composite, deliver, primitive
 from .splitting import narrow_plain
 
 LARGE = 1 << 20  # bytes from which every input is worth a parallel copy of its own
@@ -116,8 +116,10 @@ def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], i
     return kept, dim
 
 
-@composite(aliases=("concat", "concatenate"), method=False, out=True)
-def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> Tensor:
+@composite(aliases=("concat", "concatenate"), method=False)
+def cat(
+    tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None
+) -> Tensor:
     """Tensors one after the other along a dimension; their other sizes agree.
 
     >>> import flambeau as torch
@@ -125,6 +127,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None) -> 
     tensor([1, 2, 3])
     """
     tensors = check_sequence("cat", tensors)
+    if out is not None:
+        launch.check_out("cat", out, *tensors)
+        return deliver("cat", out, cat(tensors, dim, axis=axis))
     kept, dim = _check_cat(tensors, dim if axis is None else axis)
     dtyped = _common_dtype(tensors)
     if len(kept) != len(tensors):

@@ -21,7 +21,8 @@ class LinAlgError(RuntimeError):
     __module__ = "flambeau.linalg"
 
 
-# ---- to NumPy and back -------------------------------------------------------------------------------
+# ---- to NumPy and back
+# -------------------------------------------------------------------------------
 
 
 def array(t: Tensor) -> Any:
@@ -40,7 +41,9 @@ def tensor(values: Any, like: Any = None) -> Tensor:
 
 
 def per_matrix(run: Callable, fallback: Callable, *arrays: Any) -> Any:
-    """`run` on the whole batch; if LAPACK refuses one matrix, `fallback` on each matrix by itself."""
+    """`run` on the whole batch; if LAPACK refuses one matrix, `fallback` on each matrix by
+    itself.
+    """
     import numpy
 
     try:
@@ -56,7 +59,8 @@ def over_batch(one: Callable, a: Any, *rest: Any) -> list:
     return [one(a[i], *[r[i] for r in rest]) for i in numpy.ndindex(a.shape[:-2])]
 
 
-# ---- checks ------------------------------------------------------------------------------------------
+# ---- checks
+# ------------------------------------------------------------------------------------------
 
 
 def check_matrix(name: str, a: Tensor, what: str = "A") -> None:
@@ -65,7 +69,8 @@ def check_matrix(name: str, a: Tensor, what: str = "A") -> None:
         raise TypeError(f"{name}(): argument '{what}' must be Tensor, not {type(a).__name__}")
     if a.dim() < 2:
         raise RuntimeError(
-            f"{name}: The input tensor {what} must have at least 2 dimensions, got shape {tuple(a.shape)}"
+            f"{name}: The input tensor {what} must have at least 2 dimensions, got shape "
+            f"{tuple(a.shape)}"
         )
 
 
@@ -74,7 +79,8 @@ def check_square(name: str, a: Tensor, what: str = "A") -> None:
     check_matrix(name, a, what)
     if a.shape[-1] != a.shape[-2]:
         raise RuntimeError(
-            f"{name}: {what} must be batches of square matrices, but they are {a.shape[-2]} by {a.shape[-1]} matrices"
+            f"{name}: {what} must be batches of square matrices, but they are {a.shape[-2]} by "
+            f"{a.shape[-1]} matrices"
         )
 
 
@@ -83,11 +89,13 @@ def check_float(name: str, a: Tensor, low_precision: bool = False) -> None:
     dtype = a.dtype
     if not (dtype.is_floating_point or dtype.is_complex):
         raise RuntimeError(
-            f"{name}: Expected a floating point or complex tensor as input. Got {dtype.name}: convert with .float()"
+            f"{name}: Expected a floating point or complex tensor as input. Got {dtype.name}: "
+            "convert with .float()"
         )
     if not low_precision and dtype.name in ("float16", "bfloat16"):
         raise RuntimeError(
-            f"{name}: Low precision dtypes not supported. Got {_NAMES[dtype.name]}: convert with .float()"
+            f"{name}: Low precision dtypes not supported. Got {_NAMES[dtype.name]}: convert with "
+            ".float()"
         )
 
 
@@ -95,7 +103,8 @@ def check_same_dtype(name: str, a: Tensor, b: Tensor) -> None:
     """Raise unless both have one element type."""
     if a.dtype is not b.dtype:
         raise RuntimeError(
-            f"{name}: Expected A and B to have the same dtype, but found A of type {a.dtype.name} and B of type "
+            f"{name}: Expected A and B to have the same dtype, but found A of type {a.dtype.name} "
+            "and B of type "
             f"{b.dtype.name} instead"
         )
 
@@ -112,7 +121,8 @@ def check_finite(name: str, values: Any) -> None:
 
     if not numpy.isfinite(values).all():
         raise LinAlgError(
-            f"{name}: The algorithm failed to converge because the input matrix contained non-finite values."
+            f"{name}: The algorithm failed to converge because the input matrix contained "
+            "non-finite values."
         )
 
 
@@ -126,7 +136,8 @@ def broadcast_batches(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         batch = tuple(broadcast_shapes(tuple(a.shape[:-2]), tuple(b.shape[:-2])))
     except RuntimeError:
         raise RuntimeError(
-            f"{name}: The batch dimensions of A {tuple(a.shape)} and B {tuple(b.shape)} must be broadcastable"
+            f"{name}: The batch dimensions of A {tuple(a.shape)} and B {tuple(b.shape)} must be "
+            "broadcastable"
         ) from None
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
 
@@ -136,7 +147,8 @@ def batch_element(index: int, a: Tensor) -> str:
     return f"(Batch element {index}): " if a.dim() > 2 else ""
 
 
-# ---- results -----------------------------------------------------------------------------------------
+# ---- results
+# -----------------------------------------------------------------------------------------
 
 _kinds: dict[tuple, type] = {}
 
@@ -158,9 +170,12 @@ def real_dtype(dtype: core.dtype) -> core.dtype:
 
 def machine_epsilon(dtype: core.dtype) -> float:
     """Distance from 1 to the next number of the type (of its parts)."""
-    return {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "complex64": 2.0**-23}.get(
-        dtype.name, 2.0**-52
-    )
+    return {
+        "float16": 2.0**-10,
+        "bfloat16": 2.0**-7,
+        "float32": 2.0**-23,
+        "complex64": 2.0**-23,
+    }.get(dtype.name, 2.0**-52)
 
 
 def as_real_if(real: bool, value: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ def check_out(name: str, out: Any, *inputs: Tensor) -> None:
     if not isinstance(out, Tensor):
         return
     core.check_inplace(out, name)
-    if any(out.numel() and shares_memory(out, t) for t in inputs):
+    if any(shares_memory(out, t) for t in inputs):
         raise RuntimeError(
             f"{name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
             "single memory location. Please clone() the tensor before performing the operation."

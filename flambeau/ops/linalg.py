@@ -18,7 +18,8 @@ from .linalg_decompose import svd_factors
 from .linalg_solve import identity_like, inverse_info, linalg_inv, linalg_solve
 from .record import composite, primitive
 
-# ---- determinants --------------------------------------------------------------------------------------
+# ---- determinants
+# --------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -40,7 +41,9 @@ def _(g, input, out):
 
 
 def _cofactors(a: Tensor) -> Tensor:
-    """The conjugate cofactors of matrices that may be singular: det(U V^H) U diag(prod of other s) V^H."""
+    """The conjugate cofactors of matrices that may be singular: det(U V^H) U diag(prod of other s)
+    V^H.
+    """
     from .join import stack
 
     u, s, vh = svd_factors(a, False)
@@ -115,7 +118,8 @@ def logdet(input):
     return sign.log() + logarithm
 
 
-# ---- powers and exponentials -----------------------------------------------------------------------------
+# ---- powers and exponentials
+# -----------------------------------------------------------------------------
 
 
 def _power(name: str, a: Tensor, n: int) -> Tensor:
@@ -153,16 +157,20 @@ def matrix_power(input, n):
     return _power("linalg.matrix_power", input, n)
 
 
-# Largest 1-norm for which the Pade approximant of degree 13 is exact to double precision (Higham 2005).
+# Largest 1-norm for which the Pade approximant of degree 13 is exact to double precision (Higham
+# 2005).
 _PADE_LIMIT = 5.371920351148152
 _PADE = (
-    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0, 129060195264000.0,
-    10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0, 960960.0, 16380.0, 182.0, 1.0,
+    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
+    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0,
+    960960.0, 16380.0, 182.0, 1.0,
 )  # fmt: skip
 
 
 def _exponential(a):
-    """Scaling and squaring with the Pade approximant of degree 13, for a batch of NumPy matrices."""
+    """Scaling and squaring with the Pade approximant of degree 13, for a batch of NumPy
+    matrices.
+    """
     import numpy
 
     size = float(numpy.abs(a).sum(-2).max(initial=0))
@@ -174,8 +182,12 @@ def _exponential(a):
     b, a2 = _PADE, a @ a
     a4 = a2 @ a2
     a6 = a4 @ a2
-    odd = a @ (a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one)
-    even = a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
+    odd = a @ (
+        a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one
+    )
+    even = (
+        a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
+    )
     result = numpy.linalg.solve(even - odd, even + odd)
     for _ in range(squarings):
         result = result @ result
@@ -198,7 +210,8 @@ def exponential(input):
 
 @exponential.vjp
 def _(g, input):
-    # exp of [[A^H, g], [0, A^H]] has the derivative of exp at A^H in the direction g above its diagonal
+    # exp of [[A^H, g], [0, A^H]] has the derivative of exp at A^H in the direction g above its
+    # diagonal
     from .join import cat
 
     n, a = input.shape[-1], input.mH
@@ -215,19 +228,23 @@ def matrix_exp(input):
 
 linalg("matrix_exp", out=False)(matrix_exp.function)
 
-# ---- tensors as matrices -----------------------------------------------------------------------------------
+# ---- tensors as matrices
+# -----------------------------------------------------------------------------------
 
 
 @linalg("tensorinv")
 def linalg_tensorinv(A, ind=2):
     """The inverse of A seen as a matrix from its last dimensions to its first `ind`."""
     if ind <= 0:
-        raise RuntimeError(f"Expected a strictly positive integer for 'ind', got {ind} (linalg.tensorinv)")
+        raise RuntimeError(
+            f"Expected a strictly positive integer for 'ind', got {ind} (linalg.tensorinv)"
+        )
     shape = tuple(A.shape)
     rows, columns = math.prod(shape[:ind]), math.prod(shape[ind:])
     if rows != columns:
         raise RuntimeError(
-            f"Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind]), but got "
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == "
+            "prod(self.shape[:ind]), but got "
             f"{columns} != {rows} (linalg.tensorinv)"
         )
     return linalg_inv(A.reshape(rows, columns)).reshape(*shape[ind:], *shape[:ind])
@@ -242,35 +259,45 @@ def linalg_tensorsolve(A, B, dims=None):
     shape = tuple(A.shape[B.dim() :])
     if math.prod(shape) != B.numel():
         raise RuntimeError(
-            f"Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim]), "
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == "
+            "prod(self.shape[:other.ndim]), "
             f"but got {math.prod(shape)} != {B.numel()} (linalg.tensorsolve)"
         )
     return linalg_solve(A.reshape(B.numel(), -1), B.reshape(-1)).reshape(shape)
 
 
-# ---- Householder reflections -------------------------------------------------------------------------------
+# ---- Householder reflections
+# -------------------------------------------------------------------------------
 
 
 def _check_reflectors(name: str, v: Tensor, tau: Tensor) -> None:
     check_matrix(name, v, "input")
     m, n, k = v.shape[-2], v.shape[-1], tau.shape[-1] if tau.dim() else 0
     if m < n:
-        raise RuntimeError(f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1], got {tuple(v.shape)}")
+        raise RuntimeError(
+            f"{name}: input.shape[-2] must be greater than or equal to input.shape[-1], got "
+            f"{tuple(v.shape)}"
+        )
     if n < k:
         raise RuntimeError(
-            f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1], got {n} and {k}"
+            f"{name}: input.shape[-1] must be greater than or equal to tau.shape[-1], got {n} and "
+            f"{k}"
         )
     if v.dim() - tau.dim() != 1:
         raise RuntimeError(
-            f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal to {tau.dim()} and "
+            f"{name}: Expected tau to have one dimension less than input, but got tau.ndim equal "
+            f"to {tau.dim()} and "
             f"input.ndim is equal to {v.dim()}"
         )
     if v.shape[:-2] != tau.shape[:-1]:
         raise RuntimeError(
-            f"{name}: Expected batch dimensions of tau to be equal to those of input: {tuple(tau.shape)}, {tuple(v.shape)}"
+            f"{name}: Expected batch dimensions of tau to be equal to those of input: "
+            f"{tuple(tau.shape)}, {tuple(v.shape)}"
         )
     if v.dtype is not tau.dtype:
-        raise RuntimeError(f"{name}: tau dtype {tau.dtype.name} does not match input dtype {v.dtype.name}")
+        raise RuntimeError(
+            f"{name}: tau dtype {tau.dtype.name} does not match input dtype {v.dtype.name}"
+        )
 
 
 def _reflectors(v: Tensor) -> Tensor:
@@ -286,7 +313,9 @@ def _reflectors(v: Tensor) -> Tensor:
 
 @linalg("householder_product")
 def linalg_householder_product(A, tau):
-    """The first columns of the product of the reflections I - tau_i v_i v_i^H (as geqrf gives them)."""
+    """The first columns of the product of the reflections I - tau_i v_i v_i^H (as geqrf gives
+    them).
+    """
     name = "linalg.householder_product"
     _check_reflectors(name, A, tau)
     vectors = _reflectors(A)
@@ -310,25 +339,36 @@ def orgqr(input, tau):
 
 @composite(out=True)
 def ormqr(input, tau, other, left=True, transpose=False):
-    """Q @ other (or Q^H, or other @ Q) for the square Q of Householder vectors and their factors."""
+    """Q @ other (or Q^H, or other @ Q) for the square Q of Householder vectors and their
+    factors.
+    """
     check_matrix("ormqr", input, "input")
     check_matrix("ormqr", other, "other")
     if tau.dim() != input.dim() - 1 or other.dim() != input.dim():
         raise RuntimeError(
-            f"ormqr: expected tau with one dimension less than input and other with as many, got shapes "
+            "ormqr: expected tau with one dimension less than input and other with as many, got "
+            "shapes "
             f"{tuple(input.shape)}, {tuple(tau.shape)}, {tuple(other.shape)}"
         )
     rows = other.shape[-2] if left else other.shape[-1]
     if rows != input.shape[-2]:
         raise RuntimeError(
-            f"ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2], got {rows} and {input.shape[-2]}"
+            f"ormqr: other.shape[{-2 if left else -1}] must be equal to input.shape[-2], got "
+            f"{rows} and {input.shape[-2]}"
         )
     if tau.shape[-1] != min(input.shape[-2:]):
         raise RuntimeError(
-            f"ormqr: tau.shape[-1] must be equal to min(input.shape[-2], input.shape[-1]), got {tau.shape[-1]} and "
+            "ormqr: tau.shape[-1] must be equal to min(input.shape[-2], input.shape[-1]), got "
+            f"{tau.shape[-1]} and "
             f"{min(input.shape[-2:])}"
         )
     if not left:  # X Q = (Q^H X^H)^H
         return ormqr(input, tau, other.mH, True, not transpose).mH
     order = range(tau.shape[-1])
-    return _reflect(_reflectors(input[..., : tau.shape[-1]]), tau, other, order if transpose else reversed(order), transpose)
+    return _reflect(
+        _reflectors(input[..., : tau.shape[-1]]),
+        tau,
+        other,
+        order if transpose else reversed(order),
+        transpose,
+    )

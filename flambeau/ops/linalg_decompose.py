@@ -1,7 +1,7 @@
 """Decompositions of matrices: Cholesky, QR, SVD, eigenvalues.
 
-The factors come from LAPACK (through NumPy); the derivatives are matrix expressions in other ops, so that
-they differentiate again. Below, A^H is the conjugate transpose and * the elementwise product.
+The factors come from LAPACK (through NumPy); the derivatives are matrix expressions in other ops,
+so that they differentiate again. A^H is the conjugate transpose and * the elementwise product.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def halve_diagonal(a: Tensor) -> Tensor:
     return a - diagonal_matrix(diagonal_of(a)) * 0.5
 
 
-# ---- Cholesky ------------------------------------------------------------------------------------------
+# ---- Cholesky
+# ------------------------------------------------------------------------------------------
 
 
 def _leading_minor(a: Any) -> int:
@@ -67,7 +68,9 @@ def _cholesky_each(a: Any) -> tuple[Any, Any]:
 
 @primitive(register=False)
 def cholesky_factor(input, upper):
-    """(factor, info): input = L L^H, or U^H U; info is nonzero where input is not positive-definite."""
+    """(factor, info): input = L L^H, or U^H U; info is nonzero where input is not
+    positive-definite.
+    """
     import numpy
 
     a = array(input)
@@ -102,14 +105,16 @@ def _check_cholesky(name: str, input: Tensor, info: Tensor) -> None:
     if found.any():
         i = int(numpy.flatnonzero(found)[0])
         raise LinAlgError(
-            f"{name}: {batch_element(i, input)}The factorization could not be completed because the input is not "
-            f"positive-definite (the leading minor of order {int(found[i])} is not positive-definite)."
+            f"{name}: {batch_element(i, input)}The factorization could not be completed because "
+            "the input is not "
+            f"positive-definite (the leading minor of order {int(found[i])} is not "
+            "positive-definite)."
         )
 
 
 @linalg("cholesky")
 def linalg_cholesky(A, *, upper=False):
-    """The lower-triangular L with A = L L^H (or upper U with A = U^H U) of hermitian positive-definite A.
+    """The lower L with A = L L^H (or upper U with A = U^H U) of hermitian positive-definite A.
 
     >>> import flambeau as torch
     >>> torch.linalg.cholesky(torch.tensor([[4.0, 2.0], [2.0, 5.0]]))
@@ -124,7 +129,9 @@ def linalg_cholesky(A, *, upper=False):
 
 @linalg("cholesky_ex")
 def linalg_cholesky_ex(A, *, upper=False, check_errors=False):
-    """(L, info): like cholesky, with the order of the first bad leading minor in place of an error."""
+    """(L, info): like cholesky, with the order of the first bad leading minor in place of an
+    error.
+    """
     prepare("linalg.cholesky_ex", A, square=True)
     factor, info = cholesky_factor(A, upper)
     if check_errors:
@@ -141,7 +148,8 @@ def cholesky(input, upper=False):
     return factor
 
 
-# ---- QR ------------------------------------------------------------------------------------------------
+# ---- QR
+# ------------------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -159,7 +167,8 @@ def _(g, complete, out):
     m, n = q.shape[-2], r.shape[-1]
     if complete and m > n:
         raise RuntimeError(
-            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols: use mode='reduced'"
+            "The QR decomposition is not differentiable when mode='complete' and nrows > ncols: "
+            "use mode='reduced'"
         )
     gq = q * 0 if g[0] is None else g[0]
     gr = r * 0 if g[1] is None else g[1]
@@ -199,14 +208,17 @@ def linalg_qr(A, mode="reduced"):
     prepare("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
-            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'"
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', "
+            "or 'complete'"
         )
     if mode != "r":
         return named("linalg_qr", ("Q", "R"), *qr_factors(A, mode == "complete"))
     from ..core import empty, needs_history
 
     if needs_history(A):
-        raise RuntimeError("The derivative of linalg.qr depends on Q, which is not computed when mode='r'")
+        raise RuntimeError(
+            "The derivative of linalg.qr depends on Q, which is not computed when mode='r'"
+        )
     return named("linalg_qr", ("Q", "R"), empty((0,), A.dtype), qr_factors(A, False)[1])
 
 
@@ -219,7 +231,9 @@ def qr(input, some=True):
 
 @composite(out=True)
 def geqrf(input):
-    """(a, tau): R above the diagonal of a, and below it the Householder vectors whose product is Q."""
+    """(a, tau): R above the diagonal of a, and below it the Householder vectors whose product is
+    Q.
+    """
     import numpy
 
     prepare("geqrf", input)
@@ -230,7 +244,8 @@ def geqrf(input):
     return named("geqrf", ("a", "tau"), tensor(h.swapaxes(-1, -2)), tensor(tau))
 
 
-# ---- SVD -----------------------------------------------------------------------------------------------
+# ---- SVD
+# -----------------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -243,7 +258,9 @@ def svd_factors(input, full):
         return tuple(tensor(x) for x in numpy.linalg.svd(a, full_matrices=full))
     except numpy.linalg.LinAlgError:
         check_finite("linalg.svd", a)
-        raise LinAlgError("linalg.svd: The algorithm failed to converge: too many repeated singular values") from None
+        raise LinAlgError(
+            "linalg.svd: The algorithm failed to converge: too many repeated singular values"
+        ) from None
 
 
 @svd_factors.vjp
@@ -278,7 +295,11 @@ def _svd_vjp(gu, gs, gvh, u, s, vh) -> Tensor:
         inner = skew / difference * row
         if u.is_complex():
             # the phase of each pair of vectors: what remains on the diagonal is imaginary
-            inner = inner - diagonal_matrix(diagonal_of(inner)) + diagonal_matrix(diagonal_of(skew) / (2 * s))
+            inner = (
+                inner
+                - diagonal_matrix(diagonal_of(inner))
+                + diagonal_matrix(diagonal_of(skew) / (2 * s))
+            )
     if gvh is not None:
         skew = _skew(vh @ gvh.mH)
         across = column * (skew / difference)
@@ -302,7 +323,8 @@ def linalg_svd(A, full_matrices=True, *, driver=None):
     prepare("linalg.svd", A)
     if driver is not None:
         raise RuntimeError(
-            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+            "linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER "
+            "backend."
         )
     return named("linalg_svd", ("U", "S", "Vh"), *svd_factors(A, full_matrices))
 
@@ -313,7 +335,8 @@ def linalg_svdvals(A, *, driver=None):
     prepare("linalg.svdvals", A)
     if driver is not None:
         raise RuntimeError(
-            "linalg.svdvals: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
+            "linalg.svdvals: keyword argument `driver=` is only supported on CUDA inputs with "
+            "cuSOLVER backend."
         )
     return svd_factors(A, False)[1]
 
@@ -328,15 +351,20 @@ def svd(input, some=True, compute_uv=True):
     m, n = input.shape[-2:]
     batch = input.shape[:-2]
     s = svd_factors(input, False)[1]
-    return named("svd", ("U", "S", "V"), input.new_zeros((*batch, m, m)), s, input.new_zeros((*batch, n, n)))
+    return named(
+        "svd", ("U", "S", "V"), input.new_zeros((*batch, m, m)), s, input.new_zeros((*batch, n, n))
+    )
 
 
-# ---- eigenvalues ---------------------------------------------------------------------------------------
+# ---- eigenvalues
+# ---------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
 def eigh_factors(input, lower):
-    """(eigenvalues ascending, eigenvectors) of hermitian matrices, of which one triangle is read."""
+    """(eigenvalues ascending, eigenvectors) of hermitian matrices, of which one triangle is
+    read.
+    """
     import numpy
 
     a = array(input)
@@ -344,7 +372,9 @@ def eigh_factors(input, lower):
     try:
         return tuple(tensor(x) for x in numpy.linalg.eigh(a, UPLO="L" if lower else "U"))
     except numpy.linalg.LinAlgError:
-        raise LinAlgError("linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues") from None
+        raise LinAlgError(
+            "linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues"
+        ) from None
 
 
 @eigh_factors.vjp
@@ -390,7 +420,9 @@ def eig_factors(input):
 
     a = array(input)
     check_finite("linalg.eig", a)
-    wanted = numpy.dtype("complex64" if a.dtype.itemsize == 4 or a.dtype == "complex64" else "complex128")
+    wanted = numpy.dtype(
+        "complex64" if a.dtype.itemsize == 4 or a.dtype == "complex64" else "complex128"
+    )
     try:
         values, vectors = numpy.linalg.eig(a)
     except numpy.linalg.LinAlgError:
@@ -420,7 +452,9 @@ def _(g, input_like, out):
 
 @linalg("eig")
 def linalg_eig(A):
-    """(eigenvalues, eigenvectors) of a square matrix; both complex, vectors of norm 1 in columns."""
+    """(eigenvalues, eigenvectors) of a square matrix; both complex, vectors of norm 1 in
+    columns.
+    """
     prepare("linalg.eig", A, square=True)
     return named("linalg_eig", ("eigenvalues", "eigenvectors"), *eig_factors(A))
 
@@ -430,5 +464,3 @@ def linalg_eigvals(A):
     """Eigenvalues of a square matrix, complex."""
     prepare("linalg.eigvals", A, square=True)
     return eig_factors(A)[0]
-
-

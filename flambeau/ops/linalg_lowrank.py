@@ -1,4 +1,6 @@
-"""Approximate decompositions of low rank from random projections (Halko, Martinsson and Tropp 2009)."""
+"""Approximate decompositions of low rank from random projections (Halko, Martinsson and Tropp
+2009).
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def svd_lowrank(A, q=6, niter=2, M=None):
     q = 6 if q is None else q
     if not 0 <= q <= min(A.shape[-2:]):
         raise ValueError(
-            f"svd_lowrank: q(={q}) must be non-negative integer and not greater than min(m, n)={min(A.shape[-2:])}"
+            f"svd_lowrank: q(={q}) must be non-negative integer and not greater than min(m, "
+            f"n)={min(A.shape[-2:])}"
         )
     a = A if M is None else A - M.expand(A.shape)
     wide = a.shape[-2] < a.shape[-1]
@@ -47,7 +50,10 @@ def pca_lowrank(A, q=None, center=True, niter=2):
     m, n = A.shape[-2:]
     q = min(6, m, n) if q is None else q
     if not 0 <= q <= min(m, n):
-        raise ValueError(f"pca_lowrank: q(={q}) must be non-negative integer and not greater than min(m, n)={min(m, n)}")
+        raise ValueError(
+            f"pca_lowrank: q(={q}) must be non-negative integer and not greater than min(m, "
+            f"n)={min(m, n)}"
+        )
     if niter < 0:
         raise ValueError(f"pca_lowrank: niter(={niter}) must be non-negative integer")
     if center:

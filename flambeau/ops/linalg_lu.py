@@ -162,7 +162,8 @@ def linalg_lu_factor_ex(A, *, pivot=True, check_errors=False):
     if check_errors and array(info).any():
         i = int(array(info).reshape(-1).nonzero()[0][0])
         raise LinAlgError(
-            f"linalg.lu_factor_ex: {batch_element(i, A)}U[{i},{i}] is zero and using it on lu_solve would result in a division by zero."
+            f"linalg.lu_factor_ex: {batch_element(i, A)}U[{i},{i}] is zero and using it on "
+            "lu_solve would result in a division by zero."
         )
     return named("linalg_lu_factor_ex", ("LU", "pivots", "info"), lu, pivots, info)
 
@@ -196,7 +197,8 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     """(P, L, U) from the compact factors; a part not asked for is empty."""
     if unpack_pivots and LU_pivots.dtype is not INT32:
         raise RuntimeError(
-            f"torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype, got {LU_pivots.dtype}: "
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 "
+            f"dtype, got {LU_pivots.dtype}: "
             "use the pivots that linalg.lu_factor returns"
         )
     check_matrix("lu_unpack", LU_data, "LU_data")
@@ -206,22 +208,28 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     return named("lu_unpack", ("P", "L", "U"), p, lower, upper)
 
 
-def _lu_solve(name: str, lu: Tensor, pivots: Tensor, b: Tensor, left: bool, adjoint: bool) -> Tensor:
+def _lu_solve(
+    name: str, lu: Tensor, pivots: Tensor, b: Tensor, left: bool, adjoint: bool
+) -> Tensor:
     check_square(name, lu, "LU")
     check_float(name, lu)
     check_matrix(name, b, "B")
     check_same_dtype(name, lu, b)
     if pivots.dtype is not INT32:
-        raise RuntimeError(f"{name}: pivots should be a Tensor of scalar type torch.int32, got {pivots.dtype}")
+        raise RuntimeError(
+            f"{name}: pivots should be a Tensor of scalar type torch.int32, got {pivots.dtype}"
+        )
     rows = b.shape[-2] if left else b.shape[-1]
     if lu.shape[-1] != rows:
         raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation {'AX = B' if left else 'XA = B'} "
+            f"{name}: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'} "
             f"({lu.shape[-2]}x{lu.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
         )
     if lu.shape[:-1] != pivots.shape:
         raise RuntimeError(
-            f"{name}: Number of pivots per batch should be same as the dimension of the matrix: LU {tuple(lu.shape)}, "
+            f"{name}: Number of pivots per batch should be same as the dimension of the matrix: LU "
+            f"{tuple(lu.shape)}, "
             f"pivots {tuple(pivots.shape)}"
         )
     if not left:  # X A = B: A^H X^H = B^H

@@ -24,7 +24,8 @@ def _check_dtype(name: str, x: Tensor, dtype: Any) -> None:
         raise RuntimeError(f"{name}: dtype should be {kind} for {kind} inputs, but got {dtype}")
     if dtype.itemsize < x.dtype.itemsize:
         raise RuntimeError(
-            f"{name}: the dtype of the input ({x.dtype}) should be convertible without narrowing to the specified "
+            f"{name}: the dtype of the input ({x.dtype}) should be convertible without narrowing "
+            "to the specified "
             f"dtype ({dtype})"
         )
 
@@ -41,13 +42,16 @@ def _read_dims(name: str, dim: Any, ndim: int) -> tuple[int, ...]:
 def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype: Any) -> Tensor:
     _check_dtype(name, x, dtype)
     if isinstance(ord, bool) or not isinstance(ord, int | float):
-        raise RuntimeError(f"{name}: Expected a non-complex number as the order of norm, got {ord!r}")
+        raise RuntimeError(
+            f"{name}: Expected a non-complex number as the order of norm, got {ord!r}"
+        )
     dims = _read_dims(name, dim, x.dim())
     if ord < 0 or ord == math.inf:
         empty = [d for d in dims if x.dim() and x.shape[d] == 0]
         if empty:
             raise RuntimeError(
-                f"{name} cannot compute the {ord} norm on the dimension {empty[0]} because this dimension is empty and "
+                f"{name} cannot compute the {ord} norm on the dimension {empty[0]} because this "
+                "dimension is empty and "
                 f"the operation does not have an identity, got shape {tuple(x.shape)}"
             )
     if dtype is not None:
@@ -59,7 +63,7 @@ def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype:
 
 @linalg("vector_norm")
 def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
-    """The norm (sum |x|^ord)^(1/ord) along dim (None: of all elements); inf: the largest, 0: how many nonzero.
+    """The norm (sum |x|^ord)^(1/ord) along dim; inf: the largest |x|, 0: how many are nonzero.
 
     >>> import flambeau as torch
     >>> torch.linalg.vector_norm(torch.tensor([3.0, 4.0]))
@@ -102,7 +106,8 @@ def _extreme(name: str, sizes: Tensor, dim: int, ord: Any) -> Tensor:
     if ord > 0:
         return sizes.sum((dim,), True)
     raise IndexError(
-        f"{name}: Expected reduction dim {dim} to have non-zero size: the norm of order {ord} of a matrix without "
+        f"{name}: Expected reduction dim {dim} to have non-zero size: the norm of order {ord} of a "
+        "matrix without "
         "elements is the smallest of no numbers"
     )
 
@@ -122,7 +127,7 @@ def _singular_norm(name: str, a: Tensor, ord: Any, dims: tuple[int, int], keepdi
 
 @linalg("matrix_norm")
 def linalg_matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
-    """A matrix norm: 'fro', 'nuc', 2 and -2 (singular values), 1 and -1 (columns), inf and -inf (rows).
+    """A matrix norm: 'fro', 'nuc', +-2 (singular values), +-1 (columns), +-inf (rows).
 
     >>> import flambeau as torch
     >>> torch.linalg.matrix_norm(torch.tensor([[3.0, 0.0], [0.0, 4.0]]))
@@ -136,20 +141,23 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
     """A vector norm (one dimension, or ord None) or a matrix norm (two dimensions)."""
     name = "linalg.norm"
     count = len(dim) if isinstance(dim, tuple | list) else 1
-    if dim is not None and count not in (1, 2) and not (ord is None):
+    if dim is not None and count not in (1, 2) and ord is not None:
         raise RuntimeError(f"{name}: If dim is specified, it must be of length 1 or 2. Got {dim}")
     if ord is None:
         return _vector_norm(name, A, 2, dim, keepdim, dtype)
     if dim is None:
         if A.dim() not in (1, 2):
             raise RuntimeError(
-                f"{name}: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.dim()}D."
+                f"{name}: If dim is not specified but ord is, the input must be 1D or 2D. Got "
+                f"{A.dim()}D."
             )
         count = A.dim()
         dim = 0 if count == 1 else (0, 1)
     if count == 1:
         if isinstance(ord, str):
-            raise RuntimeError(f"{name}: order '{ord}' is a matrix norm: dim must name two dimensions, got {dim}")
+            raise RuntimeError(
+                f"{name}: order '{ord}' is a matrix norm: dim must name two dimensions, got {dim}"
+            )
         return _vector_norm(name, A, ord, dim, keepdim, dtype)
     return _matrix_norm(name, A, ord, dim, keepdim, dtype)
 
@@ -193,14 +201,22 @@ def linalg_cond(A, p=None):
 
     inverse, info = inverse_info(A)
     size = _matrix_norm(name, A, p, (-2, -1), False, None)
-    result = size * _matrix_norm(name, inverse, p, (-2, -1), False, None) if not bool((info != 0).any()) else None
+    result = (
+        size * _matrix_norm(name, inverse, p, (-2, -1), False, None)
+        if not bool((info != 0).any())
+        else None
+    )
     return _infinite_where_singular(name, A, p, size, inverse, info) if result is None else result
 
 
-def _infinite_where_singular(name: str, a: Tensor, p: Any, size: Tensor, inverse: Tensor, info: Tensor) -> Tensor:
+def _infinite_where_singular(
+    name: str, a: Tensor, p: Any, size: Tensor, inverse: Tensor, info: Tensor
+) -> Tensor:
     singular = info != 0
     inverse = inverse.masked_fill(singular.unsqueeze(-1).unsqueeze(-1), 0)
-    return (size * _matrix_norm(name, inverse, p, (-2, -1), False, None)).masked_fill(singular, math.inf)
+    return (size * _matrix_norm(name, inverse, p, (-2, -1), False, None)).masked_fill(
+        singular, math.inf
+    )
 
 
 def _singular_ratio(a: Tensor, p: Any) -> Tensor:

@@ -6,8 +6,8 @@ import math
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import gemm
 from ..kernels.dtypes import NAMES
+from ..kernels.lazy import gemm
 from .plans import realise
 from .record import alias, composite, deliver, primitive
 
@@ -36,7 +36,10 @@ product = core.product
 def _check_dims(name: str, expected: int, *operands: tuple[str, Tensor]) -> None:
     for what, t in operands:
         if t.dim() != expected:
-            raise RuntimeError(f"{name}: {what} must be a {'matrix' if expected == 2 else f'{expected}D tensor'}, got {t.dim()}-D of shape {tuple(t.shape)}")
+            raise RuntimeError(
+                f"{name}: {what} must be a {'matrix' if expected == 2 else f'{expected}D tensor'}, "
+                f"got {t.dim()}-D of shape {tuple(t.shape)}"
+            )
 
 
 @primitive(register=False)
@@ -60,7 +63,9 @@ def mm(input, mat2):
 def _recorded_vjp(g, a, b, swapped, needs_a, needs_b):
     """Cotangents of a @ b (or a @ b.T) in recorded ops, for products the core records itself."""
     if a.dim() > 2:
-        flat = _recorded_vjp(g.reshape(-1, g.shape[-1]), a.reshape(-1, a.shape[-1]), b, swapped, needs_a, needs_b)
+        flat = _recorded_vjp(
+            g.reshape(-1, g.shape[-1]), a.reshape(-1, a.shape[-1]), b, swapped, needs_a, needs_b
+        )
         return None if flat[0] is None else flat[0].reshape(a.shape), flat[1]
     ga = matmul(g, b.conj() if swapped else b.mH) if needs_a else None
     gb = None
@@ -140,7 +145,8 @@ def matmul(input, other):
 def _check_inner(name, a, b):
     if a.shape[-1] != b.shape[-2]:
         raise RuntimeError(
-            f"{name}: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {a.shape[-1]} != {b.shape[-2]} "
+            f"{name}: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {a.shape[-1]} != "
+            f"{b.shape[-2]} "
             "(mat1 and mat2 shapes cannot be multiplied)"
         )
 
@@ -169,7 +175,10 @@ def _broadcast(x, y, a, b):
     x, y = (1,) * (k - len(x)) + x, (1,) * (k - len(y)) + y
     for s, t in zip(x, y, strict=True):
         if s != t and s != 1 and t != 1:
-            raise RuntimeError(f"matmul: batch sizes do not broadcast: {tuple(a.shape)} @ {tuple(b.shape)}: {s} and {t}")
+            raise RuntimeError(
+                f"matmul: batch sizes do not broadcast: {tuple(a.shape)} @ {tuple(b.shape)}: {s} "
+                f"and {t}"
+            )
     return tuple(t if s == 1 else s for s, t in zip(x, y, strict=True))
 
 
@@ -183,7 +192,9 @@ def _linear_values(input, weight, bias):
         return product(input, weight, False, True, bias, False, "linear")
     shape = input.shape
     flat = core.contiguous_plain(input).view(-1, shape[-1])
-    return product(flat, weight, False, True, bias, False, "linear").view(*shape[:-1], weight.shape[0])
+    return product(flat, weight, False, True, bias, False, "linear").view(
+        *shape[:-1], weight.shape[0]
+    )
 
 
 @_linear.vjp
@@ -195,7 +206,10 @@ def _linear_vjp(g, input, weight, needs):
         gb = flat_g.sum(0) if len(needs) > 2 and needs[2] else None
         return gx, gw, gb
     if g.dim() != 2:
-        g, flat_x = core.contiguous_plain(g).view(-1, g.shape[-1]), core.contiguous_plain(input).view(-1, input.shape[-1])
+        g, flat_x = (
+            core.contiguous_plain(g).view(-1, g.shape[-1]),
+            core.contiguous_plain(input).view(-1, input.shape[-1]),
+        )
     else:
         flat_x = input
     gx = product(g, weight) if needs[0] else None
@@ -217,26 +231,36 @@ def linear(input, weight, bias=None, *, out=None):
             return found
         if input.shape[-1] != weight.shape[1]:
             raise RuntimeError(
-                f"linear: inner sizes differ: input {tuple(input.shape)}, weight {tuple(weight.shape)}: "
-                f"{input.shape[-1]} != {weight.shape[1]} (mat1 and mat2 shapes cannot be multiplied)"
+                f"linear: inner sizes differ: input {tuple(input.shape)}, weight "
+                f"{tuple(weight.shape)}: "
+                f"{input.shape[-1]} != {weight.shape[1]} (mat1 and mat2 shapes cannot be "
+                "multiplied)"
             )
-        if bias is None or (bias.dim() == 1 and bias.is_contiguous() and bias.shape[0] == weight.shape[0]):
+        if bias is None or (
+            bias.dim() == 1 and bias.is_contiguous() and bias.shape[0] == weight.shape[0]
+        ):
             return _linear(input, weight, bias)
     result = matmul(input, weight.t() if weight.dim() == 2 else weight)
     return result if bias is None else result + bias
 
 
-# ---- vectors -------------------------------------------------------------------------------------------
+# ---- vectors
+# -------------------------------------------------------------------------------------------
 
 
 def _check_vectors(name, a, b):
     if a.dim() != 1 or b.dim() != 1:
-        raise RuntimeError(f"1D tensors expected, but got {a.dim()}D and {b.dim()}D tensors ({name})")
+        raise RuntimeError(
+            f"1D tensors expected, but got {a.dim()}D and {b.dim()}D tensors ({name})"
+        )
     if a.dtype != b.dtype:
-        raise RuntimeError(f"{name} : expected both vectors to have same dtype, but found {a.dtype} and {b.dtype}")
+        raise RuntimeError(
+            f"{name} : expected both vectors to have same dtype, but found {a.dtype} and {b.dtype}"
+        )
     if a.shape[0] != b.shape[0]:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to have the same number of elements ({name})"
+            f"inconsistent tensor size, expected tensor [{a.shape[0]}] and src [{b.shape[0]}] to "
+            f"have the same number of elements ({name})"
         )
 
 
@@ -258,7 +282,10 @@ def vdot(input, other):
 def mv(input, vec):
     """Matrix (n, m) times vector (m,)."""
     if input.dim() != 2 or vec.dim() != 1:
-        raise RuntimeError(f"vector + matrix @ vector expected, got {input.dim()}, {vec.dim()} (mv: {tuple(input.shape)} @ {tuple(vec.shape)})")
+        raise RuntimeError(
+            f"vector + matrix @ vector expected, got {input.dim()}, {vec.dim()} (mv: "
+            f"{tuple(input.shape)} @ {tuple(vec.shape)})"
+        )
     return mm(input, vec.unsqueeze(1)).squeeze(1)
 
 
@@ -277,13 +304,15 @@ def inner(input, other):
         return input * other
     if input.shape[-1] != other.shape[-1]:
         raise RuntimeError(
-            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}"
+            "inner() the last dimension must match on both input tensors but got shapes "
+            f"{list(input.shape)} and {list(other.shape)}"
         )
     flat_a, flat_b = input.reshape(-1, input.shape[-1]), other.reshape(-1, other.shape[-1])
     return mm(flat_a, flat_b.t()).reshape(*input.shape[:-1], *other.shape[:-1])
 
 
-# ---- scaled sums of products ---------------------------------------------------------------------------
+# ---- scaled sums of products
+# ---------------------------------------------------------------------------
 
 
 def _scaled_sum(name, input, value, beta, alpha):
@@ -299,9 +328,14 @@ def _scaled_sum(name, input, value, beta, alpha):
 
 
 def _whole(name, beta, alpha):
-    """Factors of integers: the products of matrices take their whole parts, addr refuses fractions."""
+    """Factors of integers: the products of matrices take their whole parts, addr refuses
+    fractions.
+    """
     if name == "addr" and (isinstance(beta, float) or isinstance(alpha, float)):
-        raise RuntimeError("addr: For integral input tensors, argument alpha and beta must not be a floating point number.")
+        raise RuntimeError(
+            "addr: For integral input tensors, argument alpha and beta must not be a floating "
+            "point number."
+        )
     return int(beta), int(alpha)
 
 

@@ -515,7 +515,7 @@ def pow(input, exponent):
         if isinstance(exponent, int) and exponent < 0 and _integral(input):
             raise RuntimeError("Integers to negative integer powers are not allowed.")
     elif not hasattr(input, "dtype") and input == 1:
-        from .creation import full_like
+        from .filled import full_like
 
         return full_like(exponent, 1, dtype=result_dtype(exponent, input))
     return power(input, exponent)

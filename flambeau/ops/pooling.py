@@ -222,7 +222,7 @@ def _define_avg_pool(n):
 
     op.__doc__ = f"Means over {n}-d windows of (N, C, *)."
     spaces = ("", "nn.functional") if n == 1 else _F
-    return composite(name=name, namespaces=spaces, method=False)(op)
+    return composite(name=name, namespaces=spaces, method=False, out=n > 1)(op)
 
 
 avg_pool1d, avg_pool2d, avg_pool3d = (_define_avg_pool(n) for n in (1, 2, 3))
@@ -294,6 +294,12 @@ def _adaptive_max_vjp(g, input_like, sizes, out):
     return from_indices(g[0], out[1], tuple(input_like.shape), len(sizes))
 
 
+def _check_rank(input, n):
+    """What PyTorch checks before anything else in 2 and 3 dimensions."""
+    if n > 1 and input.dim() <= n:
+        raise ValueError(f"Input dimension should be at least {n + 1}, got input of shape {tuple(input.shape)}")
+
+
 def _adaptive_sizes(name, input, output_size, n):
     if isinstance(output_size, int) or output_size is None:
         output_size = (output_size,) * n
@@ -309,6 +315,7 @@ def _define_adaptive(n):
     average, maximum = f"adaptive_avg_pool{n}d", f"adaptive_max_pool{n}d"
 
     def mean_op(input, output_size):
+        _check_rank(input, n)
         x, added = _batched(average, input, n)
         if not x.is_floating_point():
             raise RuntimeError(f'{average}: "{average}" not implemented for \'{x.dtype.name}\'')
@@ -316,6 +323,7 @@ def _define_adaptive(n):
         return out.squeeze(0) if added else out
 
     def max_op(input, output_size, return_indices=False):
+        _check_rank(input, n)
         x, added = _batched(maximum, input, n)
         if not x.is_floating_point():
             raise RuntimeError(f'{maximum}: "{maximum}" not implemented for \'{x.dtype.name}\'')
@@ -338,4 +346,3 @@ def _define_adaptive(n):
 (adaptive_avg_pool1d, adaptive_max_pool1d) = _define_adaptive(1)
 (adaptive_avg_pool2d, adaptive_max_pool2d) = _define_adaptive(2)
 (adaptive_avg_pool3d, adaptive_max_pool3d) = _define_adaptive(3)
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import core
 from ..core import LoopOp
@@ -14,12 +14,19 @@ from ..kernels import dtypes as dt
 from ..kernels.dtypes import BY_CODE, INFO
 from ..kernels.scalar import Expr
 from . import promotion
+from .identity import identify
 from .promotion import Promote
+
+if TYPE_CHECKING:
+    from ..kernels.loops import LoopSpec
 
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
 FORMS = ("flat", "nest", "reduce", "columns", "tile")
 _G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure is worked out
 _stand_ins = itertools.count(1000)  # for operands that a derivative does not read
+
+
+MOST_OPERANDS = 6  # tensors a loop op may have: MAX_IN of the core
 
 
 class LoopRecord:
@@ -72,7 +79,9 @@ class LoopRecord:
         self.uniform = frozenset(uniform)
         self.tensors = frozenset(tensors)  # operands that may not be Python numbers
         self.doc = doc if doc is not None else body.__doc__
+        self.linear = False  # in operand 0: derivatives are, in the cotangent
         self.op: LoopOp | None = None
+        self.identity: str | None = None  # worked out on first use; "" if it has none
 
     def make_op(self) -> LoopOp:
         """The callable op."""
@@ -188,20 +197,41 @@ class LoopRecord:
         self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
     ) -> tuple:
         """(address, result code, scalar codes, grain[, partial, final, accumulator code]) for a signature."""
+        key = self._key(form, ranks, accesses, request)
+        found = cache.recall(key) if key is not None else None
+        if found is None:
+            texts, facts = self._generate(form, ranks, accesses, request)
+            found = cache.remember(key, texts, facts), facts
+        (address, *chunked), (result, grain, accumulator, *codes) = found
+        answer = (address, result, tuple(codes), grain)
+        return (*answer, *chunked, accumulator) if chunked else answer
+
+    def _key(
+        self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> str | None:
+        """The signature's name in the kernel cache, where the record has an identity."""
+        if self.identity is None:
+            self.identity = identify(self) or ""
+        if not self.identity:
+            return None
+        return f"{self.identity} {form} {ranks} {accesses} {request} {promotion.default_float()}"
+
+    def _generate(
+        self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> tuple[list[str], list[int]]:
+        """IR of the signature's kernels; result code, grain, accumulator code, scalar codes."""
         wanted = BY_CODE[request].name if request >= 0 else None
+        host = target.host()
         with scalar.tracing():
             root, stored, result = self.trace(ranks, wanted if form in (2, 3) else None)
             if wanted is not None and form not in (2, 3):
                 result = wanted
             cache.show("graph", f"{self.name} {stored} -> {result}: {root!r}")
-            spec = self._spec(form, [scalar.cast(root, result)], stored, accesses, result)
-            text = loops.build(spec, target.host())
-            address = cache.function(text)
-            weight = len(scalar.topological([root]))
-            codes = tuple(INFO[s].code for s in stored)
-            answer = (address, INFO[result].code, codes, loops.grain(weight))
-            chunked = self._chunked(form, root, stored, accesses, result)
-        return answer if chunked is None else answer + chunked
+            specs = [self._spec(form, [scalar.cast(root, result)], stored, accesses, result)]
+            chunked, accumulator = self._chunked(form, root, stored, accesses, result)
+            texts = [loops.build(spec, host) for spec in [*specs, *chunked]]
+            grain = loops.grain(len(scalar.topological([root])))
+        return texts, [INFO[result].code, grain, accumulator, *(INFO[s].code for s in stored)]
 
     def _spec(
         self, form: int, roots: list[Expr], stored: list[str], accesses: list[str], result: str
@@ -213,32 +243,28 @@ class LoopRecord:
 
     def _chunked(
         self, form: int, root: Expr, stored: list[str], accesses: list[str], result: str
-    ) -> tuple | None:
-        """Kernels that reduce chunks of a row and then the chunks, where the program is one reduction."""
-        reductions = [n for n in scalar.topological([root]) if n.op == "reduce"]
+    ) -> tuple[list[LoopSpec], int]:
+        """Kernels that reduce chunks of a row and then the chunks, where the program is one reduction,
+        and the code of what they carry."""
+        nodes = scalar.topological([root])
+        reductions = [n for n in nodes if n.op == "reduce"]
         if form != 2 or self.form != REDUCTION or self.operands != 1 or len(stored) != 1:
-            return None
+            return [], -1
         if len(reductions) != 1 or reductions[0].value.startswith("arg"):
-            return None
+            return [], -1
         one = reductions[0]
-        if one.dtype == "bool" or dt.is_complex(one.dtype) or any(
-            n.op == "position" for n in scalar.topological([root])
-        ):
-            return None
-        partial = self._spec(2, [one], stored, accesses, one.dtype)
+        if one.dtype == "bool" or dt.is_complex(one.dtype) or any(n.op == "position" for n in nodes):
+            return [], -1
         again = scalar.node("reduce", (scalar.input(0, one.dtype),), one.dtype, one.value)
 
         def visit(n: Expr, args: tuple) -> Expr:
             return again if n is one else scalar.node(n.op, args, n.dtype, n.value)
 
         (final_root,) = scalar.rebuild([scalar.cast(root, result)], visit)
-        final = self._spec(2, [final_root], [one.dtype], ["c", "c"], result)
-        host = target.host()
-        return (
-            cache.function(loops.build(partial, host)),
-            cache.function(loops.build(final, host)),
-            INFO[one.dtype].code,
-        )
+        return [
+            self._spec(2, [one], stored, accesses, one.dtype),
+            self._spec(2, [final_root], [one.dtype], ["c", "c"], result),
+        ], INFO[one.dtype].code
 
     def source(self, device: str = "cpu", *types: str, stage: str = "ir") -> str:
         """The kernel's text: `op.source("cpu")` LLVM IR, `stage="asm"` machine code, "cuda" or "opencl" C."""
@@ -297,7 +323,7 @@ class LoopRecord:
         if identity:
             return True, 0
         used = [k for k in range(self.operands) if k in found]
-        if self.linear and 0 < i and 0 in used and len(used) + 1 + (_OUT in found) > MOST_OPERANDS:
+        if self.linear and i > 0 and 0 in used and len(used) + 1 + (_OUT in found) > MOST_OPERANDS:
             return self._derive_premultiplied(op, i, graph, used[1:], _OUT in found)
         return self._derived_op(op, i, graph, used, _OUT in found, reduces, wants_count), (
             sum(1 << k for k in used) | (1 << 30 if _OUT in found else 0)
@@ -371,6 +397,7 @@ class LoopRecord:
             count=as_scalar,
             doc=f"Derivative of {self.name} with respect to {self.names[i]}.",
         )
+        record.linear = not reduces
         return record.make_op()
 
 

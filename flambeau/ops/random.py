@@ -246,7 +246,7 @@ def randperm(
     >>> import flambeau as torch
     >>> _ = torch.manual_seed(0)
     >>> torch.randperm(5)
-    tensor([0, 4, 2, 3, 1])
+    tensor([4, 0, 1, 3, 2])
     """
     check_options("randperm", layout, device)
     made = take_out("randperm", out, (n,), dtype) if out is not None else None

@@ -286,3 +286,13 @@ def sample_dirichlet(input: Tensor, generator: Generator | None = None) -> Tenso
     made = core.empty(input.shape, input.dtype)
     params = (alphas.data_ptr(), input.shape[-1] if input.dim() else 1)
     return draw_into(made, "dirichlet", params, pick_generator("_sample_dirichlet", generator))
+
+
+@standard_gamma.vjp
+def _(g, input_like):
+    raise NotImplementedError("_standard_gamma: the derivative by the shapes is not implemented")
+
+
+@sample_dirichlet.vjp
+def _(g, input_like):
+    raise NotImplementedError("_sample_dirichlet: the derivative is not implemented")

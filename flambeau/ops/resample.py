@@ -73,7 +73,9 @@ def _sources(size, left, right, mode):
     if mode == "replicate":
         found = [min(max(p, 0), size - 1) for p in places]
     elif mode == "circular":
-        found = [p % size for p in places]
+        # negative widths cut first; what is left wraps around
+        skipped, kept = max(-left, 0), size - max(-left, 0) - max(-right, 0)
+        found = [skipped + p % kept for p in range(-max(left, 0), kept + max(right, 0))]
     else:
         period = 2 * (size - 1)
         found = [0 if period == 0 else (p % period if p % period < size else period - p % period) for p in places]
@@ -337,7 +339,7 @@ def affine_grid(theta, size, align_corners=None):
         raise ValueError(
             f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta.shape)}."
         )
-    from .creation import ones
+    from .filled import ones
     from .join import stack
     from .sequences import linspace
 
@@ -406,6 +408,26 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     if mode == "nearest":
         return _read(input, [p.detach().round() for p in places])
     return _sample_linear(input, places)
+
+
+_SAMPLE_MODES, _PADDING_MODES = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+
+
+def _define_grid_sampler(n):
+    name = f"grid_sampler_{n}d"
+
+    def op(input, grid, interpolation_mode, padding_mode, align_corners):
+        if input.dim() != n + 2:
+            raise RuntimeError(f"{name}: expected {n + 2}D input, got input of shape {tuple(input.shape)}")
+        return grid_sample(
+            input, grid, _SAMPLE_MODES[interpolation_mode], _PADDING_MODES[padding_mode], align_corners
+        )
+
+    op.__doc__ = f"grid_sample of {n}-d images, the modes given by number."
+    return composite(name=name, method=False)(op)
+
+
+grid_sampler_2d, grid_sampler_3d = _define_grid_sampler(2), _define_grid_sampler(3)
 
 
 def _read(input, at):

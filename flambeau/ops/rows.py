@@ -275,28 +275,41 @@ def batch_norm(
     return standardised(input, axes, w, b, eps)
 
 
-@composite(name="native_batch_norm", method=False)
-def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
-    """batch_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
-    axes = (0, *range(2, input.dim()))
+def _statistics(input, axes, eps, keepdim=False):
+    """(mean, 1 / sqrt(var + eps)) along axes, without history."""
     from .reduce import mean_body, var_body
 
+    still = input.detach()
+    return mean_body(still, axes, keepdim), (var_body(still, axes, keepdim, correction=0.0) + eps).rsqrt()
+
+
+@composite(name="native_batch_norm", method=False, out=True)
+def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
+    """batch_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
     if training:
-        mean = mean_body(input, axes)
-        inverse = (var_body(input, axes, correction=0.0) + eps).rsqrt()
+        mean, inverse = _statistics(input, (0, *range(2, input.dim())), eps)
     else:
-        mean = inverse = core.empty((0,), input.dtype)
+        mean, inverse = core.empty((0,), input.dtype), core.empty((0,), input.dtype)
     return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps), mean, inverse
+
+
+@composite(name="_native_batch_norm_legit", method=False, out=True)
+def native_batch_norm_legit(input, weight, bias, *rest, **named):
+    """native_batch_norm whose running statistics may be left out: (..., [mean, var,] training, momentum, eps)."""
+    if len(rest) + len(named) == 3:
+        rest = (None, None, *rest)
+    return native_batch_norm(input, weight, bias, *rest, **named)
+
+
+@composite(name="native_group_norm", method=False)
+def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
+    """group_norm of (N, C, *) with the statistics used: (output, mean, 1 / sqrt(var + eps)), (N, group) each."""
+    grouped = input.detach().contiguous().reshape(N, group, C // group * HxW)
+    return group_norm(input, group, weight, bias, eps), *_statistics(grouped, (2,), eps)
 
 
 @composite(name="native_layer_norm", method=False)
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """layer_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
-    from .reduce import mean_body, var_body
-
     dims = _trailing("native_layer_norm", input, normalized_shape, weight, bias)
-    mean = mean_body(input, dims, True)
-    inverse = (var_body(input, dims, True, correction=0.0) + eps).rsqrt()
-    return layer_norm(input, normalized_shape, weight, bias, eps), mean, inverse
-
-
+    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(input, dims, eps, True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from .. import core
 from ..kernels.lazy import cache, scan
 from ..kernels.lazy import target as targets
@@ -141,10 +139,7 @@ def _extreme(kind, name, doc):
     def _(g, input_like, dim, out):
         if not input_like.shape:
             return g[0]
-        from .creation import zeros
-
-        zero = zeros(input_like.shape, dtype=g[0].dtype)
-        return zero.scatter_add(dim, out[1], g[0])
+        return g[0].new_zeros(input_like.shape).scatter_add(dim, out[1], g[0])
 
     def op(input, dim):
         if input.dtype.is_complex:
@@ -170,25 +165,21 @@ def running_logsumexp(input, dim):
 def _running_logsumexp_vjp(g, input, dim, out):
     if input.dim() == 0:
         return g
+    # g_k conj(exp(x_i - out_k)) summed over k >= i, in logarithms so that nothing overflows
     if input.is_complex():
-        return _complex_logcumsumexp_vjp(g, input, dim, out)
-    # g_k exp(x_i - out_k) summed over k >= i, positive and negative parts apart to stay in logarithms
-    from .pointwise import exp, log
-
-    positive, negative = g.clamp(min=0), (-g).clamp(min=0)
-    terms = [_reverse_logsumexp(log(part) - out, dim) for part in (positive, negative)]
-    return exp(terms[0] + input) - exp(terms[1] + input)
+        return _weighted_exps(g != 0, g, input.conj(), dim, out.conj())
+    # a negative number has no real logarithm: positive and negative g apart
+    return _weighted_exps(g > 0, g, input, dim, out) - _weighted_exps(g < 0, -g, input, dim, out)
 
 
-def _complex_logcumsumexp_vjp(g, x, dim, out):
-    """sum over k >= i of g_k conj(exp(x_i - out_k)), the logarithms of g being complex already."""
-    from .pointwise import exp, log
-
-    x, out = x.conj(), out.conj()
-    nonzero = g != 0
+def _weighted_exps(chosen, g, x, dim, out):
+    """sum over k >= i of g_k exp(x_i - out_k) over the chosen k."""
     from .masked import where
+    from .pointwise import exp, log
 
-    logs = where(nonzero, log(where(nonzero, g, 1.0)), -math.inf)
+    # for "log 0" a finite number: infinities would make the second derivative NaN
+    nothing = -6e4 if g.dtype.itemsize == 2 and g.dtype.code == 6 else -1e37
+    logs = where(chosen, log(where(chosen, g, 1.0)), nothing)
     return exp(_reverse_logsumexp(logs - out, dim) + x)
 
 
@@ -257,3 +248,90 @@ def cumulative_trapezoid(y, x=None, *, dx=None, dim=-1):
 def trapz(y, x=None, *, dx=None, dim=-1):
     """The same as trapezoid."""
     return trapezoid(y, x, dx=dx, dim=dim)
+
+
+# ---- numerical gradient --------------------------------------------------------------------------------
+
+
+def _gradient_dims(input, dim):
+    if dim is None:
+        return list(range(input.dim()))
+    wanted = [_wrap("gradient", d, input.dim()) for d in (dim if isinstance(dim, tuple | list) else [dim])]
+    for d in wanted:
+        if wanted.count(d) > 1:
+            raise RuntimeError(f"gradient: dim {d} appears multiple times in the list of dims {dim}")
+    return wanted
+
+
+def _gradient_spacing(input, spacing, dims):
+    """One number or 1-d tensor of coordinates for each dimension."""
+    if spacing is None:
+        return [1.0] * len(dims)
+    if not isinstance(spacing, tuple | list):
+        if isinstance(spacing, core.Tensor):
+            raise TypeError("gradient(): spacing must be a number, or a tuple of numbers or tensors, not a Tensor")
+        return [spacing] * len(dims)
+    if len(spacing) != len(dims):
+        raise RuntimeError(
+            f"torch.gradient expected spacing to be unspecified, a scalar or a list of length {len(dims)}, "
+            f"one for each of the dimensions {dims}, but got a list of length {len(spacing)}"
+        )
+    for d, s in zip(dims, spacing, strict=True):
+        if isinstance(s, core.Tensor) and (s.dim() != 1 or s.shape[0] != input.shape[d]):
+            raise RuntimeError(
+                f"torch.gradient expected each element of spacing to be 1-d with one coordinate for each of the "
+                f"{input.shape[d]} elements along dimension {d}, got shape {tuple(s.shape)}"
+            )
+    return list(spacing)
+
+
+@composite(method=False)
+def gradient(input, *, spacing=None, dim=None, edge_order=1):
+    """Estimated derivatives along each dim (a tuple): second order inside, of edge_order at the ends.
+
+    `spacing` is the distance between neighbours, or for each dim its own distance or coordinates.
+    """
+    if edge_order not in (1, 2):
+        raise RuntimeError(f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}")
+    if input.dtype.code == 1:
+        raise RuntimeError("torch.gradient does not support uint8 input: convert with .float()")
+    dims = _gradient_dims(input, dim)
+    steps = _gradient_spacing(input, spacing, dims)
+    for d in dims:
+        if input.shape[d] < edge_order + 1:
+            raise RuntimeError(
+                f"torch.gradient expected each dimension size to be at least edge_order+1 = {edge_order + 1}, "
+                f"got size {input.shape[d]} at dimension {d}"
+            )
+    return tuple(_gradient_along(input, d, s, edge_order) for d, s in zip(dims, steps, strict=True))
+
+
+def _gradient_along(x, dim, spacing, edge_order):
+    """Divided differences h between neighbours, combined so that parabolas come out exactly."""
+    from .join import cat
+
+    n = x.shape[dim]
+    if not (x.dtype.is_floating_point or x.dtype.is_complex):
+        x = x.to(core.get_default_dtype())
+    if not isinstance(spacing, core.Tensor):
+        slopes = diff(x, dim=dim) / spacing
+        before = after = 1.0
+        first = last = 1.0
+    else:
+        shape = [1] * x.dim()
+        shape[dim] = -1
+        widths = diff(spacing).to(x.dtype).reshape(shape)
+        slopes = diff(x, dim=dim) / widths
+        before, after = widths.narrow(dim, 0, n - 2), widths.narrow(dim, 1, n - 2)
+        if edge_order == 2:
+            first = widths.narrow(dim, 0, 1) / (before.narrow(dim, 0, 1) + after.narrow(dim, 0, 1)) * 2
+            last = widths.narrow(dim, n - 2, 1) / (before.narrow(dim, n - 3, 1) + after.narrow(dim, n - 3, 1)) * 2
+    start, end = slopes.narrow(dim, 0, 1), slopes.narrow(dim, n - 2, 1)
+    if n == 2:
+        return cat([start, end], dim)
+    left, right = slopes.narrow(dim, 0, n - 2), slopes.narrow(dim, 1, n - 2)
+    middle = (left * after + right * before) / (before + after)
+    if edge_order == 2:
+        start = start - (slopes.narrow(dim, 1, 1) - start) * first * 0.5
+        end = end + (end - slopes.narrow(dim, n - 3, 1)) * last * 0.5
+    return cat([start, middle, end], dim)

@@ -52,10 +52,9 @@ def arange(
         check_options("arange", layout, device)
     if end is None:
         start, end = 0, start
-    if type(start) is type(end) is type(step) is int and dtype is out is None and not requires_grad:
-        count = -((start - end) // step) if step else -1
-        if count >= 0:
-            return core.fill_range(core.empty((count,), _LONG), start, step)
+    plain = type(start) is type(end) is type(step) is int and dtype is out is None
+    if plain and step and (end == start or (end > start) == (step > 0)) and not requires_grad:
+        return core.fill_range(core.empty((-((start - end) // step),), _LONG), start, step)
     if not (type(start) is int and type(end) is int and type(step) is int):
         start, end, step = (
             read_number("arange", n, v) for n, v in (("start", start), ("end", end), ("step", step))

@@ -375,7 +375,7 @@ def _interpolate(rows, q, ignore_nan, interpolation):
 
 
 def _full_like(t, value, dtype):
-    from .creation import full
+    from .filled import full
 
     return full(t.shape, value, dtype=dtype)
 

@@ -31,15 +31,14 @@ def bincount(input, weights=None, minlength=0):
     return _from_numpy(counted.astype("float64"), kind)
 
 
-def _range(name, input, low, high):
+def _range(name, input, low, high, around=1.0):
+    """The range to count in: as given, or the data's; `around` widens it where it has no width."""
     if low > high:
         raise RuntimeError(f"{name}: max must be larger than min, got {low} and {high}")
     if low == high and input.numel():
         low, high = float(input.min()), float(input.max())
-        if low == high:
-            low, high = low - 1, high + 1
-    elif low == high:
-        low, high = low - 1, high + 1
+    if low == high:
+        low, high = low - around, high + around
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         raise RuntimeError(f"{name}: range of [{low}, {high}] is not finite")
     return low, high
@@ -70,7 +69,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
         edges = _numpy(bins).astype("float64")
     else:
         low, high = (0, 0) if range is None else range
-        low, high = _range("torch.histogram", input, low, high)
+        low, high = _range("torch.histogram", input, low, high, 0.5)
         edges = numpy.linspace(low, high, bins + 1)
     counts, edges = numpy.histogram(values, edges, weights=weights, density=density)
     pair = named_pair("histogram", _from_numpy(counts.astype("float64"), input.dtype), _from_numpy(edges, input.dtype), ("hist", "bin_edges"))
@@ -94,19 +93,60 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
     n = points.shape[1]
     if isinstance(bins, int):
         bins = [bins] * n
+    if len(bins) != n:
+        raise RuntimeError(
+            f"histogramdd: The size of bins must be equal to the innermost dimension of the input: {len(bins)} and {n}"
+        )
     if all(hasattr(b, "dtype") for b in bins):
         edges = [_numpy(b).astype("float64") for b in bins]
     else:
         limits = [(0, 0)] * n if range is None else [tuple(range[2 * i : 2 * i + 2]) for i in builtins.range(n)]
-        spans = [_range("torch.histogramdd", input[..., i], *limits[i]) for i in builtins.range(n)]
+        spans = [_range("torch.histogramdd", input[..., i], *limits[i], 0.5) for i in builtins.range(n)]
         edges = [numpy.linspace(lo, hi, b + 1) for (lo, hi), b in zip(spans, bins, strict=True)]
-    counts, edges = numpy.histogramdd(points, edges, weights=weights, density=density)
+    counts = _count_points(points, edges, weights, density)
     return named_pair(
         "histogramdd",
         _from_numpy(counts, input.dtype),
         tuple(_from_numpy(numpy.asarray(e), input.dtype) for e in edges),
         ("hist", "bin_edges"),
     )
+
+
+def _count_points(points, edges, weights, density):
+    """Points (n, d) counted in the cells between the edges of each dimension; edges need not be sorted."""
+    import numpy
+
+    shape = [len(e) - 1 for e in edges]
+    inside = numpy.ones(len(points), bool)
+    cell = numpy.zeros(len(points), numpy.int64)
+    for x, e, size in zip(points.T, edges, shape, strict=True):
+        inside &= (x >= e[0]) & (x <= e[-1])
+        place = numpy.where(x == e[-1], size - 1, _upper_bound(e, x) - 1)
+        cell = cell * size + numpy.clip(place, 0, size - 1)
+    kept = None if weights is None else weights[inside]
+    total = int(numpy.prod(shape))
+    counts = numpy.bincount(cell[inside], kept, total).astype("float64").reshape(shape)
+    if density:
+        counts = counts / counts.sum()
+        for k, e in enumerate(edges):
+            width = numpy.diff(e).reshape([-1 if i == k else 1 for i in builtins.range(len(shape))])
+            counts = counts / width
+    return counts
+
+
+def _upper_bound(edges, values):
+    """The first edge above each value, found by halving (what it finds in unsorted edges is part of the contract)."""
+    import numpy
+
+    first = numpy.zeros(len(values), numpy.int64)
+    length = numpy.full(len(values), len(edges), numpy.int64)
+    while (length > 0).any():
+        half = length >> 1
+        middle = numpy.minimum(first + half, len(edges) - 1)
+        right = (length > 0) & ~(values < edges[middle])
+        first = numpy.where(right, middle + 1, first)
+        length = numpy.where(right, length - half - 1, numpy.where(length > 0, half, 0))
+    return first
 
 
 @composite
@@ -170,7 +210,7 @@ def corrcoef(input):
     return c.clip(-1, 1)
 
 
-@composite(out=True)
+@composite(out=True, inplace=True)
 def renorm(input, p, dim, maxnorm):
     """Each slice along dim scaled down to a p-norm of at most maxnorm."""
     from .reduce import vector_norm_along

@@ -19,7 +19,8 @@ def _window(name: str, window: Any, n_fft: int, length: int, like: Tensor) -> Te
         window = like.new_ones((length,), dtype=dtype)
     elif window.dim() != 1 or window.shape[0] != length:
         raise RuntimeError(
-            f"{name}: expected a 1D window tensor of size equal to win_length={length}, but got window with size "
+            f"{name}: expected a 1D window tensor of size equal to win_length={length}, but got "
+            "window with size "
             f"{list(window.shape)}"
         )
     left = (n_fft - length) // 2
@@ -37,7 +38,9 @@ def _read_sizes(name: str, n_fft: int, hop: int | None, length: int | None) -> t
     if hop <= 0:
         raise RuntimeError(f"{name}: expected hop_length > 0, but got hop_length={hop}")
     if not 0 < length <= n_fft:
-        raise RuntimeError(f"{name}: expected 0 < win_length <= n_fft, but got win_length={length}, n_fft={n_fft}")
+        raise RuntimeError(
+            f"{name}: expected 0 < win_length <= n_fft, but got win_length={length}, n_fft={n_fft}"
+        )
     return hop, length
 
 
@@ -55,7 +58,7 @@ def stft(
     return_complex=None,
     align_to_window=None,
 ):
-    """The spectra (..., frequency, frame) of frames of n_fft samples, hop_length apart, times a window.
+    """The spectra (..., frequency, frame) of windowed frames of n_fft samples, hop_length apart.
 
     >>> import flambeau as torch
     >>> torch.stft(torch.ones(16), 4, return_complex=True).shape
@@ -63,12 +66,15 @@ def stft(
     """
     if not (input.is_floating_point() or input.is_complex()) or input.dim() not in (1, 2):
         raise RuntimeError(
-            f"stft: expected a 1D or 2D tensor of floating point or complex values, got {input.dtype} of shape {tuple(input.shape)}"
+            "stft: expected a 1D or 2D tensor of floating point or complex values, got "
+            f"{input.dtype} of shape {tuple(input.shape)}"
         )
     is_complex = input.is_complex() or (window is not None and window.is_complex())
     if return_complex is None:
         if not is_complex:
-            raise RuntimeError("stft requires the return_complex parameter be given for real inputs")
+            raise RuntimeError(
+                "stft requires the return_complex parameter be given for real inputs"
+            )
         return_complex = True
     if center and align_to_window is not None:
         raise RuntimeError("stft: align_to_window should only be set when center = false")
@@ -77,7 +83,9 @@ def stft(
     if onesided and is_complex:
         raise RuntimeError("Cannot have onesided output if window or input is complex (stft)")
     window = _window("stft", window, n_fft, length, input)
-    spectra = _transform(_frames(input, n_fft, hop, center, pad_mode) * window, onesided, normalized)
+    spectra = _transform(
+        _frames(input, n_fft, hop, center, pad_mode) * window, onesided, normalized
+    )
     spectra = spectra.mT
     return spectra if return_complex else NAMESPACES[""]["view_as_real"](spectra)
 
@@ -88,7 +96,11 @@ def _frames(input: Tensor, n_fft: int, hop: int, center: bool, pad_mode: str) ->
         half = n_fft // 2
         pad = NAMESPACES["nn.functional"]["pad"]
         shape = (1,) * (3 - input.dim()) + tuple(input.shape)
-        padded = pad(input.view(*shape) if input.is_contiguous() else input.reshape(shape), [half, half], pad_mode)
+        padded = pad(
+            input.view(*shape) if input.is_contiguous() else input.reshape(shape),
+            [half, half],
+            pad_mode,
+        )
         input = padded.reshape(*input.shape[:-1], padded.shape[-1])
     if not 0 < n_fft <= input.shape[-1]:
         raise RuntimeError(f"stft: expected 0 < n_fft <= {input.shape[-1]}, but got n_fft={n_fft}")
@@ -113,23 +125,32 @@ def istft(
     length=None,
     return_complex=False,
 ):
-    """The signal whose spectra, as stft gives them, are nearest to input: frames overlapped and added."""
+    """The signal whose spectra, as stft gives them, are nearest to input: frames overlapped and
+    added.
+    """
     if not input.is_complex():
         raise RuntimeError(
-            "istft requires a complex-valued input tensor matching the output from stft with return_complex=True."
+            "istft requires a complex-valued input tensor matching the output from stft with "
+            "return_complex=True."
         )
     if input.dim() not in (2, 3) or input.numel() == 0:
-        raise RuntimeError(f"istft: expected a tensor with 2 or 3 dimensions and elements, got shape {tuple(input.shape)}")
+        raise RuntimeError(
+            "istft: expected a tensor with 2 or 3 dimensions and elements, got shape "
+            f"{tuple(input.shape)}"
+        )
     hop, window_length = _read_sizes("istft", n_fft, hop_length, win_length)
     onesided = input.shape[-2] != n_fft if onesided is None else onesided
     expected = n_fft // 2 + 1 if onesided else n_fft
     if input.shape[-2] != expected:
         raise RuntimeError(
-            f"istft: expected the frequency dimension (second to the last) of the input tensor to be {expected} when "
+            "istft: expected the frequency dimension (second to the last) of the input tensor to "
+            f"be {expected} when "
             f"onesided={onesided} and n_fft={n_fft}, but got {input.shape[-2]}"
         )
     if onesided and (return_complex or (window is not None and window.is_complex())):
-        raise RuntimeError("Cannot have onesided input if the window or the output is complex (istft)")
+        raise RuntimeError(
+            "Cannot have onesided input if the window or the output is complex (istft)"
+        )
     window = _window("istft", window, n_fft, window_length, input)
     signal = _overlap(_to_frames(input.mT, n_fft, return_complex, normalized) * window, hop)
     envelope = _overlap((window * window).expand(input.shape[-1], n_fft), hop)
@@ -137,7 +158,9 @@ def istft(
 
 
 def _to_frames(spectra: Tensor, n_fft: int, return_complex: bool, normalized: bool) -> Tensor:
-    """The frames of each spectrum; a real signal follows from the first half of the coefficients."""
+    """The frames of each spectrum; a real signal follows from the first half of the
+    coefficients.
+    """
     norm = "ortho" if normalized else "backward"
     if return_complex:
         return NAMESPACES["fft"]["ifft"](spectra, norm=norm)
@@ -161,9 +184,15 @@ def _cut(signal: Tensor, envelope: Tensor, n_fft: int, center: bool, length: int
     end = start + length if length is not None else full - n_fft // 2 if center else full
     signal, envelope = signal[..., start : min(end, full)], envelope[start : min(end, full)]
     if float(envelope.detach().abs().amin()) <= 1e-11:
-        raise RuntimeError("istft: window overlap add min: the windows leave samples that no frame determines")
+        raise RuntimeError(
+            "istft: window overlap add min: the windows leave samples that no frame determines"
+        )
     result = signal / envelope
     if end > full:
-        warnings.warn("The length of signal is shorter than the length parameter. Result is being padded with zeros in the tail.", stacklevel=3)
+        warnings.warn(
+            "The length of signal is shorter than the length parameter. Result is being padded "
+            "with zeros in the tail.",
+            stacklevel=3,
+        )
         result = resize_dim(result, result.dim() - 1, end - start)
     return result

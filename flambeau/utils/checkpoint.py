@@ -1,4 +1,4 @@
-"""Trading computation for memory: `checkpoint` forgets activations and computes them again in backward."""
+"""Computation for memory: `checkpoint` forgets activations; backward computes them again."""
 
 from __future__ import annotations
 
@@ -58,14 +58,17 @@ def checkpoint(
     preserve_rng_state: bool = True,
     **kwargs: Any,
 ) -> Any:
-    """Run `function(*args, **kwargs)` without keeping its activations; backward computes them again.
+    """Run `function(*args, **kwargs)` without keeping its activations; backward computes them
+    again.
 
     Args:
-        use_reentrant: True differentiates by a backward call inside backward: at least one argument must
-            require a gradient, `autograd.grad` does not work through it, and keyword arguments are not
-            taken. False (recommended) swaps the saved tensors only.
+        use_reentrant: True differentiates by a backward call inside backward: at least one
+            argument must
+            require a gradient, `autograd.grad` does not work through it, and keyword arguments are
+            not taken. False (recommended) swaps the saved tensors only.
         context_fn: returns two contexts, for the first and the second computation.
-        determinism_check: "default" compares shapes and dtypes of the saved tensors, "none" nothing.
+        determinism_check: "default" compares shapes and dtypes of the saved tensors, "none"
+            nothing.
         preserve_rng_state: draw the same random numbers (dropout) the second time.
 
     >>> import flambeau as torch
@@ -104,7 +107,8 @@ def checkpoint(
     return frame.run()
 
 
-# ---- recomputing through saved-tensor hooks ----------------------------------------------------------
+# ---- recomputing through saved-tensor hooks
+# ----------------------------------------------------------
 
 
 class _Holder:
@@ -118,7 +122,7 @@ class _Holder:
         self.dtype = t.dtype
 
 
-class _StopRecomputation(Exception):
+class _StopRecomputation(Exception):  # noqa: N818 (a signal, not an error)
     """Everything needed is there."""
 
 
@@ -162,7 +166,8 @@ class _Frame:
             self.filled_by = run
         if holder not in self.values:
             raise CheckpointError(
-                "torch.utils.checkpoint: A different number of tensors was saved during the original forward "
+                "torch.utils.checkpoint: A different number of tensors was saved during the "
+                "original forward "
                 f"and recomputation: number {holder.index} is missing."
             )
         return self.values[holder]
@@ -199,7 +204,8 @@ class _Collector:
         self.count += 1
         if i >= len(frame.holders):
             raise CheckpointError(
-                "torch.utils.checkpoint: trying to save more tensors during recomputation than during the "
+                "torch.utils.checkpoint: trying to save more tensors during recomputation than "
+                "during the "
                 f"original forward pass ({len(frame.holders)})."
             )
         holder = frame.holders[i]()
@@ -212,8 +218,10 @@ class _Collector:
     def _keep(self, holder: _Holder, t: Tensor) -> None:
         if self.frame.check and (holder.shape != tuple(t.shape) or holder.dtype is not t.dtype):
             raise CheckpointError(
-                "torch.utils.checkpoint: Recomputed values for the following tensors have different metadata "
-                f"than during the forward pass: number {holder.index} was {holder.shape} {holder.dtype}, is "
+                "torch.utils.checkpoint: Recomputed values for the following tensors have "
+                "different metadata "
+                f"than during the forward pass: number {holder.index} was {holder.shape} "
+                f"{holder.dtype}, is "
                 f"{tuple(t.shape)} {t.dtype}."
             )
         self.frame.values[holder] = t.detach()
@@ -223,11 +231,12 @@ class _Collector:
         return t
 
 
-# ---- recomputing by a backward inside backward ---------------------------------------------------------
+# ---- recomputing by a backward inside backward
+# ---------------------------------------------------------
 
 
 class CheckpointFunction(Function):
-    """The reentrant form: forward without history; backward computes again and differentiates that."""
+    """The reentrant form: forward keeps no history; backward computes and differentiates anew."""
 
     @staticmethod
     def forward(ctx: Any, run_function: Callable, preserve_rng_state: bool, *args: Any) -> Any:

@@ -39,7 +39,9 @@ class Increment(Function):
 
 
 def function(forward, backward) -> type[Function]:
-    return type("Made", (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+    return type(
+        "Made", (Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    )
 
 
 def test_saved_output_and_other_arguments() -> None:
@@ -151,7 +153,12 @@ def test_outputs_without_gradient() -> None:
         return x * 1, other, x > 1, "text"
 
     y, other, mask, text = function(forward, lambda ctx, g, *rest: g * 5).apply(leaf(1, 2))
-    assert (y.requires_grad, other.requires_grad, mask.requires_grad, text) == (True, False, False, "text")
+    assert (y.requires_grad, other.requires_grad, mask.requires_grad, text) == (
+        True,
+        False,
+        False,
+        "text",
+    )
     y.sum().backward()
 
 
@@ -186,7 +193,11 @@ def test_gradient_is_summed_over_broadcast_dimensions() -> None:
     ("returned", "error", "message"),
     [
         (lambda g: (g, g), RuntimeError, r"incorrect number of gradients \(expected 1, got 2\)"),
-        (lambda g: torch.ones(3), RuntimeError, r"got \[3\] but expected shape compatible with \[2\]"),
+        (
+            lambda g: torch.ones(3),
+            RuntimeError,
+            r"got \[3\] but expected shape compatible with \[2\]",
+        ),
         (lambda g: 3, RuntimeError, r"expected Variable or None \(got int\)"),
     ],
 )
@@ -205,7 +216,7 @@ def test_trailing_nones_are_forgiven() -> None:
 def test_freed_tensors_are_named() -> None:
     y = ScaledExp.apply(leaf(1), 1.0).sum()
     y.backward()
-    with pytest.raises(RuntimeError, match="second time.*ScaledExpBackward"):
+    with pytest.raises(RuntimeError, match=r"second time.*ScaledExpBackward"):
         y.backward()
 
 
@@ -217,7 +228,7 @@ def test_saved_input_is_version_checked() -> None:
     x = leaf(1, 2) * 1
     y = function(forward, lambda ctx, g: 2 * g * ctx.saved_tensors[0]).apply(x)
     x.add_(1)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation.*MadeBackward"):
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*MadeBackward"):
         y.sum().backward()
 
 
@@ -251,7 +262,9 @@ def test_clear_errors_for_what_is_missing() -> None:
     with pytest.raises(NotImplementedError, match="forward"):
         Empty.apply(leaf(1))
     with pytest.raises(NotImplementedError, match="either the backward or vjp"):
-        type("F", (Function,), {"forward": staticmethod(lambda ctx, x: x * 1)}).apply(leaf(1)).sum().backward()
+        type("F", (Function,), {"forward": staticmethod(lambda ctx, x: x * 1)}).apply(
+            leaf(1)
+        ).sum().backward()
     with pytest.raises(RuntimeError, match="should not be instantiated"):
         Empty()
     with pytest.raises(NotImplementedError, match="vmap"):

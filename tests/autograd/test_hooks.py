@@ -116,7 +116,8 @@ def test_saved_tensor_hooks_pack_and_unpack() -> None:
     log = []
     x = leaf(1, 2)
     with saved_tensors_hooks(
-        lambda t: (log.append("pack"), t.tolist())[1], lambda v: (log.append("unpack"), torch.tensor(v))[1]
+        lambda t: (log.append("pack"), t.tolist())[1],
+        lambda v: (log.append("unpack"), torch.tensor(v))[1],
     ):
         y = (x * x).exp().sum()
     y.backward()
@@ -242,7 +243,7 @@ def test_results_die_without_the_garbage_collector(make) -> None:
 def test_cycles_through_hooks_are_collected() -> None:
     x = leaf(1)
     y = x * 2
-    y.register_hook(lambda g: y)
+    y.register_hook(lambda g, keep=y: keep)
     y.note = y
     seen = weakref.ref(y)
     del y

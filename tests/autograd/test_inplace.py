@@ -94,7 +94,9 @@ def test_overwriting_a_saved_result_is_an_error_that_names_the_op() -> None:
     x = leaf(1, 2)
     y = x.exp()
     y.add_(1)
-    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*ExpBackward0.*version 1.*version 0"):
+    with pytest.raises(
+        RuntimeError, match=r"modified by an inplace operation.*ExpBackward0.*version 1.*version 0"
+    ):
         y.sum().backward()
 
 
@@ -126,7 +128,10 @@ def test_writes_through_data_are_not_seen() -> None:
 
 def test_leaves_are_protected() -> None:
     x = leaf(1, 2)
-    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"):
+    with pytest.raises(
+        RuntimeError,
+        match="a leaf Variable that requires grad is being used in an in-place operation",
+    ):
         x.add_(1)
     with pytest.raises(RuntimeError, match="a view of a leaf Variable that requires grad"):
         x[0].add_(1)
@@ -160,7 +165,9 @@ def test_inference_tensors() -> None:
     assert y.is_inference()
     assert v.is_inference()
     assert not (y + 1).is_inference()
-    with pytest.raises(RuntimeError, match="Inplace update to inference tensor outside InferenceMode"):
+    with pytest.raises(
+        RuntimeError, match="Inplace update to inference tensor outside InferenceMode"
+    ):
         y.add_(1)
     with pytest.raises(RuntimeError, match="Inference tensors cannot be saved for backward"):
         y * torch.ones(2, requires_grad=True)

@@ -32,9 +32,15 @@ def test_one_dimension(name, norm, n):
 def test_many_dimensions(name, norm):
     x = signal(3, 4, 6, complex_=name != "rfft")
     reference = getattr(np.fft, name + "n")
-    same(getattr(torch.fft, name + "n")(x, norm=norm), reference(x.numpy(), axes=(0, 1, 2), norm=norm))
+    same(
+        getattr(torch.fft, name + "n")(x, norm=norm),
+        reference(x.numpy(), axes=(0, 1, 2), norm=norm),
+    )
     same(getattr(torch.fft, name + "2")(x, norm=norm), reference(x.numpy(), axes=(1, 2), norm=norm))
-    same(getattr(torch.fft, name + "n")(x, (5, 3), (2, 0), norm), reference(x.numpy(), (5, 3), (2, 0), norm))
+    same(
+        getattr(torch.fft, name + "n")(x, (5, 3), (2, 0), norm),
+        reference(x.numpy(), (5, 3), (2, 0), norm),
+    )
 
 
 def test_hermitian_pair_inverts():
@@ -45,7 +51,12 @@ def test_hermitian_pair_inverts():
 
 @pytest.mark.parametrize(
     ("given", "result"),
-    [(torch.float32, torch.complex64), (torch.float64, torch.complex128), (torch.int64, torch.complex64), (torch.bool, torch.complex64)],
+    [
+        (torch.float32, torch.complex64),
+        (torch.float64, torch.complex128),
+        (torch.int64, torch.complex64),
+        (torch.bool, torch.complex64),
+    ],
 )
 def test_types(given, result):
     assert torch.fft.fft(torch.ones(4).to(given)).dtype is result
@@ -53,7 +64,9 @@ def test_types(given, result):
     assert torch.fft.irfft(torch.fft.rfft(torch.ones(4).to(given))).dtype is result.to_real()
 
 
-@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fftn", "rfftn", "irfftn"])
+@pytest.mark.parametrize(
+    "name", ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft", "fftn", "rfftn", "irfftn"]
+)
 @pytest.mark.parametrize("norm", ["backward", "ortho"])
 def test_derivatives(name, norm):
     x = signal(2, 3, complex_=not name.startswith(("rfft", "ihfft"))).requires_grad_()

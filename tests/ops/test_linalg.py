@@ -10,7 +10,12 @@ from flambeau.autograd import gradcheck, gradgradcheck
 
 linalg = torch.linalg
 DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
-TOLERANCE = {torch.float32: 2e-4, torch.complex64: 2e-4, torch.float64: 1e-10, torch.complex128: 1e-10}
+TOLERANCE = {
+    torch.float32: 2e-4,
+    torch.complex64: 2e-4,
+    torch.float64: 1e-10,
+    torch.complex128: 1e-10,
+}
 
 
 def same(actual, expected, tolerance=1e-5):
@@ -32,7 +37,8 @@ def positive(n, *batch, dtype=torch.float64):
     return a @ a.mH + torch.eye(n, dtype=dtype)
 
 
-# ---- decompositions put together again ---------------------------------------------------------------
+# ---- decompositions put together again
+# ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -52,7 +58,11 @@ def test_factors_multiply_to_the_matrix(dtype, shape):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_square_factors(dtype):
-    a, h, t = well_conditioned(5, 2, dtype=dtype), positive(5, 2, dtype=dtype), 10 * TOLERANCE[dtype]
+    a, h, t = (
+        well_conditioned(5, 2, dtype=dtype),
+        positive(5, 2, dtype=dtype),
+        10 * TOLERANCE[dtype],
+    )
     factor = linalg.cholesky(h)
     same(factor @ factor.mH, h, t)
     upper = linalg.cholesky(h, upper=True)
@@ -142,7 +152,12 @@ def test_products():
     a, b, c = make(2, 3), make(3, 4), make(4, 5)
     same(linalg.multi_dot([a, b, c]), a.numpy() @ b.numpy() @ c.numpy())
     same(torch.kron(a, b), np.kron(a.numpy(), b.numpy()))
-    same(torch.tensordot(make(2, 3, 4) * 0 + 1, torch.ones(4, 3, dtype=torch.float64), dims=([1, 2], [1, 0])), np.full((2,), 12.0))
+    same(
+        torch.tensordot(
+            make(2, 3, 4) * 0 + 1, torch.ones(4, 3, dtype=torch.float64), dims=([1, 2], [1, 0])
+        ),
+        np.full((2,), 12.0),
+    )
     x, y = make(5, 3), make(5, 3)
     same(torch.cross(x, y, dim=1), np.cross(x.numpy(), y.numpy()))
     same(linalg.vecdot(x, y), (x.numpy() * y.numpy()).sum(-1))
@@ -182,7 +197,8 @@ def test_einsum_sublists():
     same(torch.einsum(a, [0, 1], b, [1, 2]), a.numpy() @ b.numpy())
 
 
-# ---- derivatives -----------------------------------------------------------------------------------------
+# ---- derivatives
+# -----------------------------------------------------------------------------------------
 
 DERIVATIVES = {
     "inv": (linalg.inv, lambda: [well_conditioned(3)]),
@@ -223,7 +239,8 @@ def test_determinant_gradient_of_singular_matrix():
     same(a.grad, [[4.0, -2.0], [-2.0, 1.0]])
 
 
-# ---- errors ----------------------------------------------------------------------------------------------
+# ---- errors
+# ----------------------------------------------------------------------------------------------
 
 
 def test_singular_matrices_are_refused():
@@ -282,7 +299,8 @@ def test_messages(call, message):
         call()
 
 
-# ---- edge cases ------------------------------------------------------------------------------------------
+# ---- edge cases
+# ------------------------------------------------------------------------------------------
 
 
 def test_empty_matrices():
@@ -292,7 +310,9 @@ def test_empty_matrices():
     assert linalg.svdvals(torch.empty(2, 0, 3)).shape == (2, 0)
     assert linalg.solve(torch.empty(2, 0, 0), torch.empty(2, 0, 3)).shape == (2, 0, 3)
     assert linalg.matrix_norm(torch.empty(0, 3)).item() == 0
-    assert torch.einsum("ij,jk->ik", torch.empty(2, 0), torch.empty(0, 3)).tolist() == [[0.0] * 3] * 2
+    assert (
+        torch.einsum("ij,jk->ik", torch.empty(2, 0), torch.empty(0, 3)).tolist() == [[0.0] * 3] * 2
+    )
 
 
 def test_strided_inputs_are_read_through_their_strides():

