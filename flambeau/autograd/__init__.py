@@ -117,13 +117,14 @@ def backward_from(
 
         overloaded = _modes.find_overloaded((tensor,))
         if overloaded:
+            method = vars(Tensor)["backward"]
             kwargs = {
                 "gradient": gradient,
                 "retain_graph": retain_graph,
                 "create_graph": create_graph,
                 "inputs": inputs,
             }
-            return _modes.call_overrides(Tensor.backward, overloaded, (tensor,), kwargs)
+            return _modes.call_overrides(method, overloaded, (tensor,), kwargs)
     return backward(tensor, gradient, retain_graph, create_graph, inputs=inputs)
 
 

@@ -33,7 +33,9 @@ class detect_anomaly:
     Every operation records where it was called, so it is slow: use it to debug.
 
     >>> import flambeau as torch
-    >>> with torch.autograd.detect_anomaly(check_nan=False):
+    >>> import warnings
+    >>> warnings.simplefilter("ignore")  # entering it warns that it is slow
+    >>> with torch.autograd.detect_anomaly():
     ...     torch.ones(1, requires_grad=True).sum().backward()
     """
 

@@ -63,6 +63,7 @@ class BackwardCFunction(core.PythonNode, FunctionCtx):
     """The node a `Function` leaves in the graph; it is also the `ctx` of its calls."""
 
     _forward_cls: type[Function]
+    input_metas: list[tuple | None]  # (shape, dtype) of the arguments that need a gradient
 
 
 class FunctionMeta(type):

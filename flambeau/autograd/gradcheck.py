@@ -322,8 +322,12 @@ def _analytical(
             for k, (g, h, x) in enumerate(zip(found, again, tensors, strict=True)):
                 _check_shape(g, x, check_dtypes)
                 row = np.zeros(_reals(x).shape) if g is None else _reals_as(g, x)
-                if g is not None and not np.allclose(
-                    row, _reals_as(h, x), rtol=0, atol=nondet_tol, equal_nan=True
+                if (
+                    g is not None
+                    and h is not None
+                    and not np.allclose(
+                        row, _reals_as(h, x), rtol=0, atol=nondet_tol, equal_nan=True
+                    )
                 ):
                     raise GradcheckError(
                         "Backward is not reentrant, i.e., running backward with same input and "
@@ -341,7 +345,7 @@ def _analytical(
 
 def _unit(output: Tensor, position: int, unit: complex) -> Tensor:
     """A cotangent that is `unit` at one element and 0 elsewhere."""
-    numbers = [0] * output.numel()
+    numbers: list[complex] = [0] * output.numel()
     numbers[position] = unit
     return core.view(core.from_data(numbers, output.dtype), tuple(output.shape))
 

@@ -176,3 +176,57 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
     if scatters:
         written.storage.version += 1
     return not flag
+
+
+# ---- joining ---------------------------------------------------------------------------------------
+
+def join_dense(tensors, dim, bint fresh):
+    """Small dense tensors of one type side by side along dim (a new dimension when `fresh`).
+
+    None where there is more to do: history, promotion, copies worth a thread, or an error to raise.
+    """
+    cdef Py_ssize_t n, k
+    cdef int64_t shape[64]
+    cdef int64_t outer = 1, row, o
+    cdef int d, at, ndim
+    cdef Tensor first
+    cdef Tensor t
+    cdef Tensor r
+    cdef char* to
+    if type(tensors) is not list and type(tensors) is not tuple or type(dim) is not int:
+        return None
+    n = len(tensors)
+    if n == 0 or not isinstance(tensors[0], Tensor):
+        return None
+    first = <Tensor>tensors[0]
+    ndim = first.ndim_
+    if ndim + fresh == 0 or ndim >= kMaxDims or dim < -(ndim + fresh) or dim >= ndim + fresh:
+        return None
+    at = dim if dim >= 0 else dim + ndim + fresh
+    shape[at] = 0
+    for d in range(ndim):
+        shape[d + 1 if fresh and d >= at else d] = first.shape_[d]
+    shape[at] = 0
+    for k in range(n):
+        if not isinstance(tensors[k], Tensor):
+            return None
+        t = <Tensor>tensors[k]
+        if t.code != first.code or not t.dense or t.ndim_ != ndim or wants_history(t):
+            return None
+        for d in range(ndim):
+            if t.shape_[d] != first.shape_[d] and (fresh or d != at):
+                return None
+        shape[at] += 1 if fresh else t.shape_[at]
+    for d in range(at):
+        outer *= shape[d]
+    r = new_dense(first.code, ndim + fresh, shape)
+    if r.count * ITEM[r.code] >= 1 << 20:
+        return None
+    to = r.data_ptr_
+    for o in range(outer):
+        for k in range(n):
+            t = <Tensor>tensors[k]
+            row = t.count // outer * ITEM[t.code]
+            memcpy(to, t.data_ptr_ + o * row, row)
+            to += row
+    return r

@@ -293,7 +293,7 @@ cdef inline int number_code(object x) except -2:
         return F64
     if isinstance(x, complex):
         return C128
-    if hasattr(x, "__index__"):
+    if hasattr(x, "__index__") and getattr(x, "ndim", 0) == 0:
         return BOOL if type(x).__name__ == "bool_" else I64
     if type(x).__module__ == "numpy":
         if type(x).__name__ in ("bool", "bool_"):

@@ -335,6 +335,8 @@ cdef Tensor index_basic(Tensor t, object key):
         elif k is not None and k is not Ellipsis:
             if type(k) is bool or isinstance(k, (list, tuple, Tensor, str)) or not hasattr(k, "__index__"):
                 return None
+            if getattr(k, "ndim", 0):
+                return None  # an array of NumPy's
             used += 1
     if used > t.ndim_:
         raise IndexError(f"too many indices for tensor of dimension {t.ndim_}")

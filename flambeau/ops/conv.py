@@ -215,6 +215,8 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
     if min(sizes) < 1:
         raise RuntimeError(f"{name}: the output size {tuple(sizes)} is too small for input {tuple(x.shape)} and padding {padding}")
     shape = (x.shape[0], weight.shape[1] * groups, *sizes)
+    if any(e >= s for e, s in zip(extra, stride, strict=True)):
+        x = _pad_whole_strides(x, extra, stride)
     out = convolve_data(x, weight, shape, (stride, padding, dilation, groups))
     if bias is not None:
         if bias.dim() != 1 or bias.shape[0] != shape[1]:
@@ -223,6 +225,13 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
             )
         out = out + bias.reshape((-1,) + (1,) * n)
     return out.squeeze(0) if unbatched else out
+
+
+def _pad_whole_strides(x, extra, stride):
+    """An output padding of whole strides is zeros at the end of the input."""
+    from .resample import pad
+
+    return pad(x, [v for e, s in zip(reversed(extra), reversed(stride), strict=True) for v in (0, e // s)])
 
 
 def _conv_transpose(n):

@@ -46,7 +46,9 @@ def _use_product(x1: Tensor, x2: Tensor, p: float, mode: Any) -> bool:
 
 
 @composite(method=False)
-def cdist(x1, x2, p=2.0, compute_mode="use_mm_for_euclid_dist_if_necessary"):
+def cdist(
+    x1: Tensor, x2: Tensor, p: Any = 2.0, compute_mode: Any = "use_mm_for_euclid_dist_if_necessary"
+) -> Tensor:
     """The p-norm distance between every row of x1 (..., P, M) and of x2 (..., R, M): (..., P, R).
 
     >>> import flambeau as torch

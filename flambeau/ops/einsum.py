@@ -203,7 +203,7 @@ def _align(t: Tensor, labels: list, wanted: list) -> Tensor:
 
 
 @composite(method=False)
-def einsum(equation, *operands):
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """Sum of products of elements, dimensions named by letters (Einstein's convention).
 
     >>> import flambeau as torch
@@ -212,26 +212,26 @@ def einsum(equation, *operands):
             [3., 3.]])
     """
     if not isinstance(equation, str):
-        equation, operands = _from_sublists((equation, *operands))
-    elif len(operands) == 1 and isinstance(operands[0], tuple | list):
-        operands = operands[0]
-    operands = list(operands)
-    if not operands:
+        equation, tensors = _from_sublists((equation, *operands))
+    else:
+        nested = len(operands) == 1 and isinstance(operands[0], tuple | list)
+        tensors = list(operands[0] if nested else operands)
+    if not tensors:
         _refuse("must provide at least one operand")
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
-    if len(terms) != len(operands):
-        more = "more" if len(terms) > len(operands) else "fewer"
+    if len(terms) != len(tensors):
+        more = "more" if len(terms) > len(tensors) else "fewer"
         _refuse(
-            f"{more} operands were provided than specified in the equation: {len(operands)} for "
+            f"{more} operands were provided than specified in the equation: {len(tensors)} for "
             f"{len(terms)} terms"
         )
     inputs = [
         _name_dims(_read_term(term, f"operand {i}"), t.dim(), i)
-        for i, (term, t) in enumerate(zip(terms, operands, strict=True))
+        for i, (term, t) in enumerate(zip(terms, tensors, strict=True))
     ]
     output = _output_labels(right if arrow else None, inputs)
-    prepared = [_take_diagonals(t, labels) for t, labels in zip(operands, inputs, strict=True)]
+    prepared = [_take_diagonals(t, labels) for t, labels in zip(tensors, inputs, strict=True)]
     _check_sizes([t for t, _ in prepared], [labels for _, labels in prepared])
     return _evaluate(prepared, output)
 

@@ -19,8 +19,8 @@ from .record import alias, composite, primitive
 # How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n; as NumPy calls it, forward and
 # backward.
 NONE, ROOT, FULL = 0, 1, 2
-_FORWARD = ("backward", "ortho", "forward")
-_BACKWARD = ("forward", "ortho", "backward")
+_FORWARD: Any = ("backward", "ortho", "forward")
+_BACKWARD: Any = ("forward", "ortho", "backward")
 
 
 def _complex_array(values: Any, like: core.dtype) -> Tensor:
@@ -169,7 +169,9 @@ def _read_many(
         dims = tuple(range(input.dim() - len(s), input.dim()))
     else:
         dims = tuple(range(input.dim()))
-    sizes = [None] * len(dims) if s is None else [None if n == -1 else n for n in s]
+    sizes: list[int | None] = [None] * len(dims)
+    if s is not None:
+        sizes = [None if n == -1 else n for n in s]
     return dims, sizes
 
 

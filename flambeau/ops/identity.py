@@ -15,6 +15,7 @@ from functools import cache as remember_result
 from pathlib import Path
 from typing import Any
 
+from ..kernels import lazy
 from ..kernels.source_hash import hash_sources
 
 _HOME = ("flambeau.ops.", "flambeau.kernels.")
@@ -60,6 +61,8 @@ def _describe(value: Any, depth: int) -> str:
     if isinstance(value, dict):
         pairs = (f"{_describe(k, depth + 1)}:{_describe(v, depth + 1)}" for k, v in value.items())
         return f"{{{','.join(pairs)}}}"
+    if isinstance(value, lazy._Module):
+        return f"module {value._name}"
     if type(value).__name__ == "LoopRecord":
         meaning = {k: v for k, v in vars(value).items() if k not in _NOT_MEANING}
         return f"record{_describe(meaning, depth + 1)}"

@@ -16,14 +16,14 @@ from .dims import check_sequence, check_tensor, wrap
 from .record import alias, composite, deliver, primitive
 from .splitting import narrow_plain
 
-LARGE = 1 << 20  # bytes from which every input is worth a parallel copy of its own
-
-
-def _common_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
+def _common_dtype(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """The tensors in their common type."""
     first = tensors[0].dtype
-    if all(t.dtype is first for t in tensors):
-        return list(tensors)
+    for t in tensors:
+        if t.dtype is not first:
+            break
+    else:
+        return tensors
     from .promotion import result_type
 
     short = result_type([(t.dtype.code, 0 if t.ndim else 1) for t in tensors])
@@ -33,40 +33,11 @@ def _common_dtype(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _fill(out: Tensor, tensors: Sequence[Tensor], dim: int, sizes: Sequence[int]) -> None:
     """Copy the tensors, `sizes` positions of dim each, into out one after the other."""
-    outer, inner = prod(out.shape[:dim]), prod(out.shape[dim + 1 :])
-    item = out.dtype.itemsize
-    if out.nbytes < LARGE and all(t.is_contiguous() for t in tensors):
-        rows = tuple([n * inner * item for n in sizes])
-        _join_small(out, tensors, outer, rows)
-        return
     start = 0
     for t, n in zip(tensors, sizes, strict=True):
         part = narrow_plain(out, dim, start, n)
         core.copy_plain(part, t if t.ndim == out.ndim else core.view(t, part.shape))
         start += n
-
-
-def _join_small(out: Tensor, tensors: Sequence[Tensor], outer: int, rows: tuple[int, ...]) -> None:
-    """One launch for up to `MOST` contiguous inputs."""
-    if not out.numel():
-        return
-    whole, start = sum(rows), 0
-    for first in range(0, len(rows), kernels.MOST):
-        some = rows[first : first + kernels.MOST]
-        key = ("join", outer, some, whole, start)
-        plan = launch.plan_for(key, lambda some=some, start=start: _join_phase(outer, some, whole, start))
-        plan.run(out, *tensors[first : first + kernels.MOST])
-        start += sum(some)
-
-
-def _join_phase(outer: int, rows: tuple[int, ...], whole: int, start: int) -> list:
-    desc = kernels.JOIN_FIELDS.pack(inputs=len(rows), row_bytes=whole)
-    for row in rows:
-        desc += (row, start)
-        start += row
-    tasks = outer * len(rows)
-    grain = max(1, (1 << 17) * tasks // max(whole * outer, 1))
-    return [(kernels.join_source(targets.host()), desc, tasks, grain)]
 
 
 # ---- cat -----------------------------------------------------------------------------------------------
@@ -75,6 +46,9 @@ def _join_phase(outer: int, rows: tuple[int, ...], whole: int, start: int) -> li
 @primitive(register=False, name="cat")
 def join(tensors: Sequence[Tensor], dim: int) -> Tensor:
     """Tensors of one type and of sizes that differ only in dim, one after the other."""
+    made = core.join_dense(tensors, dim, False)
+    if made is not None:
+        return made
     shape = list(tensors[0].shape)
     sizes = [t.shape[dim] for t in tensors]
     shape[dim] = sum(sizes)
@@ -100,11 +74,18 @@ def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], i
     for i, t in enumerate(tensors):
         if not t.ndim:
             raise RuntimeError(f"zero-dimensional tensor (at position {i}) cannot be concatenated")
-    kept = [t for t in tensors if t.shape != (0,)] or tensors[:1]
+    kept = tensors
+    for t in tensors:
+        if t.ndim == 1 and not t.numel():
+            kept = [t for t in tensors if t.shape != (0,)] or tensors[:1]
+            break
     first = kept[0].shape
     dim = wrap("cat", dim, len(first))
+    before, after = first[:dim], first[dim + 1 :]
     for i, t in enumerate(kept):
         shape = t.shape
+        if shape[:dim] == before and shape[dim + 1 :] == after and len(shape) == len(first):
+            continue
         if len(shape) != len(first):
             raise RuntimeError(f"cat: Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
         for d in range(len(first)):
@@ -126,6 +107,10 @@ def cat(
     >>> torch.cat([torch.tensor([1, 2]), torch.tensor([3])])
     tensor([1, 2, 3])
     """
+    if out is None and axis is None:
+        made = core.join_dense(tensors, dim, False)
+        if made is not None:
+            return made
     tensors = check_sequence("cat", tensors)
     if out is not None:
         launch.check_out("cat", out, *tensors)
@@ -143,6 +128,9 @@ def cat(
 @primitive(register=False, name="stack")
 def pile(tensors: Sequence[Tensor], dim: int) -> Tensor:
     """Tensors of one shape and type along a new dimension."""
+    made = core.join_dense(tensors, dim, True)
+    if made is not None:
+        return made
     shape = list(tensors[0].shape)
     shape.insert(dim, len(tensors))
     made = core.empty(shape, tensors[0].dtype)
@@ -166,6 +154,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1, 2],
             [3, 4]])
     """
+    made = core.join_dense(tensors, dim, True)
+    if made is not None:
+        return made
     check_sequence("stack", tensors)
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")

@@ -278,6 +278,8 @@ def put_rows(
 
     Nothing is written when an index is out of range. The values may be strided or repeated.
     """
+    if shares_memory(table, values):
+        values = core.clone_plain(values)
     name = BY_CODE[table.dtype.code].name
     kernel = _address(
         ("rows", mode, name), lambda: scatter_kernels.rows_source(mode, name, targets.host())

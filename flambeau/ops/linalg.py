@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from ..core import Tensor
 from .lapack import (
@@ -55,7 +56,7 @@ def _cofactors(a: Tensor) -> Tensor:
 
 
 @linalg("det")
-def linalg_det(A):
+def linalg_det(A: Tensor) -> Tensor:
     """The determinant of a square matrix.
 
     >>> import flambeau as torch
@@ -67,7 +68,7 @@ def linalg_det(A):
 
 
 @composite
-def det(input):
+def det(input: Tensor) -> Tensor:
     """The determinant of a square matrix; see linalg.det."""
     return linalg_det(input)
 
@@ -97,21 +98,21 @@ def _(g, input, out):
 
 
 @linalg("slogdet")
-def linalg_slogdet(A):
+def linalg_slogdet(A: Tensor) -> Any:
     """(sign, logabsdet) with det = sign * exp(logabsdet)."""
     prepare("linalg.slogdet", A, square=True)
     return named("linalg_slogdet", ("sign", "logabsdet"), *signed_logarithm(A))
 
 
 @composite(out=True)
-def slogdet(input):
+def slogdet(input: Tensor) -> Any:
     """(sign, logabsdet) with det = sign * exp(logabsdet)."""
     prepare("linalg.slogdet", input, square=True)
     return named("slogdet", ("sign", "logabsdet"), *signed_logarithm(input))
 
 
 @composite
-def logdet(input):
+def logdet(input: Tensor) -> Tensor:
     """The logarithm of the determinant; NaN where that is negative."""
     prepare("logdet", input, square=True)
     sign, logarithm = signed_logarithm(input)
@@ -122,25 +123,25 @@ def logdet(input):
 # -----------------------------------------------------------------------------
 
 
-def _power(name: str, a: Tensor, n: int) -> Tensor:
+def _power(name: str, a: Tensor, n: int) -> Any:
     check_square(name, a)
     if n == 0:
         # constant, yet an output like any other: its gradient is zero
         return identity_like(a, a.shape[-1]) + a.masked_fill(a == a, 0).masked_fill(a != a, 0)
     if n < 0:
         return _power(name, linalg_inv(a), -n)
-    result = None
-    while True:
+    if n == 1:
+        return a.clone()
+    result = a if n & 1 else None
+    while n := n >> 1:
+        a = a @ a
         if n & 1:
             result = a if result is None else result @ a
-        n >>= 1
-        if not n:
-            return result if result is not a else a.clone()
-        a = a @ a
+    return result
 
 
 @linalg("matrix_power")
-def linalg_matrix_power(A, n):
+def linalg_matrix_power(A: Tensor, n: int) -> Tensor:
     """A multiplied n times; the inverse's power for negative n.
 
     >>> import flambeau as torch
@@ -152,7 +153,7 @@ def linalg_matrix_power(A, n):
 
 
 @composite(out=True)
-def matrix_power(input, n):
+def matrix_power(input: Tensor, n: int) -> Tensor:
     """input multiplied n times; see linalg.matrix_power."""
     return _power("linalg.matrix_power", input, n)
 
@@ -220,7 +221,7 @@ def _(g, input):
 
 
 @composite
-def matrix_exp(input):
+def matrix_exp(input: Tensor) -> Tensor:
     """The matrix exponential, the sum of input^k / k!."""
     prepare("matrix_exp", input, square=True)
     return exponential(input)
@@ -233,7 +234,7 @@ linalg("matrix_exp", out=False)(matrix_exp.function)
 
 
 @linalg("tensorinv")
-def linalg_tensorinv(A, ind=2):
+def linalg_tensorinv(A: Tensor, ind: int = 2) -> Tensor:
     """The inverse of A seen as a matrix from its last dimensions to its first `ind`."""
     if ind <= 0:
         raise RuntimeError(
@@ -251,7 +252,7 @@ def linalg_tensorinv(A, ind=2):
 
 
 @linalg("tensorsolve")
-def linalg_tensorsolve(A, B, dims=None):
+def linalg_tensorsolve(A: Tensor, B: Tensor, dims: Any = None) -> Tensor:
     """X with tensordot(A, X, X.dim()) = B."""
     if dims is not None:
         dims = [d % A.dim() for d in dims]
@@ -312,7 +313,7 @@ def _reflectors(v: Tensor) -> Tensor:
 
 
 @linalg("householder_product")
-def linalg_householder_product(A, tau):
+def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """The first columns of the product of the reflections I - tau_i v_i v_i^H (as geqrf gives
     them).
     """
@@ -332,13 +333,15 @@ def _reflect(vectors: Tensor, tau: Tensor, x: Tensor, order, adjoint: bool) -> T
 
 
 @composite(out=True)
-def orgqr(input, tau):
+def orgqr(input: Tensor, tau: Tensor) -> Tensor:
     """See linalg.householder_product."""
     return linalg_householder_product(input, tau)
 
 
 @composite(out=True)
-def ormqr(input, tau, other, left=True, transpose=False):
+def ormqr(
+    input: Tensor, tau: Tensor, other: Tensor, left: bool = True, transpose: bool = False
+) -> Tensor:
     """Q @ other (or Q^H, or other @ Q) for the square Q of Householder vectors and their
     factors.
     """

@@ -113,7 +113,7 @@ def _check_cholesky(name: str, input: Tensor, info: Tensor) -> None:
 
 
 @linalg("cholesky")
-def linalg_cholesky(A, *, upper=False):
+def linalg_cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     """The lower L with A = L L^H (or upper U with A = U^H U) of hermitian positive-definite A.
 
     >>> import flambeau as torch
@@ -128,7 +128,7 @@ def linalg_cholesky(A, *, upper=False):
 
 
 @linalg("cholesky_ex")
-def linalg_cholesky_ex(A, *, upper=False, check_errors=False):
+def linalg_cholesky_ex(A: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info): like cholesky, with the order of the first bad leading minor in place of an
     error.
     """
@@ -140,7 +140,7 @@ def linalg_cholesky_ex(A, *, upper=False, check_errors=False):
 
 
 @composite(out=True)
-def cholesky(input, upper=False):
+def cholesky(input: Tensor, upper: bool = False) -> Tensor:
     """The Cholesky factor of a hermitian positive-definite matrix; see linalg.cholesky."""
     prepare("cholesky", input, square=True)
     factor, info = cholesky_factor(input, upper)
@@ -196,7 +196,7 @@ def _qr_vjp(gq: Tensor, gr: Tensor, q: Tensor, r: Tensor) -> Tensor:
 
 
 @linalg("qr")
-def linalg_qr(A, mode="reduced"):
+def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
     """(Q, R): A = Q R; mode 'reduced', 'complete', or 'r' (Q is empty).
 
     >>> import flambeau as torch
@@ -223,14 +223,14 @@ def linalg_qr(A, mode="reduced"):
 
 
 @composite(out=True)
-def qr(input, some=True):
+def qr(input: Tensor, some: bool = True) -> Any:
     """(Q, R) of a matrix; some=False gives the square Q."""
     prepare("qr", input)
     return named("qr", ("Q", "R"), *qr_factors(input, not some))
 
 
 @composite(out=True)
-def geqrf(input):
+def geqrf(input: Tensor) -> Any:
     """(a, tau): R above the diagonal of a, and below it the Householder vectors whose product is
     Q.
     """
@@ -318,7 +318,7 @@ def _svd_vjp(gu, gs, gvh, u, s, vh) -> Tensor:
 
 
 @linalg("svd")
-def linalg_svd(A, full_matrices=True, *, driver=None):
+def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """(U, S, Vh): A = U diag(S) Vh; S real and descending."""
     prepare("linalg.svd", A)
     if driver is not None:
@@ -330,7 +330,7 @@ def linalg_svd(A, full_matrices=True, *, driver=None):
 
 
 @linalg("svdvals")
-def linalg_svdvals(A, *, driver=None):
+def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """Singular values in descending order."""
     prepare("linalg.svdvals", A)
     if driver is not None:
@@ -342,7 +342,7 @@ def linalg_svdvals(A, *, driver=None):
 
 
 @composite(out=True)
-def svd(input, some=True, compute_uv=True):
+def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """(U, S, V): input = U diag(S) V^H; without compute_uv U and V are zeros."""
     prepare("svd", input)
     if compute_uv:
@@ -399,7 +399,7 @@ def _read_triangle(name: str, UPLO: Any) -> bool:
 
 
 @linalg("eigh")
-def linalg_eigh(A, UPLO="L"):
+def linalg_eigh(A: Tensor, UPLO: str = "L") -> Any:
     """(eigenvalues, eigenvectors) of a hermitian matrix; real eigenvalues in ascending order."""
     prepare("linalg.eigh", A, square=True)
     lower = _read_triangle("linalg.eigh", UPLO)
@@ -407,7 +407,7 @@ def linalg_eigh(A, UPLO="L"):
 
 
 @linalg("eigvalsh")
-def linalg_eigvalsh(A, UPLO="L"):
+def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Eigenvalues of a hermitian matrix in ascending order."""
     prepare("linalg.eigvalsh", A, square=True)
     return eigh_factors(A, _read_triangle("linalg.eigvalsh", UPLO))[0]
@@ -451,7 +451,7 @@ def _(g, input_like, out):
 
 
 @linalg("eig")
-def linalg_eig(A):
+def linalg_eig(A: Tensor) -> Any:
     """(eigenvalues, eigenvectors) of a square matrix; both complex, vectors of norm 1 in
     columns.
     """
@@ -460,7 +460,7 @@ def linalg_eig(A):
 
 
 @linalg("eigvals")
-def linalg_eigvals(A):
+def linalg_eigvals(A: Tensor) -> Tensor:
     """Eigenvalues of a square matrix, complex."""
     prepare("linalg.eigvals", A, square=True)
     return eig_factors(A)[0]

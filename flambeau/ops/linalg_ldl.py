@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core import Tensor
 from .lapack import (
     INT32,
     LinAlgError,
@@ -119,7 +120,7 @@ def _(g):
 
 
 @linalg("ldl_factor_ex")
-def linalg_ldl_factor_ex(A, *, hermitian=False, check_errors=False):
+def linalg_ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bool = False) -> Any:
     """(LD, pivots, info): like ldl_factor; info is the position of a zero pivot, 0 where there is
     none.
     """
@@ -136,7 +137,7 @@ def linalg_ldl_factor_ex(A, *, hermitian=False, check_errors=False):
 
 
 @linalg("ldl_factor")
-def linalg_ldl_factor(A, *, hermitian=False):
+def linalg_ldl_factor(A: Tensor, *, hermitian: bool = False) -> Any:
     """(LD, pivots): A = L D L^T (L D L^H if hermitian) with D of 1x1 and 2x2 blocks; for
     ldl_solve.
     """
@@ -182,7 +183,7 @@ def _(g):
 
 
 @linalg("ldl_solve")
-def linalg_ldl_solve(LD, pivots, B, *, hermitian=False):
+def linalg_ldl_solve(LD: Tensor, pivots: Tensor, B: Tensor, *, hermitian: bool = False) -> Tensor:
     """X with A X = B from what ldl_factor returns."""
     name = "torch.linalg.ldl_solve"
     prepare(name, LD, square=True)

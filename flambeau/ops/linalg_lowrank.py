@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..core import Tensor
 from .lapack import check_matrix
 from .linalg_decompose import linalg_qr, linalg_svd
@@ -22,7 +24,7 @@ def _basis(a: Tensor, q: int, niter: int) -> Tensor:
 
 
 @composite(method=False)
-def svd_lowrank(A, q=6, niter=2, M=None):
+def svd_lowrank(A: Tensor, q: int | None = 6, niter: int = 2, M: Tensor | None = None) -> Any:
     """(U, S, V) with A - M close to U diag(S) V^H, of rank q at most.
 
     The random projection draws from the default generator; niter subspace iterations sharpen it.
@@ -44,7 +46,7 @@ def svd_lowrank(A, q=6, niter=2, M=None):
 
 
 @composite(method=False)
-def pca_lowrank(A, q=None, center=True, niter=2):
+def pca_lowrank(A: Tensor, q: int | None = None, center: bool = True, niter: int = 2) -> Any:
     """(U, S, V): the principal components of the rows of A are the columns of V."""
     check_matrix("pca_lowrank", A)
     m, n = A.shape[-2:]

@@ -94,19 +94,23 @@ def _plain(value: Any) -> Any:
 
 
 @linalg("pinv")
-def linalg_pinv(A, rcond=None, hermitian=False, *, atol=None, rtol=None):
+def linalg_pinv(
+    A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """The Moore-Penrose inverse; singular values below max(atol, rtol * largest) count as zero."""
     return _pinv("linalg.pinv", A, atol, rcond if rtol is None else rtol, hermitian)
 
 
 @composite
-def pinverse(input, rcond=1e-15):
+def pinverse(input: Tensor, rcond: Any = 1e-15) -> Tensor:
     """The Moore-Penrose inverse; singular values below rcond * largest count as zero."""
     return _pinv("pinverse", input, 0.0, rcond, False)
 
 
 @linalg("matrix_rank")
-def linalg_matrix_rank(A, tol=None, hermitian=False, *, atol=None, rtol=None):
+def linalg_matrix_rank(
+    A: Tensor, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
+) -> Tensor:
     """How many singular values are above max(atol, rtol * largest) (int64)."""
     name = "linalg.matrix_rank"
     prepare(name, A, square=hermitian)
@@ -125,7 +129,7 @@ _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
 
 
 @linalg("lstsq")
-def linalg_lstsq(A, B, rcond=None, *, driver=None):
+def linalg_lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None) -> Any:
     """(solution, residuals, rank, singular_values) of min |A X - B|.
 
     Residuals are given where A has more rows than columns and full rank (not for 'gelsy'); singular

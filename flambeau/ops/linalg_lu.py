@@ -145,7 +145,7 @@ def _info(lu: Tensor) -> Tensor:
 
 
 @linalg("lu_factor")
-def linalg_lu_factor(A, *, pivot=True):
+def linalg_lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """(LU, pivots): both factors in one matrix, and the row interchanges counted from 1 (int32)."""
     prepare("linalg.lu_factor", A)
     _check_pivot("linalg.lu_factor", pivot)
@@ -153,7 +153,7 @@ def linalg_lu_factor(A, *, pivot=True):
 
 
 @linalg("lu_factor_ex")
-def linalg_lu_factor_ex(A, *, pivot=True, check_errors=False):
+def linalg_lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:
     """(LU, pivots, info): info is the position of a zero on U's diagonal."""
     prepare("linalg.lu_factor_ex", A)
     _check_pivot("linalg.lu_factor", pivot)
@@ -169,7 +169,7 @@ def linalg_lu_factor_ex(A, *, pivot=True, check_errors=False):
 
 
 @linalg("lu")
-def linalg_lu(A, *, pivot=True):
+def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     """(P, L, U) with A = P L U."""
     prepare("linalg.lu", A)
     _check_pivot("linalg.lu", pivot)
@@ -179,7 +179,7 @@ def linalg_lu(A, *, pivot=True):
 
 
 @composite(method=True)
-def lu(input, pivot=True, get_infos=False, out=None):
+def lu(input: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """(LU, pivots[, info]) of a matrix; see linalg.lu_factor."""
     prepare("lu", input)
     _check_pivot("lu", pivot)
@@ -193,7 +193,9 @@ def lu(input, pivot=True, get_infos=False, out=None):
 
 
 @composite(out=True, method=False)
-def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
+def lu_unpack(
+    LU_data: Tensor, LU_pivots: Tensor, unpack_data: bool = True, unpack_pivots: bool = True
+) -> Any:
     """(P, L, U) from the compact factors; a part not asked for is empty."""
     if unpack_pivots and LU_pivots.dtype is not INT32:
         raise RuntimeError(
@@ -243,12 +245,14 @@ def _lu_solve(
 
 
 @linalg("lu_solve")
-def linalg_lu_solve(LU, pivots, B, *, left=True, adjoint=False):
+def linalg_lu_solve(
+    LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
+) -> Tensor:
     """X with A X = B (X A = B, A^H X = B, X A^H = B) from the factors of A."""
     return _lu_solve("linalg.lu_solve", LU, pivots, B, left, adjoint)
 
 
 @composite(out=True)
-def lu_solve(b, LU_data, LU_pivots):
+def lu_solve(b: Tensor, LU_data: Tensor, LU_pivots: Tensor) -> Tensor:
     """X with A X = b from the factors of A."""
     return _lu_solve("linalg.lu_solve", LU_data, LU_pivots, b, True, False)

@@ -62,7 +62,9 @@ def _vector_norm(name: str, x: Tensor, ord: Any, dim: Any, keepdim: bool, dtype:
 
 
 @linalg("vector_norm")
-def linalg_vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+def linalg_vector_norm(
+    x: Tensor, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """The norm (sum |x|^ord)^(1/ord) along dim; inf: the largest |x|, 0: how many are nonzero.
 
     >>> import flambeau as torch
@@ -126,7 +128,9 @@ def _singular_norm(name: str, a: Tensor, ord: Any, dims: tuple[int, int], keepdi
 
 
 @linalg("matrix_norm")
-def linalg_matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None):
+def linalg_matrix_norm(
+    A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """A matrix norm: 'fro', 'nuc', +-2 (singular values), +-1 (columns), +-inf (rows).
 
     >>> import flambeau as torch
@@ -137,7 +141,9 @@ def linalg_matrix_norm(A, ord="fro", dim=(-2, -1), keepdim=False, *, dtype=None)
 
 
 @linalg("norm")
-def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
+def linalg_norm(
+    A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+) -> Tensor:
     """A vector norm (one dimension, or ord None) or a matrix norm (two dimensions)."""
     name = "linalg.norm"
     count = len(dim) if isinstance(dim, tuple | list) else 1
@@ -163,7 +169,9 @@ def linalg_norm(A, ord=None, dim=None, keepdim=False, *, dtype=None):
 
 
 @composite(out=True)
-def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
+def norm(
+    input: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
     """The p-norm of all elements or along dim; p 'fro' is 2, 'nuc' the sum of singular values."""
     if p == "nuc":
         return _matrix_norm("norm", input, "nuc", (-2, -1) if dim is None else dim, keepdim, dtype)
@@ -174,13 +182,13 @@ def norm(input, p="fro", dim=None, keepdim=False, dtype=None):
 
 
 @composite(out=True)
-def dist(input, other, p=2):
+def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of input - other."""
     return norm(input - other, p)
 
 
 @linalg("cond")
-def linalg_cond(A, p=None):
+def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
     """The condition number |A| |A^-1| in the norm p (None: 2, a ratio of singular values).
 
     >>> import flambeau as torch

@@ -105,7 +105,7 @@ def inverse_of(name: str, a: Tensor) -> Tensor:
 
 
 @linalg("inv")
-def linalg_inv(A):
+def linalg_inv(A: Tensor) -> Tensor:
     """The inverse of a square matrix; LinAlgError if it is singular.
 
     >>> import flambeau as torch
@@ -117,13 +117,13 @@ def linalg_inv(A):
 
 
 @composite(name="inverse", out=True)
-def inverse(input):
+def inverse(input: Tensor) -> Tensor:
     """The inverse of a square matrix; see linalg.inv."""
     return inverse_of("linalg.inv", input)
 
 
 @linalg("inv_ex")
-def linalg_inv_ex(A, *, check_errors=False):
+def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     """(inverse, info): info is nonzero where the matrix is singular."""
     prepare("linalg.inv_ex", A, square=True)
     result, info = inverse_info(A)
@@ -196,7 +196,7 @@ def _check_solved(name: str, a: Tensor, info: Tensor) -> None:
 
 
 @linalg("solve")
-def linalg_solve(A, B, *, left=True):
+def linalg_solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
     """X with A X = B (or X A = B); B is a vector, a matrix, or a batch of either.
 
     >>> import flambeau as torch
@@ -209,7 +209,7 @@ def linalg_solve(A, B, *, left=True):
 
 
 @linalg("solve_ex")
-def linalg_solve_ex(A, B, *, left=True, check_errors=False):
+def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
     """(X, info): info is nonzero where A is singular."""
     x, info = _solve("linalg.solve", A, B, left)
     if check_errors:
@@ -276,7 +276,9 @@ def _(g, a, upper, unit, out, needs):
 
 
 @linalg("solve_triangular")
-def linalg_solve_triangular(A, B, *, upper, left=True, unitriangular=False):
+def linalg_solve_triangular(
+    A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Tensor:
     """X with A X = B (or X A = B) for a triangular A, of which the other triangle is not read."""
     name = "linalg.solve_triangular"
     prepare(name, A, square=True)
@@ -296,7 +298,9 @@ def linalg_solve_triangular(A, B, *, upper, left=True, unitriangular=False):
 
 
 @composite(out=True)
-def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
+def triangular_solve(
+    b: Tensor, A: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> Any:
     """(X, A): X solves A X = b, or A^T X = b, for a triangular A."""
     prepare("triangular_solve", A, square=True)
     check_matrix("triangular_solve", b, "b")
@@ -315,7 +319,7 @@ def triangular_solve(b, A, upper=True, transpose=False, unitriangular=False):
 
 
 @composite(out=True)
-def cholesky_solve(input, L, upper=False):
+def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
     """X with A X = input, where L is the Cholesky factor of A."""
     prepare("cholesky_solve", L, square=True)
     check_matrix("cholesky_solve", input, "B")
@@ -332,7 +336,7 @@ def cholesky_solve(input, L, upper=False):
 
 
 @composite(out=True)
-def cholesky_inverse(input, upper=False):
+def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor."""
     prepare("cholesky_inverse", input, square=True)
     n = input.shape[-1]

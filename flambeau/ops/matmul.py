@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from .. import core
 from ..core import Tensor
@@ -53,7 +54,7 @@ def _mm_vjp(g, input, mat2, needs):
 
 
 @composite(out=True)
-def mm(input, mat2):
+def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Matrix product of (n, m) and (m, p): (n, p)."""
     _check_dims("mm", 2, ("self", input), ("mat2", mat2))
     found = core.matrix_product(input, mat2, False, None, "mm", "MmBackward0")
@@ -89,7 +90,7 @@ def _product_vjp(g, a, b, needs):
 
 
 @primitive(method=True, out=True)
-def bmm(input, mat2):
+def bmm(input: Tensor, mat2: Tensor) -> Tensor:
     """Matrix products of two batches: (b, n, m) @ (b, m, p)."""
     _check_dims("bmm", 3, ("batch1", input), ("batch2", mat2))
     if input.size(0) != mat2.size(0):
@@ -118,7 +119,7 @@ def _batched_vjp(g, input, mat2, needs):
 
 
 @composite(out=True)
-def matmul(input, other):
+def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product: vectors, matrices, or batches of matrices that broadcast."""
     a, b = input.dim(), other.dim()
     if a == 2 and b == 2:
@@ -221,7 +222,7 @@ def _linear_vjp(g, input, weight, needs):
 
 
 @composite(namespaces=("nn.functional",), method=False)
-def linear(input, weight, bias=None, *, out=None):
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Any = None) -> Tensor:
     """input @ weight.T + bias; input (*, in), weight (out, in), bias (out,)."""
     if out is not None:
         return deliver("linear", out, linear(input, weight, bias))
@@ -265,21 +266,21 @@ def _check_vectors(name, a, b):
 
 
 @composite(out=True)
-def dot(input, tensor):
+def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Sum of the products of two vectors' elements."""
     _check_vectors("dot", input, tensor)
     return mm(input.unsqueeze(0), tensor.unsqueeze(1)).view(())
 
 
 @composite(out=True)
-def vdot(input, other):
+def vdot(input: Tensor, other: Tensor) -> Tensor:
     """dot with the first vector conjugated."""
     _check_vectors("vdot", input, other)
     return dot(input.conj(), other)
 
 
 @composite(out=True)
-def mv(input, vec):
+def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Matrix (n, m) times vector (m,)."""
     if input.dim() != 2 or vec.dim() != 1:
         raise RuntimeError(
@@ -290,7 +291,7 @@ def mv(input, vec):
 
 
 @composite(out=True, aliases=("ger",))
-def outer(input, vec2):
+def outer(input: Tensor, vec2: Tensor) -> Tensor:
     """All products of two vectors' elements: (n, m)."""
     if input.dim() != 1 or vec2.dim() != 1:
         raise RuntimeError(f"outer: Expected 1-D arguments, got {input.dim()}-D and {vec2.dim()}-D")
@@ -298,7 +299,7 @@ def outer(input, vec2):
 
 
 @composite(out=True)
-def inner(input, other):
+def inner(input: Tensor, other: Tensor) -> Tensor:
     """Sums of products along the last dimension of both."""
     if input.dim() == 0 or other.dim() == 0:
         return input * other
@@ -340,19 +341,19 @@ def _whole(name, beta, alpha):
 
 
 @composite(inplace=True, out=True)
-def addmm(input, mat1, mat2, *, beta=1, alpha=1):
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
     return _scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)
 
 
 @composite(inplace=True, out=True)
-def addmv(input, mat, vec, *, beta=1, alpha=1):
+def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
     return _scaled_sum("addmv", input, mv(mat, vec), beta, alpha)
 
 
 @composite(inplace=True, out=True)
-def addr(input, vec1, vec2, *, beta=1, alpha=1):
+def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     if vec1.dtype.code == 0 and input.dtype.code == 0:
         product_ = outer(vec1, vec2)
@@ -361,13 +362,17 @@ def addr(input, vec1, vec2, *, beta=1, alpha=1):
 
 
 @composite(inplace=True, out=True)
-def baddbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def baddbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
     """beta * input + alpha * bmm(batch1, batch2)."""
     return _scaled_sum("baddbmm", input, bmm(batch1, batch2), beta, alpha)
 
 
 @composite(inplace=True, out=True)
-def addbmm(input, batch1, batch2, *, beta=1, alpha=1):
+def addbmm(
+    input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
+) -> Tensor:
     """beta * input + alpha * sum of the batch's products."""
     return _scaled_sum("addbmm", input, bmm(batch1, batch2).sum(0), beta, alpha)
 

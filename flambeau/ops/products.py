@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -36,7 +37,7 @@ def _read_pairs(dims: Any, a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
 
 
 @composite(method=False, out=True)
-def tensordot(a, b, dims=2):
+def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     """Sum of products over the last dims of a and the first of b, or over two lists of dimensions.
 
     >>> import flambeau as torch
@@ -73,7 +74,7 @@ def tensordot(a, b, dims=2):
 
 
 @composite(out=True)
-def kron(input, other):
+def kron(input: Tensor, other: Tensor) -> Tensor:
     """The Kronecker product: every element of input times other.
 
     >>> import flambeau as torch
@@ -145,7 +146,7 @@ def _check_neighbours(matrices: list[Tensor]) -> None:
 
 
 @linalg("multi_dot")
-def linalg_multi_dot(tensors):
+def linalg_multi_dot(tensors: Sequence[Tensor]) -> Tensor:
     """The product of two or more matrices in the cheapest order; the first and last may be
     vectors.
     """
@@ -167,7 +168,7 @@ def linalg_multi_dot(tensors):
 
 
 @composite(method=False)
-def chain_matmul(*matrices, out=None):
+def chain_matmul(*matrices: Any, out: Any = None) -> Tensor:
     """The product of matrices in the cheapest order; see linalg.multi_dot."""
     if len(matrices) == 1 and isinstance(matrices[0], tuple | list):
         matrices = tuple(matrices[0])
@@ -201,13 +202,13 @@ def _cross(name: str, a: Tensor, b: Tensor, dim: int) -> Tensor:
 
 
 @linalg("cross")
-def linalg_cross(input, other, *, dim=-1):
+def linalg_cross(input: Tensor, other: Tensor, *, dim: Any = -1) -> Tensor:
     """The cross product of 3-vectors along dim."""
     return _cross("linalg.cross", input, other, dim)
 
 
 @composite(out=True)
-def cross(input, other, dim=None):
+def cross(input: Tensor, other: Tensor, dim: Any = None) -> Tensor:
     """The cross product of 3-vectors along dim (None: the first dimension of size 3)."""
     if dim is None:
         found = [i for i, n in enumerate(input.shape) if n == 3]
@@ -220,20 +221,20 @@ def cross(input, other, dim=None):
 
 
 @linalg("vecdot")
-def linalg_vecdot(x, y, *, dim=-1):
+def linalg_vecdot(x: Tensor, y: Tensor, *, dim: Any = -1) -> Tensor:
     """The sum of conj(x) * y along dim."""
     check_float("linalg.vecdot", x, low_precision=True)
     return ((x.conj() if x.is_complex() else x) * y).sum(dim)
 
 
 @linalg("diagonal", out=False)
-def linalg_diagonal(A, *, offset=0, dim1=-2, dim2=-1):
+def linalg_diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
     """The diagonals of a batch of matrices, a view."""
     return A.diagonal(offset, dim1, dim2)
 
 
 @composite
-def trace(input):
+def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
     if input.dim() != 2:
         raise RuntimeError(f"trace: expected a matrix, but got tensor with dim {input.dim()}")
@@ -241,7 +242,7 @@ def trace(input):
 
 
 @linalg("vander", out=False)
-def linalg_vander(x, *, N=None):
+def linalg_vander(x: Tensor, *, N: int | None = None) -> Tensor:
     """The Vandermonde matrix: powers 0 to N-1 of the elements along a new last dimension.
 
     >>> import flambeau as torch

@@ -152,6 +152,9 @@ class SharedBlock:
         import ctypes
         import mmap
 
+        import ctypes
+        import mmap
+
         self.nbytes = nbytes
         self.descriptor = _open_anonymous(nbytes) if descriptor is None else descriptor
         self._mapping = mmap.mmap(self.descriptor, nbytes)
@@ -170,8 +173,10 @@ class SharedBlock:
 
 
 def _close(descriptor: int) -> None:
-    with contextlib.suppress(OSError):
+    try:
         os.close(descriptor)
+    except OSError:
+        pass  # at the interpreter's exit it may be closed already
 
 
 def _open_anonymous(nbytes: int) -> int:
@@ -182,6 +187,8 @@ def _open_anonymous(nbytes: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("flambeau-tensor", os.MFD_CLOEXEC)
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     os.ftruncate(descriptor, nbytes)
@@ -210,6 +217,8 @@ def share_memory_(self: Tensor) -> Tensor:
     source = self.untyped_storage()
     if find_block(source) is not None:
         return self
+    import ctypes
+
     block = SharedBlock(max(source.nbytes(), 1))
     ctypes.memmove(block.address, source.data_ptr(), source.nbytes())
     shared = block.view(DTYPES["uint8"], (block.nbytes,), (1,))

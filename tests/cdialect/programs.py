@@ -196,7 +196,7 @@ def launch(program: Program, launcher: Launcher, run: Run, schedule: tuple[int, 
     """Run the kernel once; the output, fresh."""
     record, spec = program.op.record, program.spec
     reduces = program.form in ("reduce", "columns")
-    out = _fresh(run.arrays[0])
+    out = fresh_like(run.arrays[0])
     arrays = [out, *run.arrays[1:]]
     outer, inner = run.shape[-2:] if reduces else (1, 1)
     head = run.shape[: program.rank]
@@ -214,7 +214,7 @@ def launch(program: Program, launcher: Launcher, run: Run, schedule: tuple[int, 
     return out
 
 
-def _fresh(out: np.ndarray) -> np.ndarray:
+def fresh_like(out: np.ndarray) -> np.ndarray:
     """Memory of its own in the same layout, filled with what no kernel writes."""
     base = np.full_like(base_of(out), 77)
     offset = out.ctypes.data - base_of(out).ctypes.data if out.size else 0

@@ -277,3 +277,15 @@ def test_promotion() -> None:
     assert torch.can_cast(torch.int64, torch.int8)
     assert not torch.can_cast(torch.float32, torch.int64)
     assert math.isinf(torch.tensor(1e30).half().item())
+
+
+def test_old_views_survive_a_resize() -> None:
+    x = torch.arange(4.0)
+    first = x[1:]
+    x.resize_(2000)
+    second = x[2:4]
+    x.resize_(50000)
+    torch.rand(2000)
+    assert first.tolist() == [1, 2, 3]
+    assert second.tolist() == [2, 3]
+    assert x[:4].tolist() == [0, 1, 2, 3]

@@ -101,6 +101,19 @@ def test_numpy_scalars_are_numbers() -> None:
     assert torch.tensor([np.arange(2), np.arange(2)]).tolist() == [[0, 1], [0, 1]]
 
 
+def test_arithmetic_and_indexing_with_numpy() -> None:
+    x = torch.tensor([1.0, 2.0, 3.0])
+    for y in (x + np.float32(2), np.float32(2) + x, np.float64(2) + x, x + np.int64(2)):
+        assert type(y) is torch.Tensor
+        assert y.dtype is torch.float32
+        assert y.tolist() == [3, 4, 5]
+    assert x[np.int64(1)].item() == 2
+    assert x[np.array([0, 2])].tolist() == [1, 3]
+    assert x[np.array([True, False, True])].tolist() == [1, 3]
+    assert (x * np.ones(3)).tolist() == [1, 2, 3]
+    assert type(np.sqrt(x)) is torch.Tensor
+
+
 def test_tensor_copies_arrays() -> None:
     array = np.zeros(3)
     x = torch.tensor(array)
