@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from . import _modes, _tensor, core, ops
@@ -31,6 +32,7 @@ cfloat, cdouble = core.dtypes[10], core.dtypes[11]
 globals().update(core._core._LAYOUTS)
 globals().update(core._core._MEMORY_FORMATS)
 globals().update(ops.NAMESPACES[""])
+e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
 # Imported when first used, so that `import flambeau` stays fast.
 _LAZY = frozenset(
@@ -55,6 +57,32 @@ _FROM = {
     "get_rng_state": "random",
     "set_rng_state": "random",
     "set_printoptions": "_tensor_str",
+    "autocast": "amp",
+    "get_autocast_dtype": "amp",
+    "is_autocast_enabled": "amp",
+    "GradScaler": "amp",
+    "are_deterministic_algorithms_enabled": "_settings",
+    "compiled_with_cxx11_abi": "_settings",
+    "get_default_device": "_settings",
+    "get_deterministic_debug_mode": "_settings",
+    "get_float32_matmul_precision": "_settings",
+    "is_deterministic_algorithms_warn_only_enabled": "_settings",
+    "is_warn_always_enabled": "_settings",
+    "set_default_device": "_settings",
+    "set_deterministic_debug_mode": "_settings",
+    "set_float32_matmul_precision": "_settings",
+    "set_warn_always": "_settings",
+    "typename": "_settings",
+    "use_deterministic_algorithms": "_settings",
+}
+
+# PyTorch's names that Flambeau does not have: what to do without them. They stay AttributeErrors,
+# so that `hasattr(torch, "compile")` tells programs the truth.
+_ABSENT = {
+    "compile": "every op runs a compiled kernel at once; leave the call out",
+    "jit": "models stay Python programs; save their state_dict() instead",
+    "distributed": "programs run in one process",
+    "sparse_coo_tensor": "tensors are dense",
 }
 
 
@@ -65,12 +93,14 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != f"{__name__}.{name}":
                 raise
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+            hint = f": {_ABSENT[name]}" if name in _ABSENT else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}") from None
     if name in _FROM:
         value = getattr(importlib.import_module(f"{__name__}.{_FROM[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    hint = f": {_ABSENT[name]}" if name in _ABSENT else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")
 
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""Automatic mixed precision: matrix products and convolutions in a lower dtype, losses in float32.
+"""Automatic mixed precision: matrix products and convolutions in a lower dtype.
 
 The casts are ops, so gradients reach float32 parameters as float32. Autocast looks at the op that
-the program calls; what a composed op calls in turn runs in the dtypes it was given.
+the program calls; what a composed op calls in turn runs in the dtypes it was given. Logarithms of
+softmax, and so cross_entropy, are computed in float32; other losses in what their inputs promote to.
 """
 
 from __future__ import annotations
@@ -31,12 +32,10 @@ LOWER = frozenset(
     "linear matmul mm bmm mv addmm addbmm baddbmm chain_matmul einsum scaled_dot_product_attention"
     " __matmul__ __rmatmul__".split()
 ).union(_CONV, _CONV_TRANSPOSE)
-# Sums of many terms, and functions that cancel digits.
+# Functions that cancel digits, cross_entropy's log_softmax among them, and long products.
 WIDER = frozenset(
-    "binary_cross_entropy binary_cross_entropy_with_logits cross_entropy nll_loss mse_loss l1_loss"
-    " smooth_l1_loss huber_loss kl_div cosine_embedding_loss poisson_nll_loss soft_margin_loss"
-    " triplet_margin_loss multi_margin_loss margin_ranking_loss hinge_embedding_loss ctc_loss cdist"
-    " dist renorm logcumsumexp cumprod prod trace".split()
+    "log_softmax logsumexp logsigmoid ctc_loss cdist dist renorm logcumsumexp cumprod prod"
+    " trace".split()
 )
 
 

@@ -33,6 +33,7 @@ tuple_new = tuple.__new__
 cdef extern from "Python.h":
     ctypedef object (*vectorcallfunc)(PyObject*, PyObject**, size_t, PyObject*)
     Py_ssize_t PyVectorcall_NARGS(size_t)
+    long PyLong_AsLongAndOverflow(object, int*)
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
     void PyType_Modified(type)
     object PyMethod_New(object, object)

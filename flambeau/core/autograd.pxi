@@ -738,7 +738,7 @@ cdef int check_writable(Tensor t, object name) except -1:
         raise RuntimeError(f"{name}: Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal tensor before doing inplace update.")
     if grad_mode_on():
         if t.untracked_view and t.base is not None and t.base.needs_grad:
-            raise RuntimeError(f"{name}: A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use case is ambiguous "
+            raise RuntimeError(f"{name}: A view was created in no_grad mode (or shows another dtype) and is being modified inplace with grad mode enabled. Given that this use case is ambiguous "
                                "and error-prone, it is forbidden. Make the view outside no_grad, write inside it, or write to a detach() of it.")
         if t.needs_grad and node_made(t) is None and not (t.base is not None and t.tracked_view):
             raise RuntimeError(f"{name}: a leaf Variable that requires grad is being used in an in-place operation. "
@@ -831,6 +831,9 @@ cdef int rebase_history(Tensor self, Node n, int nr) except -1:
     cdef Tensor base = self.base
     cdef Node source
     cdef int i
+    if self.untracked_view and base is not None:
+        raise RuntimeError("a view that history does not follow (made in no_grad mode, or of another dtype) was written with "
+                           "a value that requires grad: write to the tensor it views, or to a clone().")
     if base is None or not self.tracked_view:
         move_retained(self, n, nr)
         adopt(self, n, nr)

@@ -397,10 +397,28 @@ cdef inline int fill_scalars(LoopOp op, PyObject** slots, Entry* e, void** args,
             x = (<Tensor>x).item()
         if e.scalar_code[i] == F32 and type(x) is float:
             (<float*>(scratch + 16 * i))[0] = <float><double>x
-        else:
+        elif type(x) is not int or not write_int(scratch + 16 * i, e.scalar_code[i], x):
             write_scalar(op, scratch + 16 * i, e.scalar_code[i], x)
         args[first + i] = scratch + 16 * i
     return 0
+
+
+cdef inline bint write_int(char* p, int code, object x) noexcept:
+    """Store an int where that needs no checks; False where it does."""
+    cdef int overflow = 0
+    cdef long v
+    if code != F32 and code != F64 and code != I64:
+        return False
+    v = PyLong_AsLongAndOverflow(x, &overflow)
+    if overflow:
+        return False
+    if code == F32:
+        (<float*>p)[0] = <float>v
+    elif code == F64:
+        (<double*>p)[0] = <double>v
+    else:
+        (<int64_t*>p)[0] = v
+    return True
 
 
 cdef int write_scalar(LoopOp op, char* p, int code, object x) except -1:
@@ -802,9 +820,49 @@ cdef Tensor pointwise_into(LoopOp op, PyObject** slots, uint64_t types, Tensor i
                 copies = []
             copies.append(clone_of(<Tensor>slots[i]))
             own[i] = <PyObject*>copies[len(copies) - 1]
-    pointwise_nest(op, own, types, into)
+    if not into_flat(op, own, types, into):
+        pointwise_nest(op, own, types, into)
     into.storage.version += 1
     return into
+
+
+cdef bint into_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor into) except -1:
+    """Run where everything is dense and of one shape and a kernel is there; False otherwise.
+
+    The key is the one under which run_nest puts such a kernel.
+    """
+    cdef uint64_t layout = FORM_FLAT | (<uint64_t>ACCESS_C << 60)
+    cdef int i, access
+    cdef Entry* e
+    cdef Tensor t
+    cdef void* args[16]
+    cdef char scratch[256]
+    if not into.dense or into.count == 0:
+        return False
+    args[0] = into.data_ptr_
+    for i in range(op.operands):
+        access = ACCESS_C if into.count == 1 else ACCESS_S
+        if isinstance(<object>slots[i], Tensor):
+            t = <Tensor>slots[i]
+            args[1 + i] = t.data_ptr_
+            if t.ndim_ != 0 or into.ndim_ == 0:
+                if not same_shape(t, into):
+                    return False
+                if t.dense:
+                    access = ACCESS_C
+                elif not is_uniform(t):
+                    return False
+        layout |= <uint64_t>access << (4 + 4 * i)
+    e = op.find(types | <uint64_t>(into.code + 1) << 60, layout)
+    if e == NULL:
+        return False
+    fill_scalars(op, slots, e, args, scratch, 1)
+    if into.count <= e.grain:
+        e.kernel(args, NULL, 0, into.count, 0)
+    else:
+        with nogil:
+            parallel_for(e.kernel, args, NULL, into.count, launch_grain(e.grain, into.count))
+    return True
 
 
 cdef Tensor pointwise_out(LoopOp op, PyObject** slots, uint64_t types, object out, bint record):
@@ -1002,9 +1060,6 @@ cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t ma
     cdef int n = op.operands, i, d, j, red = 0, kept = 0, form
     cdef int64_t out_strides[64]
     cdef int64_t length = 1
-    cdef Tensor t
-    cdef list moved
-    cdef PyObject* own[20]
     # output strides (elements) over the full space: zero along reduced dimensions
     j = 0
     for d in range(ndim):
@@ -1046,15 +1101,9 @@ cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t ma
     if length == 0 and red > 1:  # several empty dimensions do not coalesce: one says as much
         nest.shape[0] = 0
         red = 1
+    if red > 2 and r.count > 0:
+        return fill_packed(op, slots, types, mask, keepdim, r, ndim, shape, request)
     kept = shift_kept(&nest, red, count_bits(mask, ndim), ndim)
-    if red > 2:
-        moved = []
-        for i in range(op.operands + op.scalars):
-            own[i] = slots[i]
-            if i < n:
-                moved.append(reduced_last(<Tensor>slots[i], mask, ndim))
-                own[i] = <PyObject*>moved[i]
-        return fill_reduction(op, own, types, mask, keepdim, r, ndim, shape, request)
     return run_reduced(op, slots, types, &nest, red, kept, length, r, request)
 
 
@@ -1077,20 +1126,48 @@ cdef int shift_kept(Nest* nest, int red, int from_, int ndim) noexcept:
     return kept
 
 
-cdef Tensor reduced_last(Tensor t, uint64_t mask, int ndim):
-    """A copy of t (padded to ndim) whose reduced dimensions are innermost in memory."""
+cdef int fill_packed(LoopOp op, PyObject** slots, uint64_t types, uint64_t mask, bint keepdim, Tensor r, int ndim, int64_t* shape, int request) except -1:
+    """Reduced dimensions that don't merge into two: run on copies that have them innermost, side by side."""
+    cdef PyObject* own[20]
+    cdef list moved = []
+    cdef Tensor target = r
+    cdef int i
+    for i in range(op.operands + op.scalars):
+        own[i] = slots[i]
+        if i < op.operands:
+            moved.append(reduced_last(<Tensor>slots[i], mask, ndim, shape))
+            own[i] = <PyObject*>moved[i]
+    if op.form == ROWS:
+        target = Tensor.__new__(Tensor)
+        reserve_dims(target, r.ndim_)
+        memcpy(target.shape_, r.shape_, r.ndim_ * sizeof(int64_t))
+        memcpy(target.strides_, (<Tensor>moved[0]).strides_, r.ndim_ * sizeof(int64_t))
+        find_dense(target)
+    fill_reduction(op, own, types, mask, keepdim, target, ndim, shape, request)
+    if target is not r:
+        r.code = target.code
+        allocate_storage(r, r.count)
+        copy_into(r, target)
+    return 0
+
+
+cdef Tensor reduced_last(Tensor t, uint64_t mask, int ndim, int64_t* shape):
+    """A copy of t, broadcast to `shape`, whose reduced dimensions are innermost in memory."""
     cdef list order = []
+    cdef int64_t sizes[64]
     cdef int d
-    t = t.detach()
-    shape = (1,) * (ndim - t.ndim_) + tuple(t.shape)
-    full = reshape_dense(clone_of(t), shape)
+    cdef Tensor packed
+    full = reshape_dense(contiguous_plain(t.detach()), (1,) * (ndim - t.ndim_) + tuple(t.shape))
     for d in range(ndim):
         if not mask & (1ULL << d):
             order.append(d)
     for d in range(ndim):
         if mask & (1ULL << d):
             order.append(d)
-    packed = clone_of(permute_view(full, tuple(order)))
+    for d in range(ndim):
+        sizes[d] = shape[<int>order[d]]
+    packed = new_dense(t.code, ndim, sizes)
+    copy_into(packed, permute_view(full, tuple(order)))
     inverse = [0] * ndim
     for d in range(ndim):
         inverse[order[d]] = d
@@ -1660,8 +1737,11 @@ cdef int record_reduction(LoopOp op, PyObject** slots, Tensor r, uint64_t mask, 
     n.mask = mask
     n.keepdim = keepdim or ndim == 0
     n.full_ndim = ndim
-    ndim = broadcast_shape(op, slots, op.operands, shape)
-    n.full_shape = tuple([shape[i] for i in range(ndim)])
+    if op.operands == 1:
+        n.full_shape = int_tuple((<Tensor>slots[0]).shape_, (<Tensor>slots[0]).ndim_)
+    else:
+        ndim = broadcast_shape(op, slots, op.operands, shape)
+        n.full_shape = int_tuple(shape, ndim)
     for i in range(op.operands):
         t = <Tensor>slots[i]
         n.is_tensor[i] = 1
@@ -1669,7 +1749,7 @@ cdef int record_reduction(LoopOp op, PyObject** slots, Tensor r, uint64_t mask, 
         if op.reads[i] >= 0 and t.needs_grad:
             set_edge(n, i, t)
             uses |= op.reads[i]
-        if not shape_is(t, n.full_shape):
+        if op.operands > 1 and not shape_is(t, n.full_shape):
             if n.shapes is None:
                 n.shapes = (None,) * op.operands
             n.shapes = n.shapes[:i] + (tuple(t.shape),) + n.shapes[i + 1:]
@@ -1677,7 +1757,7 @@ cdef int record_reduction(LoopOp op, PyObject** slots, Tensor r, uint64_t mask, 
         if uses & (1 << i):
             n.keep(i, <object>slots[i])
     if op.scalars:
-        n.scalars = tuple([<object>slots[op.operands + i] for i in range(op.scalars)])
+        n.scalars = scalars_of(op, slots)
     adopt(r, n, 0)
     if uses & (1 << 30):
         keep_output(n, r)

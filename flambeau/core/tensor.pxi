@@ -610,6 +610,18 @@ cdef object make_size(int64_t* shape, int ndim):
     return tuple_new(Size, t)
 
 
+cdef tuple int_tuple(int64_t* values, int n):
+    """A plain tuple of ints."""
+    cdef tuple t = PyTuple_New(n)
+    cdef object v  # one object for both calls below: inferred as a C integer it would be boxed twice
+    cdef int i
+    for i in range(n):
+        v = values[i]
+        Py_INCREF(v)
+        PyTuple_SET_ITEM(t, i, v)
+    return t
+
+
 cdef inline int wrap_dim(object dim, int ndim) except -1:
     """A dimension number in 0..ndim-1; counts from the end when negative."""
     cdef long long d = dim

@@ -72,10 +72,10 @@ cdef int record_view(Tensor r, Tensor source, int kind, object payload) except -
     number_node(n)
     n.kind = kind
     n.edges = 1
-    n.in_shape = tuple([source.shape_[i] for i in range(source.ndim_)])
+    n.in_shape = int_tuple(source.shape_, source.ndim_)
     if kind == VIEW_STRIDED:
-        n.in_strides = tuple([source.strides_[i] for i in range(source.ndim_)])
-        n.payload = (tuple([r.shape_[i] for i in range(r.ndim_)]), tuple([r.strides_[i] for i in range(r.ndim_)]),
+        n.in_strides = int_tuple(source.strides_, source.ndim_)
+        n.payload = (int_tuple(r.shape_, r.ndim_), int_tuple(r.strides_, r.ndim_),
                      (r.data_ptr_ - source.data_ptr_) // ITEM[source.code])
     elif kind == VIEW_PERMUTE:
         inverse = [0] * len(payload)
@@ -301,6 +301,8 @@ def strided_view_of(Tensor t, d, size, stride, int64_t byte_offset):
         raise RuntimeError(f"storage offset of {at} bytes is not a multiple of the new type's {item}")
     cdef Tensor r = view_storage(t.storage, (<dtype>d).code, at // item, size, stride)
     r.base = t.base if t.base is not None else t
+    # Its geometry counts in another type's elements, so a write through it cannot be carried to the base.
+    r.untracked_view = t.base is None or t.tracked_view or t.untracked_view or t.needs_grad
     return r
 
 

@@ -43,9 +43,7 @@ def _build(target: Target, positions: bool) -> str:
     return b.module()
 
 
-def _words(
-    b: Builder, out: str | None, mask: str, first: str, last: str, found: str
-) -> str:
+def _words(b: Builder, out: str | None, mask: str, first: str, last: str, found: str) -> str:
     """Walk a chunk 64 elements at a time; the number found, added to `found`."""
     with b.loop(first, last, 64, carry=[("i64", found)]) as word:
         bits = _load_bits(b, b.offset(mask, word.index), b.sub(last, word.index))

@@ -1,7 +1,7 @@
 """Reading through indices: whole rows by number, and single elements along a dimension.
 
-Every kernel copies bits, so one kernel serves all types of a size. An index that is out of range sets
-*flag to 1 and is skipped; the caller then raises. Strides in descs are in bytes.
+Every kernel copies bits, so one kernel serves all types of a size. An index that is out of range
+sets *flag to 1 and is skipped; the caller then raises. Strides in descs are in bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def take_source(size: int, target: Target) -> KernelSource:
 
 
 def along_source(size: int, target: Target) -> KernelSource:
-    """Elements along a dimension; args out, table, index, flag; desc ALONG_FIELDS; tasks are lines."""
+    """Elements along a dimension; args out, table, index, flag; desc ALONG_FIELDS; tasks lines."""
     key = f"gather_along:{size}:{target.name}"
     return KernelSource(key, lambda: _build_along(size, target), "gather")
 
@@ -47,7 +47,7 @@ def check_source(target: Target) -> KernelSource:
     return KernelSource(f"check:{target.name}", lambda: _build_check(target), "check")
 
 
-# ---- pieces --------------------------------------------------------------------------------------------
+# ---- pieces --------------------------------------------------------------------------------------
 
 
 def load_index(b: Builder, address: str, rows: str, lowest: str) -> tuple[str, str]:
@@ -90,7 +90,7 @@ def copy_bytes(b: Builder, to: str, source: str, count: str, size: int) -> None:
     b.choose(b.emit(f"icmp sge i64 {count}, {width}"), by_vector, by_element)
 
 
-# ---- rows ----------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------------------
 
 
 def _build_take(size: int, target: Target) -> str:
@@ -142,7 +142,7 @@ def _build_take(size: int, target: Target) -> str:
     return b.module()
 
 
-# ---- elements along a dimension ------------------------------------------------------------------------
+# ---- elements along a dimension ------------------------------------------------------------------
 
 
 def each_line(b: Builder, d, bases: tuple[str, str, str], emit: Callable[..., None]) -> None:
@@ -162,14 +162,11 @@ def each_line(b: Builder, d, bases: tuple[str, str, str], emit: Callable[..., No
             field = b.add(b.mul(level.index, OUTER_FIELDS), len(ALONG_FIELDS.names))
             size, *steps = (_desc(b, b.add(field, k)) for k in range(OUTER_FIELDS))
             k = b.emit(f"urem i64 {rest}, {size}")
-            moved = [
-                b.offset(a, b.mul(k, step)) for a, step in zip(addresses, steps, strict=True)
-            ]
+            moved = [b.offset(a, b.mul(k, step)) for a, step in zip(addresses, steps, strict=True)]
             level.next(b.emit(f"udiv i64 {rest}, {size}"), *moved)
         columns = (d.index_column, d.value_column, d.table_column)
         at = [
-            b.offset(a, b.mul(low, step))
-            for a, step in zip(level.values[1:], columns, strict=True)
+            b.offset(a, b.mul(low, step)) for a, step in zip(level.values[1:], columns, strict=True)
         ]
         emit(*at, b.sub(high, low))
 
@@ -223,7 +220,7 @@ def _build_along(size: int, target: Target) -> str:
     return b.module()
 
 
-# ---- offsets of several indices, and checks ------------------------------------------------------------
+# ---- offsets of several indices, and checks ------------------------------------------------------
 
 
 def _build_offsets(target: Target) -> str:

@@ -8,6 +8,7 @@ Nodes are interned, so equal subexpressions are one node and identity is equalit
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -71,6 +72,17 @@ class Expr:
 _lock = threading.RLock()
 _table: dict[tuple, Expr] = {}
 _depth = 0
+
+
+def _forget_other_threads() -> None:
+    """In a forked child: whoever held the lock is not here."""
+    global _lock, _depth
+    _lock, _depth = threading.RLock(), 0
+    _table.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_other_threads)
 
 
 @contextmanager
@@ -270,6 +282,8 @@ def compare(predicate: str, a: Expr | Number, b: Expr | Number) -> Expr:
     if not isinstance(a, Expr) and not isinstance(b, Expr):
         raise TypeError("compare needs at least one handle")
     a, b = _pair(a, b)
+    if a.dtype in dt.OPMATH:  # no machine compares halves
+        a, b = cast(a, dt.OPMATH[a.dtype]), cast(b, dt.OPMATH[b.dtype])
     if dt.is_complex(a.dtype):
         if predicate not in ("eq", "ne"):
             raise TypeError("complex numbers have no order")

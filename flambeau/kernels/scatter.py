@@ -1,7 +1,7 @@
 """Writing through indices: whole rows by number, and single elements along a dimension.
 
-`put` copies bits, the other modes combine what is there with what comes (add, mul, amin, amax). Results do
-not depend on the number of threads: a place belongs to one thread, which takes its values in order.
+`put` copies bits, the other modes combine what is there with what comes (add, mul, amin, amax).
+Results do not depend on the number of threads: a place belongs to one thread, which takes its values in order.
 Kernels do nothing once the flag is set: a check runs before them.
 """
 
@@ -18,8 +18,8 @@ from .plan import Fields, KernelSource
 from .scalar import Expr
 from .target import Target
 
-# table[o][index[i]][m] = combine(itself, values[o][i][m]); the chunk is a range of rows of the table,
-# or, with by_outer, of o.
+# table[o][index[i]][m] = combine(itself, values[o][i][m]); the chunk is a range of rows of
+# the table or, with by_outer, of o.
 PUT_FIELDS = Fields(
     "outer count rows inner by_outer table_outer table_row table_inner "
     "values_outer values_step values_inner"
@@ -46,7 +46,7 @@ def rows_source(mode: str, dtype: str, target: Target) -> KernelSource:
 
 
 def along_source(mode: str, dtype: str, target: Target) -> KernelSource:
-    """Elements along a dimension; args table, values, index, flag; desc ALONG_FIELDS; tasks lines."""
+    """Elements along a dimension; args table, values, index, flag; desc ALONG_FIELDS."""
     kind = _kind(mode, dtype)
     key = f"scatter_along:{mode}:{kind}:{target.name}"
     return KernelSource(key, lambda: _build_along(mode, dtype, target), "scatter")
@@ -56,7 +56,7 @@ def _kind(mode: str, dtype: str) -> str:
     return str(dt.INFO[dtype].size) if mode == "put" else dtype
 
 
-# ---- combining -----------------------------------------------------------------------------------------
+# ---- combining -----------------------------------------------------------------------------------
 
 
 class _Combine:
@@ -120,7 +120,7 @@ class _Combine:
         emitter.store(result, self.dtype, place)
 
 
-# ---- kernels -------------------------------------------------------------------------------------------
+# ---- kernels -------------------------------------------------------------------------------------
 
 
 def _unless_flagged(b: Builder, flag: str):
@@ -141,8 +141,7 @@ def _build_rows(mode: str, dtype: str, target: Target) -> str:
             last = b.select(outer_chunk, "i64", "%end", d.outer)
             single = b.emit(f"icmp eq i64 {d.inner}, 1")
             same = [
-                b.emit(f"icmp eq i64 {s}, {combine.size}")
-                for s in (d.table_inner, d.values_inner)
+                b.emit(f"icmp eq i64 {s}, {combine.size}") for s in (d.table_inner, d.values_inner)
             ]
             dense = b.emit(f"and i1 {same[0]}, {same[1]}")
             with b.loop(first, last) as o, b.loop("0", d.count) as i:
@@ -192,4 +191,3 @@ def _build_along(mode: str, dtype: str, target: Target) -> str:
 
             each_line(b, d, (index, values, table), line)
     return b.module()
-

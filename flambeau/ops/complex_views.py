@@ -34,7 +34,7 @@ def _(g):
 
 @primitive(name="view_as_complex")
 def view_as_complex(input: Tensor) -> Tensor:
-    """Pairs of reals (a last dimension of size 2, stride 1) as complex numbers, over the same memory.
+    """Pairs of reals (the last dimension: size 2, stride 1) as complex numbers, sharing memory.
 
     >>> import flambeau as torch
     >>> torch.view_as_complex(torch.tensor([[1.0, 2.0]]))
@@ -43,7 +43,8 @@ def view_as_complex(input: Tensor) -> Tensor:
     shape, steps = input.shape, input.stride()
     if not input.dtype.is_floating_point or input.dtype.name == "bfloat16":
         raise RuntimeError(
-            f"view_as_complex is only supported for half, float and double tensors, but got a tensor of scalar type: {input.dtype.name}"
+            "view_as_complex is only supported for half, float and double tensors, but got a "
+            f"tensor of scalar type: {input.dtype.name}"
         )
     if not shape:
         raise RuntimeError("Input tensor must have one or more dimensions")
@@ -111,7 +112,7 @@ def resolve_neg(input: Tensor) -> Tensor:
 
 
 def view_dtype(input: Tensor, dtype: Dtype) -> Tensor:
-    """The same bytes as elements of another type; the last dimension grows or shrinks with their size."""
+    """The same bytes as elements of another type; the last dimension changes with their size."""
     have, want = input.dtype.itemsize, dtype.itemsize
     shape, steps = list(input.shape), list(input.stride())
     if have != want:
@@ -119,15 +120,21 @@ def view_dtype(input: Tensor, dtype: Dtype) -> Tensor:
     return core.strided_view_of(input, dtype, shape, steps, 0)
 
 
-def _resize_last(input: Tensor, shape: list, steps: list, have: int, want: int, dtype: Dtype) -> None:
+def _resize_last(
+    input: Tensor, shape: list, steps: list, have: int, want: int, dtype: Dtype
+) -> None:
     """Sizes and strides in elements of `want` bytes."""
     what = f"self.view({dtype!r})"
     if not shape:
         raise RuntimeError(
-            f"{what}: self.dim() cannot be 0 to view {input.dtype!r} as {dtype!r} (different element sizes)"
+            f"{what}: self.dim() cannot be 0 to view {input.dtype!r} as {dtype!r} (different "
+            "element sizes)"
         )
     if steps[-1] != 1:
-        raise RuntimeError(f"{what}: self.stride(-1) must be 1 to view {input.dtype!r} as {dtype!r}, but got {steps[-1]}")
+        raise RuntimeError(
+            f"{what}: self.stride(-1) must be 1 to view {input.dtype!r} as {dtype!r}, but got "
+            f"{steps[-1]}"
+        )
     if want < have:
         factor = have // want
         shape[-1] *= factor
@@ -135,8 +142,14 @@ def _resize_last(input: Tensor, shape: list, steps: list, have: int, want: int, 
         return
     factor = want // have
     if shape[-1] % factor:
-        raise RuntimeError(f"{what}: self.size(-1) must be divisible by {factor} to view {input.dtype!r} as {dtype!r}, but got {shape[-1]}")
+        raise RuntimeError(
+            f"{what}: self.size(-1) must be divisible by {factor} to view {input.dtype!r} as "
+            f"{dtype!r}, but got {shape[-1]}"
+        )
     if input.storage_offset() % factor or any(s % factor for s in steps[:-1]):
-        raise RuntimeError(f"{what}: self.storage_offset() and all strides but the last must be divisible by {factor} to view {input.dtype!r} as {dtype!r}")
+        raise RuntimeError(
+            f"{what}: self.storage_offset() and all strides but the last must be divisible by "
+            f"{factor} to view {input.dtype!r} as {dtype!r}"
+        )
     shape[-1] //= factor
     steps[:-1] = [s // factor for s in steps[:-1]]

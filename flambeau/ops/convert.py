@@ -246,6 +246,36 @@ def fill_(self: Tensor, value: Any) -> Tensor:
     return core.fill_number(self, value)
 
 
+@function("fill_diagonal_", method=True, namespaces=())
+def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
+    """Set the elements whose indices are all equal, in place.
+
+    A tensor of more than two dimensions must have equal sizes. With `wrap`, the diagonal of a tall
+    matrix starts again after the last column, one row below.
+
+    >>> import flambeau as torch
+    >>> torch.zeros(2, 2).fill_diagonal_(1)
+    tensor([[1., 0.],
+            [0., 1.]])
+    """
+    if self.dim() < 2:
+        raise RuntimeError("fill_diagonal_: dimensions must be larger than 1")
+    if self.dim() > 2 and len(set(self.shape)) > 1:
+        raise RuntimeError(
+            "fill_diagonal_: all dimensions of input must be of equal length, got"
+            f" {tuple(self.shape)}"
+        )
+    step, columns = sum(self.stride()), self.size(1)
+    places = [(0, min(self.shape))]
+    if wrap and self.dim() == 2:
+        rows = range(columns + 1, self.size(0), columns + 1)
+        places += [(row, min(columns, self.size(0) - row)) for row in rows]
+    for row, length in places:
+        start = self.storage_offset() + row * self.stride(0)
+        self.as_strided((length,), (step,), start).fill_(fill_value)
+    return self
+
+
 @function("zero_", method=True)
 def zero_(self: Tensor) -> Tensor:
     """Write zero in every element."""

@@ -1,4 +1,4 @@
-"""Reading dimension arguments: wrapping negative ones, refusing impossible ones, with the op's name."""
+"""Reading dimension arguments: negative ones wrap, impossible ones raise with the op's name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def wrap(name: str, dim: Any, ndim: int) -> int:
     if -limit <= dim < 0:
         return dim + limit
     raise IndexError(
-        f"{name}: Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got {dim})"
+        f"{name}: Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but "
+        f"got {dim})"
     )
 
 
@@ -27,9 +28,7 @@ def _as_int(name: str, dim: Any) -> int:
     try:
         return index(dim)
     except TypeError:
-        raise TypeError(
-            f"{name}(): argument 'dim' must be int, not {type(dim).__name__}"
-        ) from None
+        raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}") from None
 
 
 def wrap_all(name: str, dims: Sequence[int], ndim: int) -> tuple[int, ...]:
@@ -37,7 +36,9 @@ def wrap_all(name: str, dims: Sequence[int], ndim: int) -> tuple[int, ...]:
     wrapped = tuple([wrap(name, d, ndim) for d in dims])
     if len(set(wrapped)) != len(wrapped):
         repeated = next(d for d in wrapped if wrapped.count(d) > 1)
-        raise RuntimeError(f"{name}: dim {repeated} appears multiple times in the list of dims {tuple(dims)}")
+        raise RuntimeError(
+            f"{name}: dim {repeated} appears multiple times in the list of dims {tuple(dims)}"
+        )
     return wrapped
 
 
@@ -48,7 +49,8 @@ def read_ints(name: str, given: tuple, argument: str = "size") -> Any:
     for n in given:
         if type(n) is not int and (isinstance(n, float) or not hasattr(n, "__index__")):
             raise TypeError(
-                f"{name}(): argument '{argument}' must be tuple of ints, but found element of type {type(n).__name__}"
+                f"{name}(): argument '{argument}' must be tuple of ints, but found element of type "
+                f"{type(n).__name__}"
             )
     return given
 
@@ -65,11 +67,13 @@ def check_sequence(name: str, tensors: Any) -> Sequence[Tensor]:
     """Raise unless the argument is a sequence of tensors."""
     if isinstance(tensors, Tensor):
         raise TypeError(
-            f"{name}(): argument 'tensors' must be tuple of Tensors, not Tensor: pass a list or tuple"
+            f"{name}(): argument 'tensors' must be tuple of Tensors, not Tensor: pass a list or "
+            "tuple"
         )
     for i, t in enumerate(tensors):
         if not isinstance(t, Tensor):
             raise TypeError(
-                f"{name}(): expected Tensor as element {i} in argument 0, but got {type(t).__name__}"
+                f"{name}(): expected Tensor as element {i} in argument 0, but got "
+                f"{type(t).__name__}"
             )
     return tensors

@@ -10,7 +10,7 @@ from .dims import check_tensor, wrap
 from .launch_index import Bounds, as_index, bounds
 from .record import composite, deliver, function, primitive
 
-# ---- rows of a dimension -------------------------------------------------------------------------------
+# ---- rows of a dimension -------------------------------------------------------------------------
 
 
 @primitive(register=False, name="index_select")
@@ -26,7 +26,7 @@ def _(g, input_like, dim, index, wraps, name):
 
 @primitive(register=False)
 def spread_rows(g: Tensor, shape: tuple[int, ...], dim: int, index: Tensor, wraps: bool) -> Tensor:
-    """Zeros of a shape with g's rows added at the rows that index names: the transpose of select_rows."""
+    """Zeros with g's rows added at the rows that index names: the transpose of select_rows."""
     from .windows import zeros_plain
 
     whole = zeros_plain(shape, g.dtype)
@@ -40,9 +40,7 @@ def _(g, dim, index, wraps):
 
 
 @composite(name="index_select")
-def index_select(
-    input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None
-) -> Tensor:
+def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The positions `index` (1-d, int32 or int64) of a dimension.
 
     >>> import flambeau as torch
@@ -56,7 +54,8 @@ def index_select(
     index = as_index("index_select", index)
     if index.ndim > 1:
         raise IndexError(
-            f"index_select(): Index is supposed to be a vector, but got dim: {index.ndim} with shape {tuple(index.shape)}"
+            f"index_select(): Index is supposed to be a vector, but got dim: {index.ndim} with "
+            f"shape {tuple(index.shape)}"
         )
     dim = wrap("index_select", dim, input.ndim)
     if not input.ndim:
@@ -71,7 +70,9 @@ def _select_scalar(input: Tensor, index: Tensor) -> Tensor:
         raise IndexError(
             f"index_select(): Index to scalar can have only 1 value, got {index.numel()} value(s)"
         )
-    return core.view(select_rows(core.view(input, (1,)), 0, core.view(index, (1,)), False, "index_select"), ())
+    return core.view(
+        select_rows(core.view(input, (1,)), 0, core.view(index, (1,)), False, "index_select"), ()
+    )
 
 
 def take_rows_plain(name: str, table: Tensor, index: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def take_rows_plain(name: str, table: Tensor, index: Tensor) -> Tensor:
     return launch.take_rows(table, 0, index, bounds(name, table, 0, True))
 
 
-# ---- elements along a dimension ------------------------------------------------------------------------
+# ---- elements along a dimension ------------------------------------------------------------------
 
 
 @primitive(register=False, name="gather")
@@ -127,7 +128,8 @@ def _exact_out(name: str, out: Tensor, result: Tensor) -> Tensor:
     """Put a result into an out= tensor of the same dtype."""
     if isinstance(out, Tensor) and out.dtype is not result.dtype:
         raise RuntimeError(
-            f"{name}(): Expected out tensor to have dtype {result.dtype.name}, but got {out.dtype.name} instead"
+            f"{name}(): Expected out tensor to have dtype {result.dtype.name}, but got "
+            f"{out.dtype.name} instead"
         )
     return deliver(name, out, result)
 
@@ -142,14 +144,15 @@ def check_along(name: str, input: Tensor, dim: int, index: Tensor, what: str = "
     for d, (n, limit) in enumerate(zip(index.shape, input.shape, strict=False)):
         if d != dim and n > limit:
             raise RuntimeError(
-                f"{name}(): Size does not match at dimension {d} expected index {list(index.shape)} "
+                f"{name}(): Size does not match at dimension {d} expected index "
+                f"{list(index.shape)} "
                 f"to be no larger than {what} {list(input.shape)} apart from dimension {dim}"
             )
 
 
 @composite(out=True)
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """input's elements at indices along dim; the other dimensions broadcast. Without dim both are flattened.
+    """input's elements at indices along dim; other dimensions broadcast. Without dim both are flat.
 
     >>> import flambeau as torch
     >>> torch.tensor([[3, 1], [0, 2]]).take_along_dim(torch.tensor([[1], [0]]), 1)
@@ -173,9 +176,9 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     dim = wrap("take_along_dim", dim, input.ndim)
     if not input.ndim:
         return gather_along(input, 0, indices, "take_along_dim")
-    one = lambda s: (*s[:dim], 1, *s[dim + 1 :])  # noqa: E731
+    one = lambda s: (*s[:dim], 1, *s[dim + 1 :])
     common = broadcast_shapes(one(input.shape), one(indices.shape))
-    with_size = lambda n: (*common[:dim], n, *common[dim + 1 :])  # noqa: E731
+    with_size = lambda n: (*common[:dim], n, *common[dim + 1 :])
     indices = core.contiguous_plain(core.expand(indices, with_size(indices.shape[dim])))
     n = input.shape[dim]
     input = core.expand(input, with_size(n))
@@ -184,7 +187,7 @@ def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Te
     return gather_along(input, dim, indices, "take_along_dim")
 
 
-# ---- flat positions ------------------------------------------------------------------------------------
+# ---- flat positions ------------------------------------------------------------------------------
 
 
 def _flat_bounds(input: Tensor) -> Bounds:
@@ -238,7 +241,7 @@ def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     return take_flat(input, core.contiguous_plain(index))
 
 
-# ---- embedding -----------------------------------------------------------------------------------------
+# ---- embedding -----------------------------------------------------------------------------------
 
 
 @primitive(register=False, name="embedding")
@@ -283,7 +286,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Rows of weight (entries, width) at integer indices of any shape; result (*indices.shape, width)."""
+    """Rows of weight (entries, width) at integer indices; result (*indices.shape, width)."""
     check_tensor("embedding", indices, "indices")
     if weight.ndim != 2:
         raise RuntimeError(f"embedding: 'weight' must be 2-D, got shape {tuple(weight.shape)}")

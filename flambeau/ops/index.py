@@ -1,7 +1,8 @@
 """Indexing: `x[key]` and `x[key] = value` for every kind of key, and index_put.
 
-Numbers, slices, None and Ellipsis make a view. Index tensors, lists, arrays and masks then read or write
-rows of that view: one index tensor goes straight to the row kernels, several are first turned into offsets.
+Numbers, slices, None and Ellipsis make a view. Index tensors, lists, arrays and masks then read or
+write rows of that view: one index tensor goes straight to the row kernels, several are first turned
+into offsets.
 """
 
 from __future__ import annotations
@@ -25,25 +26,26 @@ _INDEX_KINDS = ("int64", "int32", "uint8", "bool")
 
 
 class Resolved(NamedTuple):
-    """A key in normal form: a view, and index tensors (int64, one shape, row-major) for dims of it."""
+    """A key in normal form: a view, and index tensors (int64, row-major, one shape) of dims."""
 
     view: Tensor
     indices: tuple[Tensor, ...]
     dims: tuple[int, ...]
 
 
-# ---- reading keys --------------------------------------------------------------------------------------
+# ---- reading keys --------------------------------------------------------------------------------
 
 
 def _as_items(key: Any) -> tuple:
-    """The key as a tuple; a list that holds more than numbers stands for a tuple, as it once did."""
+    """The key as a tuple; a list that holds more than numbers stands for a tuple."""
     if type(key) is tuple:
         return key
     if isinstance(key, tuple):
         return tuple(key)
     if isinstance(key, list) and len(key) <= 32 and any(_is_structure(k) for k in key):
         warnings.warn(
-            "Using a non-tuple sequence for multidimensional indexing is deprecated: use x[tuple(seq)] instead of x[seq].",
+            "Using a non-tuple sequence for multidimensional indexing is deprecated: use "
+            "x[tuple(seq)] instead of x[seq].",
             stacklevel=4,
         )
         return tuple(key)
@@ -69,12 +71,14 @@ def _as_item(item: Any) -> Any:
     if kind not in _INDEX_KINDS:
         if item.numel():
             raise IndexError(
-                f"tensors used as indices must be long, int, byte or bool tensors, got {item.dtype!r}"
+                "tensors used as indices must be long, int, byte or bool tensors, got "
+                f"{item.dtype!r}"
             )
         return to_dtype(item, INT64)
     if kind == "uint8":
         warnings.warn(
-            "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool instead.",
+            "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool "
+            "instead.",
             stacklevel=4,
         )
         item = item != 0
@@ -155,13 +159,14 @@ def _check_mask_shape(mask: Tensor, self: Tensor, first: int, place: int) -> Non
     for d, n in enumerate(mask.shape):
         if n != self.shape[first + d]:
             raise IndexError(
-                f"The shape of the mask {list(mask.shape)} at index {d} does not match the shape of the indexed "
+                f"The shape of the mask {list(mask.shape)} at index {d} does not match the shape "
+                "of the indexed "
                 f"tensor {list(self.shape)} at index {first + d}"
             )
 
 
 def _normalise(view: Tensor, found: list[tuple[int, Tensor, int]]) -> Resolved:
-    """Masks become positions, of their dimensions as one where those lie as one; indices broadcast."""
+    """Masks become positions (in their dimensions merged, if they lie as one); all broadcast."""
     indices: list[Tensor] = []
     dims: list[int] = []
     gone = 0  # dimensions that were merged away so far
@@ -199,23 +204,26 @@ def _broadcast(indices: list[Tensor]) -> tuple[Tensor, ...]:
         except RuntimeError:
             listed = ", ".join(str(list(s)) for s in shapes)
             raise IndexError(
-                f"shape mismatch: indexing tensors could not be broadcast together with shapes {listed}"
+                "shape mismatch: indexing tensors could not be broadcast together with shapes "
+                f"{listed}"
             ) from None
         indices = [core.expand(i, common) for i in indices]
     return tuple([core.contiguous_plain(i) for i in indices])
 
 
 def _together(resolved: Resolved) -> tuple[Tensor, int]:
-    """The view with its indexed dimensions side by side (at the front if they were not), and the first."""
+    """The view with its indexed dimensions side by side (or moved in front), and the first."""
     view, _, dims = resolved
     first, n = dims[0], len(dims)
+    if n == 1:
+        return view, first
     if all(d == first + k for k, d in enumerate(dims)):
         return view, first
     rest = [d for d in range(view.ndim) if d not in dims]
     return core.permute(view, (*dims, *rest)), 0
 
 
-# ---- rows that several indices name together -----------------------------------------------------------
+# ---- rows that several indices name together -----------------------------------------------------
 
 
 @primitive(register=False, name="index")
@@ -277,12 +285,12 @@ def write_block(
     launch.run_put(mode, table, offsets, values, place, layout, 1, limits)
 
 
-# ---- reading -------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 @function("__getitem__", namespaces=())
 def getitem(self: Tensor, key: Any) -> Tensor:
-    """self[key]: a view for numbers, slices, None and Ellipsis; a copy for index tensors and masks."""
+    """self[key]: a view for numbers, slices, None, Ellipsis; a copy for index tensors and masks."""
     if type(key) is Tensor and key.dtype is INT64 and key.ndim and self.ndim:
         if not key.is_contiguous():
             key = core.contiguous_plain(key)
@@ -302,7 +310,7 @@ def read(resolved: Resolved) -> Tensor:
     return take_block(view, indices, first)
 
 
-# ---- writing -------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 @function("__setitem__", namespaces=())
@@ -312,6 +320,9 @@ def setitem(self: Tensor, key: Any, value: Any) -> None:
     part = core.basic_index(self, key)
     if part is not None:
         core.copy_(part, value)
+        return
+    if type(key) is Tensor and key.dtype is INT64 and key.ndim and self.ndim:
+        write(Resolved(self, (core.contiguous_plain(key),), (0,)), value, False)
         return
     if _fills(self, key, value):
         core.apply_inplace(fill_where, self, _trailing(key, self.ndim), to_dtype(value, self.dtype))
@@ -327,9 +338,14 @@ def _as_value(self: Tensor, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, bool | int | float | complex):
-        raise TypeError(f"can't assign a {type(value).__name__} to a {self.dtype!r} tensor: expected a number or a Tensor")
+        raise TypeError(
+            f"can't assign a {type(value).__name__} to a {self.dtype!r} tensor: expected a number "
+            "or a Tensor"
+        )
     if isinstance(value, complex) and not self.is_complex():
-        raise RuntimeError(f"value cannot be converted to type {self.dtype.name} without overflow: {value}")
+        raise RuntimeError(
+            f"value cannot be converted to type {self.dtype.name} without overflow: {value}"
+        )
     return core.from_data(value, self.dtype)
 
 
@@ -353,7 +369,7 @@ def _trailing(mask: Tensor, ndim: int) -> Tensor:
 
 
 def write(resolved: Resolved, value: Tensor, accumulate: bool) -> None:
-    """Write (or add) a value, which broadcasts, into the elements a resolved key names; in place."""
+    """Write (or add) a value, which broadcasts, into the elements a key names; in place."""
     core.check_inplace(resolved.view, "index_put_")
     view, first = _together(resolved)
     value = _fit_value(view, resolved, value, first)
@@ -365,10 +381,14 @@ def write(resolved: Resolved, value: Tensor, accumulate: bool) -> None:
 
 def _fit_value(view: Tensor, resolved: Resolved, value: Tensor, first: int) -> Tensor:
     """The value expanded to the shape of what is written."""
+    plain = len(resolved.dims) == 1 and not first and value.dtype is view.dtype
+    if plain and value.shape == (*resolved.indices[0].shape, *view.shape[1:]):
+        return value
     if value.dtype is not view.dtype:
         if value.ndim:
             raise RuntimeError(
-                f"Index put requires the source and destination dtypes match, got {view.dtype.name} for the "
+                "Index put requires the source and destination dtypes match, got "
+                f"{view.dtype.name} for the "
                 f"destination and {value.dtype.name} for the source."
             )
         value = to_dtype(value, view.dtype)
@@ -380,12 +400,15 @@ def _fit_value(view: Tensor, resolved: Resolved, value: Tensor, first: int) -> T
         return core.expand(value, wanted)
     except RuntimeError:
         raise RuntimeError(
-            f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to indexing "
+            f"shape mismatch: value tensor of shape {list(value.shape)} cannot be broadcast to "
+            "indexing "
             f"result of shape {list(wanted)}"
         ) from None
 
 
-def _write_plain(view: Tensor, resolved: Resolved, value: Tensor, first: int, accumulate: bool) -> None:
+def _write_plain(
+    view: Tensor, resolved: Resolved, value: Tensor, first: int, accumulate: bool
+) -> None:
     indices = resolved.indices
     if len(indices) == 1:
         mode = "add" if accumulate else "put"
@@ -407,15 +430,20 @@ def _written(
     return copy_rows(view, first, indices[0], value, True)
 
 
-# ---- index_put -----------------------------------------------------------------------------------------
+# ---- index_put -----------------------------------------------------------------------------------
 
 
 def _put_key(name: str, indices: Any) -> tuple:
     if not isinstance(indices, tuple | list):
-        raise TypeError(f"{name}(): argument 'indices' must be tuple of Tensors, not {type(indices).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'indices' must be tuple of Tensors, not {type(indices).__name__}"
+        )
     for i, index in enumerate(indices):
         if index is not None and not isinstance(index, Tensor):
-            raise TypeError(f"{name}(): expected Tensor as element {i} of 'indices', but got {type(index).__name__}")
+            raise TypeError(
+                f"{name}(): expected Tensor as element {i} of 'indices', but got "
+                f"{type(index).__name__}"
+            )
     return tuple([slice(None) if i is None else i for i in indices])
 
 
@@ -429,10 +457,13 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     """
     key = _put_key("index_put_", indices)
     if not isinstance(values, Tensor):
-        raise TypeError(f"index_put_(): argument 'values' must be Tensor, not {type(values).__name__}")
+        raise TypeError(
+            f"index_put_(): argument 'values' must be Tensor, not {type(values).__name__}"
+        )
     if values.dtype is not self.dtype:
         raise RuntimeError(
-            f"Index put requires the source and destination dtypes match, got {self.dtype.name} for the "
+            f"Index put requires the source and destination dtypes match, got {self.dtype.name} "
+            "for the "
             f"destination and {values.dtype.name} for the source."
         )
     resolved = resolve(self, key)
@@ -447,13 +478,13 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
 
 @function("index_put", method=True)
 def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of input with values written (or added) at the elements that index tensors name together."""
+    """A copy of input with values written (or added) at the elements that index tensors name."""
     from .views import clone
 
     return index_put_(clone(input), indices, values, accumulate)
 
 
-# ---- membership ----------------------------------------------------------------------------------------
+# ---- membership ----------------------------------------------------------------------------------
 
 
 @function("__contains__", namespaces=())
@@ -461,6 +492,7 @@ def contains(self: Tensor, value: Any) -> bool:
     """Is any element equal to value?"""
     if not isinstance(value, Tensor | bool | int | float | complex):
         raise RuntimeError(
-            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(value)}."
+            "Tensor.__contains__ only supports Tensor or scalar, but you passed in a "
+            f"{type(value)}."
         )
     return bool((self == value).any())

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import join as kernels
-from ..kernels.lazy import target as targets
 from . import launch_index as launch
 from .convert import to_dtype
 from .dims import check_sequence, check_tensor, wrap
 from .record import alias, composite, deliver, primitive
 from .splitting import narrow_plain
+
 
 def _common_dtype(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     """The tensors in their common type."""
@@ -40,7 +38,7 @@ def _fill(out: Tensor, tensors: Sequence[Tensor], dim: int, sizes: Sequence[int]
         start += n
 
 
-# ---- cat -----------------------------------------------------------------------------------------------
+# ---- cat -----------------------------------------------------------------------------------------
 
 
 @primitive(register=False, name="cat")
@@ -87,12 +85,17 @@ def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], i
         if shape[:dim] == before and shape[dim + 1 :] == after and len(shape) == len(first):
             continue
         if len(shape) != len(first):
-            raise RuntimeError(f"cat: Tensors must have same number of dimensions: got {len(first)} and {len(shape)}")
+            raise RuntimeError(
+                f"cat: Tensors must have same number of dimensions: got {len(first)} and "
+                f"{len(shape)}"
+            )
         for d in range(len(first)):
             if d != dim and shape[d] != first[d]:
                 raise RuntimeError(
-                    f"cat: Sizes of tensors must match except in dimension {dim}. Expected size {first[d]} but got "
-                    f"size {shape[d]} for tensor number {i} in the list ({tuple(first)} and {tuple(shape)})."
+                    f"cat: Sizes of tensors must match except in dimension {dim}. Expected size "
+                    f"{first[d]} but got "
+                    f"size {shape[d]} for tensor number {i} in the list ({tuple(first)} and "
+                    f"{tuple(shape)})."
                 )
     return kept, dim
 
@@ -122,7 +125,7 @@ def cat(
     return join(dtyped, dim)
 
 
-# ---- stack ---------------------------------------------------------------------------------------------
+# ---- stack ---------------------------------------------------------------------------------------
 
 
 @primitive(register=False, name="stack")
@@ -164,12 +167,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for i, t in enumerate(tensors):
         if t.shape != shape:
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and {list(t.shape)} at entry {i}"
+                f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                f"{list(t.shape)} at entry {i}"
             )
     return pile(_common_dtype(tensors), wrap("stack", dim, len(shape) + 1))
 
 
-# ---- by direction --------------------------------------------------------------------------------------
+# ---- by direction --------------------------------------------------------------------------------
 
 
 def atleast(name: str, input: Tensor, rank: int) -> Tensor:
@@ -265,7 +269,8 @@ def block_diag(*tensors: Any) -> Tensor:
         check_tensor("torch.block_diag", t, f"tensors[{i}]")
         if t.ndim > 2:
             raise RuntimeError(
-                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions"
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
+                f"{t.ndim} dimensions"
             )
     blocks = [atleast("block_diag", t, 2) for t in _common_dtype(tensors)]
     width = sum(b.shape[1] for b in blocks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import core
 from ..core import Tensor
 from .array import from_array, to_numpy
+from .named_results import named_result
 from .record import alias, composite
 
 _NAMES = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double"}
@@ -38,6 +38,13 @@ def tensor(values: Any, like: Any = None) -> Tensor:
     wanted = values.dtype if like is None else like.dtype
     values = numpy.asarray(values, dtype=wanted, order="C")
     return from_array(values if values.flags.writeable else values.copy())
+
+
+def quiet() -> Any:
+    """A block in which NumPy gives inf and NaN without warnings, as every other op does."""
+    import numpy
+
+    return numpy.errstate(all="ignore")
 
 
 def per_matrix(run: Callable, fallback: Callable, *arrays: Any) -> Any:
@@ -150,17 +157,10 @@ def batch_element(index: int, a: Tensor) -> str:
 # ---- results
 # -----------------------------------------------------------------------------------------
 
-_kinds: dict[tuple, type] = {}
-
 
 def named(name: str, fields: Sequence[str], *values: Any) -> Any:
     """The named tuple an op returns."""
-    key = (name, *fields)
-    kind = _kinds.get(key)
-    if kind is None:
-        kind = _kinds[key] = namedtuple(name, fields)
-        kind.__module__ = "flambeau.return_types"
-    return kind(*values)
+    return named_result(name, fields, *values)
 
 
 def real_dtype(dtype: core.dtype) -> core.dtype:

@@ -9,10 +9,10 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from ..kernels.dtypes import BY_CODE
 from ..kernels.lazy import gather as gather_kernels
 from ..kernels.lazy import scatter as scatter_kernels
 from ..kernels.lazy import target as targets
-from ..kernels.dtypes import BY_CODE
 from ..kernels.plan import KernelSource, ceil_div
 from .convert import fill_plain, to_dtype
 
@@ -77,7 +77,7 @@ def _grain(work: int, tasks: int) -> int:
     return max(1, GRAIN * tasks // max(work, 1))
 
 
-# ---- indices -------------------------------------------------------------------------------------------
+# ---- indices -------------------------------------------------------------------------------------
 
 
 def as_index(name: str, index: Any, error: type[Exception] = RuntimeError) -> Tensor:
@@ -154,12 +154,13 @@ def check_out(name: str, out: Any, *inputs: Tensor) -> None:
     core.check_inplace(out, name)
     if any(shares_memory(out, t) for t in inputs):
         raise RuntimeError(
-            f"{name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a "
+            f"{name}: unsupported operation: some elements of the input tensor and the written-to "
+            "tensor refer to a "
             "single memory location. Please clone() the tensor before performing the operation."
         )
 
 
-# ---- layouts -------------------------------------------------------------------------------------------
+# ---- layouts -------------------------------------------------------------------------------------
 
 
 def merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
@@ -182,14 +183,14 @@ def merged(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | No
 def table_layout(table: Tensor, dim: int, width: int = 1) -> tuple[int, int, int, int] | None:
     """(outer size, outer stride, inner size, inner stride) around dimensions dim..dim+width-1."""
     shape, strides = table.shape, table.stride()
-    if 0 in shape:  # nothing will be read: strides do not matter
-        return prod(shape[:dim]), 0, prod(shape[dim + width :]), 0
+    if table.is_contiguous():  # so is whatever has no elements
+        return prod(shape[:dim]), prod(shape[dim:]), prod(shape[dim + width :]), 1
     before = merged(shape[:dim], strides[:dim])
     after = merged(shape[dim + width :], strides[dim + width :])
     return None if before is None or after is None else (*before, *after)
 
 
-# ---- taking rows ---------------------------------------------------------------------------------------
+# ---- taking rows ---------------------------------------------------------------------------------
 
 
 def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
@@ -212,7 +213,7 @@ def take_rows(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
 def _load_take_kernel(size: int) -> None:
     """Hand the core the kernel for its own short cut."""
     if ("take", size) not in _addresses:
-        source = lambda: gather_kernels.take_source(size, targets.host())  # noqa: E731
+        source = lambda: gather_kernels.take_source(size, targets.host())
         core.set_take_kernel(size, _address(("take", size), source))
 
 
@@ -246,7 +247,7 @@ def run_take(
 
 
 def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], name: str) -> Tensor:
-    """Element offsets in the table of the rows that several indices (int64, row-major) name together."""
+    """Element offsets in the table of the rows that several int64 indices name together."""
     offsets = core.empty(indices[0].shape, INT64)
     n = offsets.numel()
     strides = table.stride()
@@ -268,13 +269,13 @@ def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], na
     return offsets
 
 
-# ---- writing rows --------------------------------------------------------------------------------------
+# ---- writing rows --------------------------------------------------------------------------------
 
 
 def put_rows(
     mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
 ) -> None:
-    """Combine values, shaped as the table with dim replaced by index's dimensions, into table's rows.
+    """Combine values, shaped as the table with dim replaced by index's dimensions, into its rows.
 
     Nothing is written when an index is out of range. The values may be strided or repeated.
     """
@@ -302,7 +303,7 @@ def run_put(
 ) -> None:  # fmt: skip
     """Combine values, whose index dimensions start at place[0], into rows of the table."""
     n = index.numel()
-    outer, outer_step, inner, inner_step = layout
+    outer, _outer_step, inner, _inner_step = layout
     if n == 0 or outer == 0 or inner == 0:
         check(index, limits)
         return
@@ -353,7 +354,9 @@ def _put_phases(
         values_outer=steps[0] * size, values_step=steps[1] * size,
         values_inner=steps[2] * size if inner > 1 else size,
     )  # fmt: skip
-    checked = gather_kernels.OFFSET_FIELDS.pack(rows=limits.rows, lowest=limits.lowest, stride=0, first=1)
+    checked = gather_kernels.OFFSET_FIELDS.pack(
+        rows=limits.rows, lowest=limits.lowest, stride=0, first=1
+    )
     host = targets.host()
     source = scatter_kernels.rows_source(mode, BY_CODE[dtype.code].name, host)
     apply = (source, desc, tasks, tasks if work < 2 * GRAIN else ceil_div(tasks, threads))
@@ -362,7 +365,7 @@ def _put_phases(
     return [(gather_kernels.check_source(host), checked, n, 4 * GRAIN), apply]
 
 
-# ---- elements along a dimension ------------------------------------------------------------------------
+# ---- elements along a dimension ------------------------------------------------------------------
 
 
 def gather_into(made: Tensor, table: Tensor, dim: int, index: Tensor, limits: Bounds) -> None:

@@ -13,6 +13,7 @@ from .lapack import (
     linalg,
     named,
     prepare,
+    quiet,
     tensor,
 )
 from .linalg_decompose import svd_factors
@@ -29,7 +30,8 @@ def determinant(input):
     import numpy
 
     a = array(input)
-    return tensor(numpy.linalg.det(a), a)
+    with quiet():
+        return tensor(numpy.linalg.det(a), a)
 
 
 @determinant.vjp
@@ -79,7 +81,8 @@ def signed_logarithm(input):
     import numpy
 
     a = array(input)
-    sign, logarithm = numpy.linalg.slogdet(a)
+    with quiet():
+        sign, logarithm = numpy.linalg.slogdet(a)
     return tensor(sign, a), tensor(logarithm)
 
 
@@ -204,9 +207,10 @@ def exponential(input):
     import numpy
 
     values = numpy.empty(a.shape, wide)
-    for i in numpy.ndindex(a.shape[:-2]):
-        values[i] = _exponential(a[i].astype(wide))
-    return tensor(values, a)
+    with quiet():
+        for i in numpy.ndindex(a.shape[:-2]):
+            values[i] = _exponential(a[i].astype(wide))
+        return tensor(values, a)
 
 
 @exponential.vjp

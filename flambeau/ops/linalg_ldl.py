@@ -19,6 +19,7 @@ from .lapack import (
     linalg,
     named,
     prepare,
+    quiet,
     tensor,
 )
 from .record import primitive
@@ -107,8 +108,9 @@ def ldl_compact(input, hermitian):
 
     a = numpy.tril(array(input))
     pivots, info = numpy.empty(a.shape[:-1], numpy.int32), numpy.zeros(a.shape[:-2], numpy.int32)
-    for i in numpy.ndindex(a.shape[:-2]):
-        pivots[i], info[i] = _factor(a[i], hermitian)
+    with quiet():
+        for i in numpy.ndindex(a.shape[:-2]):
+            pivots[i], info[i] = _factor(a[i], hermitian)
     return tensor(a), tensor(pivots), tensor(info)
 
 
@@ -170,8 +172,9 @@ def ldl_solution(factors, pivots, b, hermitian):
     import numpy
 
     a, p, x = array(factors), array(pivots), numpy.array(array(b))
-    for i in numpy.ndindex(x.shape[:-2]):
-        _solve(a[i], p[i], x[i], hermitian)
+    with quiet():
+        for i in numpy.ndindex(x.shape[:-2]):
+            _solve(a[i], p[i], x[i], hermitian)
     return tensor(x)
 
 

@@ -20,9 +20,10 @@ from .lapack import (
     linalg,
     named,
     prepare,
+    quiet,
     tensor,
 )
-from .linalg_solve import triangular
+from .linalg_solve import substitute, triangular
 from .record import composite, primitive
 
 
@@ -35,6 +36,9 @@ def _size(values: Any) -> Any:
     return numpy.abs(values.real) + numpy.abs(values.imag)
 
 
+_PANEL = 32  # columns factored one by one before the rest is updated in one product
+
+
 def factor_array(a: Any) -> tuple[Any, Any]:
     """(L below and U on and above the diagonal, pivots from 1) of a batch of NumPy matrices."""
     import numpy
@@ -43,19 +47,31 @@ def factor_array(a: Any) -> tuple[Any, Any]:
     lu = numpy.array(a).reshape(math.prod(shape[:-2]), *shape[-2:])
     k = min(shape[-2:])
     pivots = numpy.empty((lu.shape[0], k), numpy.int32)
-    each = numpy.arange(lu.shape[0])
-    with numpy.errstate(all="ignore"):
-        for j in range(k):
-            pivot = j + _size(lu[:, j:, j]).argmax(1)
-            pivots[:, j] = pivot + 1
-            rows = lu[each, pivot].copy()
-            lu[each, pivot] = lu[:, j]
-            lu[:, j] = rows
-            diagonal = lu[:, j, j, None]
-            column = lu[:, j + 1 :, j]
-            column[...] = numpy.where(diagonal == 0, column, column / diagonal)
-            lu[:, j + 1 :, j + 1 :] -= column[:, :, None] * lu[:, j, None, j + 1 :]
+    with quiet():
+        for start in range(0, k, _PANEL):
+            stop = min(start + _PANEL, k)
+            _factor_panel(lu, pivots, start, stop)
+            right = lu[:, start:stop, stop:]
+            right[...] = substitute(lu[:, start:stop, start:stop], right, False, True)
+            lu[:, stop:, stop:] -= lu[:, stop:, start:stop] @ right
     return lu.reshape(shape), pivots.reshape(*shape[:-2], k)
+
+
+def _factor_panel(lu: Any, pivots: Any, start: int, stop: int) -> None:
+    """Eliminate columns start to stop; rows are interchanged over the whole width."""
+    import numpy
+
+    each = numpy.arange(lu.shape[0])
+    for j in range(start, stop):
+        pivot = j + _size(lu[:, j:, j]).argmax(1)
+        pivots[:, j] = pivot + 1
+        rows = lu[each, pivot]
+        lu[each, pivot] = lu[:, j]
+        lu[:, j] = rows
+        diagonal = lu[:, j, j, None]
+        column = lu[:, j + 1 :, j]
+        column[...] = numpy.where(diagonal == 0, column, column / diagonal)
+        lu[:, j + 1 :, j + 1 : stop] -= column[:, :, None] * lu[:, j, None, j + 1 : stop]
 
 
 @primitive(register=False)

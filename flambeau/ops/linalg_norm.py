@@ -181,6 +181,28 @@ def norm(
     return _vector_norm("norm", input, order, dim, keepdim, dtype)
 
 
+@composite(out=True, method=False)
+def frobenius_norm(input: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """The square root of the sum of squared moduli along dim."""
+    return _vector_norm("frobenius_norm", input, 2, dim, keepdim, None)
+
+
+@composite(out=True, method=False)
+def nuclear_norm(input: Tensor, dim: Any = (-2, -1), keepdim: bool = False) -> Tensor:
+    """The sum of the singular values of the matrices in two dimensions."""
+    return _matrix_norm("nuclear_norm", input, "nuc", dim, keepdim, None)
+
+
+@composite(method=False)
+def norm_except_dim(v: Tensor, pow: Any = 2, dim: int = 0) -> Tensor:
+    """The norm over all dimensions but one (-1: over all), which keep size 1."""
+    if dim == -1:
+        return _vector_norm("norm_except_dim", v, pow, None, False, None)
+    dim = wrap("norm_except_dim", dim, v.dim())
+    others = [d for d in range(v.dim()) if d != dim]
+    return _vector_norm("norm_except_dim", v, pow, others, True, None) if others else v.abs()
+
+
 @composite(out=True)
 def dist(input: Tensor, other: Tensor, p: Any = 2) -> Tensor:
     """The p-norm of input - other."""

@@ -18,6 +18,7 @@ from .lapack import (
     named,
     per_matrix,
     prepare,
+    quiet,
     tensor,
 )
 from .record import composite, primitive
@@ -223,7 +224,7 @@ def linalg_solve_ex(A: Tensor, B: Tensor, *, left: bool = True, check_errors: bo
 _BLOCK = 32
 
 
-def _substitute(a: Any, b: Any, upper: bool, unit: bool) -> Any:
+def substitute(a: Any, b: Any, upper: bool, unit: bool) -> Any:
     """Forward or backward substitution over whole batches; blocks keep most work in matrix
     products.
     """
@@ -235,9 +236,9 @@ def _substitute(a: Any, b: Any, upper: bool, unit: bool) -> Any:
     h = n // 2
     first, second = (slice(h, n), slice(0, h)) if upper else (slice(0, h), slice(h, n))
     x = numpy.empty_like(b)
-    x[..., first, :] = _substitute(a[..., first, first], b[..., first, :], upper, unit)
+    x[..., first, :] = substitute(a[..., first, first], b[..., first, :], upper, unit)
     rest = b[..., second, :] - a[..., second, first] @ x[..., first, :]
-    x[..., second, :] = _substitute(a[..., second, second], rest, upper, unit)
+    x[..., second, :] = substitute(a[..., second, second], rest, upper, unit)
     return x
 
 
@@ -246,14 +247,13 @@ def _substitute_rows(a: Any, b: Any, upper: bool, unit: bool) -> Any:
 
     n = a.shape[-1]
     x = numpy.array(b)
-    with numpy.errstate(all="ignore"):  # a zero on the diagonal gives inf and NaN, as in LAPACK
-        for i in reversed(range(n)) if upper else range(n):
-            done = slice(i + 1, n) if upper else slice(0, i)
-            row = a[..., i : i + 1, done]
-            if row.shape[-1]:
-                x[..., i : i + 1, :] -= row @ x[..., done, :]
-            if not unit:
-                x[..., i, :] /= a[..., i, i, None]
+    for i in reversed(range(n)) if upper else range(n):
+        done = slice(i + 1, n) if upper else slice(0, i)
+        row = a[..., i : i + 1, done]
+        if row.shape[-1]:
+            x[..., i : i + 1, :] -= row @ x[..., done, :]
+        if not unit:
+            x[..., i, :] /= a[..., i, i, None]
     return x
 
 
@@ -261,7 +261,8 @@ def _substitute_rows(a: Any, b: Any, upper: bool, unit: bool) -> Any:
 def triangular(a, b, upper, unit):
     """x with a x = b; only the named triangle of a is read (unit: its diagonal counts as ones)."""
     left, right = array(a), array(b)
-    return tensor(_substitute(left, right, upper, unit), right)
+    with quiet():  # a zero on the diagonal gives inf and NaN, as in LAPACK
+        return tensor(substitute(left, right, upper, unit), right)
 
 
 @triangular.vjp

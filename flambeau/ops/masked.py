@@ -1,7 +1,6 @@
-"""Masks: choosing between tensors, filling, selecting and scattering where a mask holds; nonzero."""
+"""Masks: choosing, filling, selecting and scattering where a mask holds; nonzero."""
 
 from __future__ import annotations
-
 
 from typing import Any
 
@@ -15,7 +14,7 @@ from .dims import check_tensor
 from .launch_index import BOOL, INT64
 from .record import composite, deliver, function, pointwise
 
-# ---- where ---------------------------------------------------------------------------------------------
+# ---- where ---------------------------------------------------------------------------------------
 
 
 @pointwise(name="where", register=False, fixed={"condition": "bool"}, over=("input", "other"))
@@ -30,7 +29,8 @@ def check_mask(name: str, mask: Any) -> None:
         raise TypeError(f"{name}(): the mask must be Tensor, not {type(mask).__name__}")
     if mask.dtype is not BOOL and mask.dtype.name != "uint8":
         raise RuntimeError(
-            f"{name}: expected condition to be a boolean tensor, but got a tensor with dtype {mask.dtype.name}"
+            f"{name}: expected condition to be a boolean tensor, but got a tensor with dtype "
+            f"{mask.dtype.name}"
         )
 
 
@@ -47,12 +47,18 @@ def where(condition: Tensor, input: Any = None, other: Any = None, *, out: Any =
     check_mask("where", condition)
     if not isinstance(input, Tensor) and not isinstance(other, Tensor):
         input = _number("where", input)
-    return choose(condition, input, other, out=out) if out is not None else choose(condition, input, other)
+    return (
+        choose(condition, input, other, out=out)
+        if out is not None
+        else choose(condition, input, other)
+    )
 
 
 def _number(name: str, value: Any) -> Tensor:
     if not isinstance(value, bool | int | float | complex):
-        raise TypeError(f"{name}(): argument 'input' must be Tensor or Number, not {type(value).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'input' must be Tensor or Number, not {type(value).__name__}"
+        )
     return core.from_data(value)
 
 
@@ -62,7 +68,7 @@ def where_method(self: Tensor, condition: Tensor, other: Any) -> Tensor:
     return where(condition, self, other)
 
 
-# ---- masked_fill ---------------------------------------------------------------------------------------
+# ---- masked_fill ---------------------------------------------------------------------------------
 
 
 @pointwise(name="masked_fill", register=False, fixed={"mask": "bool"}, over=("input",))
@@ -79,13 +85,17 @@ def _fill_value(name: str, input: Tensor, mask: Any, value: Any) -> Any:
     if isinstance(value, Tensor):
         if value.ndim:
             raise RuntimeError(
-                f"{name} only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                f"{name} only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
             )
     elif not isinstance(value, bool | int | float | complex):
-        raise TypeError(f"{name}(): argument 'value' must be Number or Tensor, not {type(value).__name__}")
+        raise TypeError(
+            f"{name}(): argument 'value' must be Number or Tensor, not {type(value).__name__}"
+        )
     if _is_complex(value) and not input.is_complex():
         raise RuntimeError(
-            f"{name}: value cannot be converted to type {input.dtype.name} without overflow: it is complex"
+            f"{name}: value cannot be converted to type {input.dtype.name} without overflow: it is "
+            "complex"
         )
     return value
 
@@ -108,10 +118,12 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 @function("masked_fill_", method=True)
 def masked_fill_(self: Tensor, mask: Tensor, value: Any) -> Tensor:
     """Write value where the mask holds."""
-    return core.apply_inplace(fill_where, self, mask, _fill_value("masked_fill_", self, mask, value))
+    return core.apply_inplace(
+        fill_where, self, mask, _fill_value("masked_fill_", self, mask, value)
+    )
 
 
-# ---- where a mask holds --------------------------------------------------------------------------------
+# ---- where a mask holds --------------------------------------------------------------------------
 
 
 def true_positions(mask: Tensor) -> Tensor:
@@ -125,7 +137,7 @@ def true_positions(mask: Tensor) -> Tensor:
     host = targets.host()
     counts = core.empty((chunks,), INT64)
     grain = max(1, -(-chunks // (4 * core.threads())))
-    count = lambda: [(compress.count_source(host), desc, chunks, grain)]  # noqa: E731
+    count = lambda: [(compress.count_source(host), desc, chunks, grain)]
     launch.plan_for(("mask count", n), count).run(counts, mask)
     starts, total = [], 0
     for found in counts.tolist():
@@ -133,7 +145,7 @@ def true_positions(mask: Tensor) -> Tensor:
         total += found
     positions = core.empty((total,), INT64)
     if total:
-        fill = lambda: [(compress.positions_source(host), desc, chunks, grain)]  # noqa: E731
+        fill = lambda: [(compress.positions_source(host), desc, chunks, grain)]
         launch.plan_for(("mask positions", n), fill).run(
             positions, mask, core.from_data(starts, INT64)
         )
@@ -146,7 +158,7 @@ def coordinates(positions: Tensor, shape: tuple[int, ...]) -> Tensor:
     out = core.empty((n, rank), INT64)
     if n and rank:
         desc = (rank, *shape)
-        phases = lambda: [(compress.unravel_source(targets.host()), desc, n, launch.GRAIN)]  # noqa: E731
+        phases = lambda: [(compress.unravel_source(targets.host()), desc, n, launch.GRAIN)]
         launch.plan_for(("unravel", desc, n), phases).run(out, positions)
     return out
 
@@ -158,7 +170,7 @@ def as_mask(input: Tensor) -> Tensor:
 
 @function("nonzero", method=True)
 def nonzero(input: Tensor, *, out: Tensor | None = None, as_tuple: bool = False) -> Any:
-    """Coordinates of the elements that are not zero: (count, dimensions), or one tensor a dimension.
+    """Coordinates of elements that are not zero: (count, dimensions), or one tensor a dimension.
 
     >>> import flambeau as torch
     >>> torch.tensor([[0, 5], [6, 0]]).nonzero()
@@ -176,7 +188,9 @@ def nonzero(input: Tensor, *, out: Tensor | None = None, as_tuple: bool = False)
         return tuple([core.restride(found, (n,), (rank,), d if n else 0) for d in range(rank)])
     if out is not None:
         if out.dtype is not INT64:
-            raise RuntimeError(f"nonzero: Expected out tensor to have scalar type Long, but got {out.dtype.name}")
+            raise RuntimeError(
+                f"nonzero: Expected out tensor to have scalar type Long, but got {out.dtype.name}"
+            )
         return deliver("nonzero", out, found)
     return found
 
@@ -202,7 +216,7 @@ def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
     return made
 
 
-# ---- selecting and scattering --------------------------------------------------------------------------
+# ---- selecting and scattering --------------------------------------------------------------------
 
 
 def _common(name: str, input: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
@@ -255,7 +269,8 @@ def _scattered(name: str, input: Tensor, mask: Tensor, source: Any) -> tuple[Ten
     check_tensor(name, source, "source")
     if source.dtype is not input.dtype:
         raise RuntimeError(
-            f"{name}: expected self and source to have same dtypes but got {input.dtype.name} and {source.dtype.name}"
+            f"{name}: expected self and source to have same dtypes but got {input.dtype.name} and "
+            f"{source.dtype.name}"
         )
     positions = true_positions(mask)
     n = positions.numel()
@@ -284,7 +299,9 @@ def unravel_index(indices: Tensor, shape: Any) -> tuple[Tensor, ...]:
     """
     check_tensor("unravel_index", indices, "indices")
     if indices.dtype.is_floating_point or indices.dtype.is_complex or indices.dtype is BOOL:
-        raise ValueError(f"unravel_index: expected 'indices' to be integer dtype, but got {indices.dtype!r}")
+        raise ValueError(
+            f"unravel_index: expected 'indices' to be integer dtype, but got {indices.dtype!r}"
+        )
     sizes = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
     if any(n < 0 for n in sizes):
         raise ValueError(f"unravel_index: 'shape' cannot have negative values, but got {sizes}")

@@ -823,9 +823,9 @@ def frexp(input):
 
 def return_frexp(mantissa, exponent):
     """The named pair frexp returns."""
-    from collections import namedtuple
+    from .named_results import named_result
 
-    return namedtuple("frexp", ["mantissa", "exponent"])(mantissa, exponent)
+    return named_result("frexp", ("mantissa", "exponent"), mantissa, exponent)
 
 
 def _frexp_parts(x):

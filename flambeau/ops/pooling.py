@@ -118,6 +118,22 @@ def _define_max_pool(n):
 (max_pool1d, _), (max_pool2d, _), (max_pool3d, _) = (_define_max_pool(n) for n in (1, 2, 3))
 
 
+def _unpooled_size(name, default, stride, output_size):
+    """The wanted spatial sizes: pooling must give the input's sizes back from them."""
+    n, given = len(default), list(output_size)
+    if len(given) not in (n, n + 2):
+        raise ValueError(
+            f"{name}: output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(given)}'"
+        )
+    sizes = given[-n:]
+    for d, (size, usual, step) in enumerate(zip(sizes, default, stride, strict=True)):
+        if not usual - step < size < usual + step:
+            raise ValueError(
+                f'{name}: invalid output_size "{sizes}" (dim {d} must be between {usual - step} and {usual + step})'
+            )
+    return sizes
+
+
 def _define_max_unpool(n):
     name = f"max_unpool{n}d"
 
@@ -129,7 +145,7 @@ def _define_max_unpool(n):
             (s - 1) * st + k - 2 * p
             for s, st, k, p in zip(input.shape[-n:], stride_, kernel, padding_, strict=True)
         ]
-        sizes = default if output_size is None else list(output_size)[-n:]
+        sizes = default if output_size is None else _unpooled_size(name, default, stride_, output_size)
         if indices.dtype != core.dtypes[5]:
             raise RuntimeError(f"{name}: elements in indices should be type int64 but got: {indices.dtype}")
         if indices.shape != input.shape:

@@ -51,6 +51,9 @@ def normal(
     size.
     """
     generator = pick_generator("normal", generator)
+    if isinstance(mean, Tensor) and not isinstance(std, Tensor) and out is not None:
+        _check_normal(mean, std)  # out keeps its shape, to which mean must broadcast
+        return REGISTRY["normal_"](out, 0.0, std, generator=generator).add_(mean)
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         return _normal_of_tensors(mean, std, generator=generator, out=out)
     if size is None:

@@ -16,7 +16,7 @@ from .record import composite, function
 from .views import _contiguous_copy, clone, diagonal, reshape, transpose
 from .windows import zeros_plain
 
-# ---- reversing and rotating ----------------------------------------------------------------------------
+# ---- reversing and rotating ----------------------------------------------------------------------
 
 
 def _count(n: int, start: int = 0) -> Tensor:
@@ -73,7 +73,10 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     if input.ndim < 2:
         raise RuntimeError(f"rot90: expected total dims >= 2, but got total dims = {input.ndim}")
     if dims[0] == dims[1] or abs(dims[0] - dims[1]) == input.ndim:
-        raise RuntimeError(f"rot90: expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+        raise RuntimeError(
+            f"rot90: expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = "
+            f"{dims[1]}"
+        )
     a, b = (wrap("rot90", d, input.ndim) for d in dims)
     k %= 4
     if k == 1:
@@ -91,14 +94,18 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     >>> torch.arange(4).roll(1)
     tensor([3, 0, 1, 2])
     """
-    shifts = read_ints("roll", (shifts,) if not isinstance(shifts, tuple | list) else (tuple(shifts),), "shifts")
+    shifts = read_ints(
+        "roll", (shifts,) if not isinstance(shifts, tuple | list) else (tuple(shifts),), "shifts"
+    )
     dims = (dims,) if isinstance(dims, int) else tuple(dims if dims is not None else ())
     if not shifts:
         raise RuntimeError("`shifts` required")
     if not dims and len(shifts) == 1:
         return reshape(roll(reshape(input, -1), shifts, 0), input.shape)
     if len(shifts) != len(dims):
-        raise RuntimeError(f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
+        raise RuntimeError(
+            f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
+        )
     from .join import join
     from .splitting import narrow_plain
 
@@ -114,7 +121,7 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
     return clone(input) if result is input else result
 
 
-# ---- repeating -----------------------------------------------------------------------------------------
+# ---- repeating -----------------------------------------------------------------------------------
 
 
 @function("repeat", method=True, namespaces=())
@@ -129,11 +136,14 @@ def repeat(self: Tensor, *repeats: Any, **named: Any) -> Tensor:
     extra = len(counts) - self.ndim
     if extra < 0:
         raise RuntimeError(
-            f"repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor: "
+            "repeat: Number of dimensions of repeat dims can not be smaller than number of "
+            "dimensions of tensor: "
             f"{tuple(counts)} for shape {tuple(self.shape)}"
         )
     if any(n < 0 for n in counts):
-        raise RuntimeError(f"repeat: Trying to create tensor with negative dimension: repeats {tuple(counts)}")
+        raise RuntimeError(
+            f"repeat: Trying to create tensor with negative dimension: repeats {tuple(counts)}"
+        )
     shape = (1,) * extra + tuple(self.shape)
     apart = [n for s in shape for n in (1, s)]
     wide = [n for c, s in zip(counts, shape, strict=True) for n in (c, s)]
@@ -152,8 +162,9 @@ def tile(input: Tensor, *dims: Any, **named: Any) -> Tensor:
 def repeat_interleave(
     input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
 ) -> Tensor:
-    """Each position repeated in place; without dim the input is flattened. Alone, a tensor of counts
-    gives the positions themselves.
+    """Each position repeated in place; without dim the input is flattened.
+
+    Alone, a tensor of counts gives the positions themselves.
 
     >>> import flambeau as torch
     >>> torch.tensor([1, 2]).repeat_interleave(2)
@@ -176,7 +187,8 @@ def repeat_interleave(
         index = core.contiguous_plain(reshape(spread, -1))
     if output_size is not None and output_size != index.numel():
         raise RuntimeError(
-            f"repeat_interleave: Allocated size does not match required size: {output_size} and {index.numel()}"
+            f"repeat_interleave: Allocated size does not match required size: {output_size} and "
+            f"{index.numel()}"
         )
     return select_rows(input, d, index, False, "repeat_interleave")
 
@@ -189,7 +201,8 @@ def _counts(repeats: Tensor, n: int) -> Tensor:
         return core.expand(core.view(repeats, (1,)), (n,))
     if repeats.numel() != n:
         raise RuntimeError(
-            f"repeat_interleave: repeats must have the same size as input along dim, but got repeats.size(0) = "
+            "repeat_interleave: repeats must have the same size as input along dim, but got "
+            "repeats.size(0) = "
             f"{repeats.numel()} and input.size = {n}"
         )
     return repeats
@@ -212,13 +225,15 @@ def _repeated_positions(counts: Tensor) -> Tensor:
     return from_array(np.repeat(np.arange(len(values)), values)).to(counts.dtype)
 
 
-# ---- triangles -----------------------------------------------------------------------------------------
+# ---- triangles -----------------------------------------------------------------------------------
 
 
 def _triangle(input: Tensor, diagonal: int, lower: bool, name: str) -> Tensor:
     check_tensor(name, input)
     if input.ndim < 2:
-        raise RuntimeError(f"{name}: input tensor must have at least 2 dimensions, got {input.ndim}")
+        raise RuntimeError(
+            f"{name}: input tensor must have at least 2 dimensions, got {input.ndim}"
+        )
     rows, columns = input.shape[-2:]
     above = core.view(_count(columns, -diagonal), (1, columns)) - core.view(_count(rows), (rows, 1))
     keep = above <= 0 if lower else above >= 0
@@ -249,7 +264,9 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return _triangle(input, diagonal, False, "triu")
 
 
-def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: Any, lower: bool) -> Tensor:
+def _triangle_indices(
+    name: str, row: int, col: int, offset: int, dtype: Any, lower: bool
+) -> Tensor:
     from .factory import read_dtype
     from .masked import nonzero
 
@@ -257,7 +274,9 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: Any, lo
         raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
     dtype = INT64 if dtype is None else read_dtype(dtype)
     if dtype not in (INT64, INT32):
-        raise RuntimeError(f'"{name}" not implemented for \'{dtype.name}\': expected int64 or int32')
+        raise RuntimeError(
+            f"\"{name}\" not implemented for '{dtype.name}': expected int64 or int32"
+        )
     ones = fill_plain(core.empty((row, col), core.dtypes[0]), True)
     kept = _triangle(ones, offset, lower, name)
     found = _contiguous_copy(transpose(nonzero(kept), 0, 1))
@@ -265,18 +284,22 @@ def _triangle_indices(name: str, row: int, col: int, offset: int, dtype: Any, lo
 
 
 @function("tril_indices")
-def tril_indices(row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None) -> Tensor:
+def tril_indices(
+    row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None
+) -> Tensor:
     """Row and column numbers of a matrix's lower triangle, (2, count)."""
     return _triangle_indices("tril_indices", row, col, offset, dtype, True)
 
 
 @function("triu_indices")
-def triu_indices(row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None) -> Tensor:
+def triu_indices(
+    row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None
+) -> Tensor:
     """Row and column numbers of a matrix's upper triangle, (2, count)."""
     return _triangle_indices("triu_indices", row, col, offset, dtype, False)
 
 
-# ---- diagonals -----------------------------------------------------------------------------------------
+# ---- diagonals -----------------------------------------------------------------------------------
 
 
 @composite
@@ -289,7 +312,9 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
             [0, 2]])
     """
     if not input.ndim:
-        raise IndexError("diag_embed: expected an input of at least one dimension, got a 0-d tensor")
+        raise IndexError(
+            "diag_embed: expected an input of at least one dimension, got a 0-d tensor"
+        )
     a, b = wrap("diag_embed", dim1, input.ndim + 1), wrap("diag_embed", dim2, input.ndim + 1)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
@@ -320,7 +345,7 @@ def diagflat(input: Tensor, offset: int = 0) -> Tensor:
     return diag_embed(reshape(input, -1), offset)
 
 
-# ---- writing into a part of a copy ---------------------------------------------------------------------
+# ---- writing into a part of a copy ---------------------------------------------------------------
 
 
 def _written(name: str, input: Tensor, src: Tensor, part: Tensor) -> Tensor:
@@ -330,7 +355,8 @@ def _written(name: str, input: Tensor, src: Tensor, part: Tensor) -> Tensor:
     check_tensor(name, src, "src")
     if src.shape != part.shape:
         raise RuntimeError(
-            f"{name}: expected src to have a size equal to the slice of self. src size = {list(src.shape)}, slice size = {list(part.shape)}"
+            f"{name}: expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(part.shape)}"
         )
     geometry = (tuple(part.shape), part.stride(), part.storage_offset() - input.storage_offset())
     src = src if src.dtype is input.dtype else src.to(input.dtype)
@@ -338,7 +364,9 @@ def _written(name: str, input: Tensor, src: Tensor, part: Tensor) -> Tensor:
 
 
 @composite(out=True)
-def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal_scatter(
+    input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1
+) -> Tensor:
     """A copy of input with src on a diagonal."""
     return _written("diagonal_scatter", input, src, _diagonal(input.detach(), offset, dim1, dim2))
 
@@ -353,7 +381,12 @@ def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
 
 @composite(out=True)
 def slice_scatter(
-    input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    input: Tensor,
+    src: Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Tensor:
     """A copy of input with src at a slice of a dimension."""
     d = wrap("slice_scatter", dim, input.ndim)
@@ -368,10 +401,12 @@ def as_strided_scatter(
     """A copy of input with src in a strided window."""
     from .views import as_strided
 
-    return _written("as_strided_scatter", input, src, as_strided(input.detach(), size, stride, storage_offset))
+    return _written(
+        "as_strided_scatter", input, src, as_strided(input.detach(), size, stride, storage_offset)
+    )
 
 
-# ---- grids and products --------------------------------------------------------------------------------
+# ---- grids and products --------------------------------------------------------------------------
 
 
 @function("meshgrid")
@@ -385,11 +420,16 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
     if not tensors:
         raise RuntimeError("meshgrid expects a non-empty TensorList")
     if indexing is not None and indexing not in ("ij", "xy"):
-        raise RuntimeError(f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+        raise RuntimeError(
+            f'torch.meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}'
+        )
     for t in tensors:
         check_tensor("meshgrid", t, "tensors")
         if t.ndim > 1:
-            raise RuntimeError(f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: shape {tuple(t.shape)}")
+            raise RuntimeError(
+                "torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: shape "
+                f"{tuple(t.shape)}"
+            )
         if t.dtype is not tensors[0].dtype:
             raise RuntimeError("torch.meshgrid expects all tensors to have the same dtype")
     swap = indexing == "xy" and len(tensors) > 1
@@ -431,9 +471,9 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
         raise RuntimeError(f"Expect a non-negative number, but got {r}")
     if r == 0:
         return core.empty((0,), input.dtype)
-    choose_from = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    choose_from = (
+        itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    )
     rows = list(choose_from(range(input.shape[0]), r))
     index = core.from_data(rows, INT64) if rows else core.empty((0, r), INT64)
     return select_rows(input, 0, index, False, "combinations")
-
-

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 
 from .. import core
 from ..kernels import dtypes as dt
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, reduce, where
+from .named_results import named_result
 from .promotion import Promote
 from .record import composite, reduction
 
@@ -174,16 +174,9 @@ def _arg(body, name, doc):
 argmax = _arg(argmax_body, "argmax", "Position of the maximum along dim, or in the flattened input.")
 argmin = _arg(argmin_body, "argmin", "Position of the minimum along dim, or in the flattened input.")
 
-_pairs: dict[str, type] = {}
-
-
 def named_pair(name: str, values, indices, fields=("values", "indices")):
     """The named tuple (values, indices) that selecting ops return."""
-    kind = _pairs.get(name)
-    if kind is None:
-        kind = _pairs[name] = namedtuple(name, fields)
-        kind.__module__ = "flambeau.return_types"
-    return kind(values, indices)
+    return named_result(name, fields, values, indices)
 
 
 def _extreme_with_index(input, dim, keepdim, arg, name):

@@ -406,7 +406,9 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
         return _sample_cubic(input, places, padding_mode, align)
     places = [_border(p, s, padding_mode, align) for p, s in zip(places, sizes, strict=True)]
     if mode == "nearest":
-        return _read(input, [p.detach().round() for p in places])
+        values = _read(input, [p.detach().round() for p in places])
+        # a grid that wants a gradient gets zeros
+        return values + (grid.nan_to_num(0.0)[..., 0] * 0).unsqueeze(1) if grid.requires_grad else values
     return _sample_linear(input, places)
 
 

@@ -262,7 +262,7 @@ def batch_norm(
         return input * _per_channel(scale, dims) + _per_channel(shift, dims)
     size = input.numel() // max(1, input.size(1))
     if size <= 1 and input.numel():
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(input.shape)}")
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
     axes = (0, *range(2, dims))
     if running_mean is not None or running_var is not None:
         from .reduce import mean_body, var_body
@@ -276,18 +276,17 @@ def batch_norm(
 
 
 def _statistics(input, axes, eps, keepdim=False):
-    """(mean, 1 / sqrt(var + eps)) along axes, without history."""
+    """(mean, 1 / sqrt(var + eps)) along axes."""
     from .reduce import mean_body, var_body
 
-    still = input.detach()
-    return mean_body(still, axes, keepdim), (var_body(still, axes, keepdim, correction=0.0) + eps).rsqrt()
+    return mean_body(input, axes, keepdim), (var_body(input, axes, keepdim, correction=0.0) + eps).rsqrt()
 
 
 @composite(name="native_batch_norm", method=False, out=True)
 def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
     """batch_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
     if training:
-        mean, inverse = _statistics(input, (0, *range(2, input.dim())), eps)
+        mean, inverse = _statistics(input.detach(), (0, *range(2, input.dim())), eps)
     else:
         mean, inverse = core.empty((0,), input.dtype), core.empty((0,), input.dtype)
     return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps), mean, inverse
@@ -304,7 +303,7 @@ def native_batch_norm_legit(input, weight, bias, *rest, **named):
 @composite(name="native_group_norm", method=False)
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     """group_norm of (N, C, *) with the statistics used: (output, mean, 1 / sqrt(var + eps)), (N, group) each."""
-    grouped = input.detach().contiguous().reshape(N, group, C // group * HxW)
+    grouped = input.contiguous().reshape(N, group, C // group * HxW)
     return group_norm(input, group, weight, bias, eps), *_statistics(grouped, (2,), eps)
 
 
@@ -312,4 +311,4 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """layer_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
     dims = _trailing("native_layer_norm", input, normalized_shape, weight, bias)
-    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(input, dims, eps, True)
+    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(input.detach(), dims, eps, True)

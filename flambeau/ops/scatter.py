@@ -1,7 +1,7 @@
 """Writing through index tensors: rows by number, elements along a dimension, flat positions.
 
-Every op is a copy of its input followed by a write; the variant `op_` writes in place. A derivative reads
-through the same indices.
+Every op is a copy of its input followed by a write; the variant `op_` writes in place. A derivative
+reads through the same indices.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels.dtypes import BY_CODE
 from . import launch_index as launch
-from .convert import fill_plain
 from .dims import check_tensor, wrap
 from .gather import check_along, gather_along, select_rows, take_flat
 from .launch_index import Bounds, as_index, bounds
-from .masked import choose
 from .record import composite, function, primitive
 from .windows import zeros_plain
 
 
 def writes_in_place(name: str, op: Callable, write: Callable) -> None:
-    """Register `name`: `write` at once where no history is kept, else the result of `op` copied in."""
+    """Register `name`: `write` where no history is kept, else the result of `op` copied in."""
 
     @function(name, method=True, namespaces=())
     def inplace(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -41,12 +38,13 @@ def _same_dtype(name: str, input: Tensor, source: Any, what: str = "source") -> 
     check_tensor(name, source, what)
     if source.dtype is not input.dtype:
         raise RuntimeError(
-            f"{name}(): Expected self.dtype to be equal to {what}.dtype, got self {input.dtype.name} "
+            f"{name}(): Expected self.dtype to be equal to {what}.dtype, got self "
+            f"{input.dtype.name} "
             f"and {what} {source.dtype.name}: convert one of them with .to()"
         )
 
 
-# ---- elements along a dimension ------------------------------------------------------------------------
+# ---- elements along a dimension ------------------------------------------------------------------
 
 
 def write_along(
@@ -91,8 +89,10 @@ def scatter_into_zeros(g: Tensor, shape: tuple[int, ...], dim: int, index: Tenso
     return add_along(zeros_plain(shape, g.dtype), dim, index, g, "gather")
 
 
-def _scattered(name: str, input: Tensor, dim: int, index: Any, src: Any) -> tuple[int, Tensor, Tensor]:
-    """Check a scatter's arguments: the dimension, the index, and the values of the index's shape."""
+def read_scatter_arguments(
+    name: str, input: Tensor, dim: int, index: Any, src: Any
+) -> tuple[int, Tensor, Tensor]:
+    """Check a scatter's arguments: the dimension, the index, the values of its shape."""
     dim = wrap(name, dim, input.ndim)
     index = as_index(name, index)
     if not isinstance(src, Tensor):
@@ -102,7 +102,8 @@ def _scattered(name: str, input: Tensor, dim: int, index: Any, src: Any) -> tupl
         return dim, index, core.expand(value, index.shape)
     if src.dtype is not input.dtype:
         raise RuntimeError(
-            f"{name}(): Expected self.dtype to be equal to src.dtype, got self {input.dtype.name} and src {src.dtype.name}"
+            f"{name}(): Expected self.dtype to be equal to src.dtype, got self {input.dtype.name} "
+            f"and src {src.dtype.name}"
         )
     if index.numel():
         check_along(name, input, dim, index, "self")
@@ -130,8 +131,10 @@ def _scatter_arguments(name, self, dim, index, src, value, reduce):
             raise TypeError(f"{name}() missing required argument: 'src' or 'value'")
         src = value
     if reduce not in _SCATTER_MODES:
-        raise RuntimeError(f"{name}(): reduce argument must be either add or multiply, got {reduce!r}")
-    return _scattered(name, self, dim, index, src)
+        raise RuntimeError(
+            f"{name}(): reduce argument must be either add or multiply, got {reduce!r}"
+        )
+    return read_scatter_arguments(name, self, dim, index, src)
 
 
 def _scatter_(self, dim, index, src=None, *, value=None, reduce=None):
@@ -141,7 +144,13 @@ def _scatter_(self, dim, index, src=None, *, value=None, reduce=None):
 
 @composite(out=True)
 def scatter(
-    input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None
+    input: Tensor,
+    dim: int,
+    index: Tensor,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: str | None = None,
 ) -> Tensor:
     """input with src (a tensor, or a number) written at out[index[i][j]][j] for dim 0, and so on.
 
@@ -156,6 +165,8 @@ def scatter(
         return put_along(input, dim, index, values, "scatter")
     if reduce == "add":
         return add_along(input, dim, index, values, "scatter")
+    from .scatter_reduce import multiply_along
+
     return multiply_along(input, dim, index, values, "scatter")
 
 
@@ -171,170 +182,36 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     tensor([0., 3.])
     """
     check_tensor("scatter_add", src, "src")
-    dim, index, values = _scattered("scatter_add", input, dim, index, src)
+    dim, index, values = read_scatter_arguments("scatter_add", input, dim, index, src)
     return add_along(input, dim, index, values, "scatter_add")
 
 
 def _scatter_add_(self, dim, index, src):
     check_tensor("scatter_add_", src, "src")
-    dim, index, values = _scattered("scatter_add_", self, dim, index, src)
+    dim, index, values = read_scatter_arguments("scatter_add_", self, dim, index, src)
     write_along("add", self, dim, index, values, "scatter_add_")
 
 
 writes_in_place("scatter_add_", scatter_add, _scatter_add_)
 
-# ---- scatter_reduce ------------------------------------------------------------------------------------
-
-_REDUCE_MODES = {"sum": "add", "prod": "mul", "mean": "add", "amax": "amax", "amin": "amin"}
+# ---- rows of a dimension -------------------------------------------------------------------------
 
 
-def _identity(reduce: str, dtype: core.dtype) -> Any:
-    """The value that changes nothing."""
-    if reduce in ("sum", "mean"):
-        return 0
-    if reduce == "prod":
-        return 1
-    if dtype.is_floating_point:
-        return float("-inf") if reduce == "amax" else float("inf")
-    if dtype.name == "bool":
-        return reduce == "amin"
-    from ..kernels.dtypes import integer_limits
-
-    return integer_limits(BY_CODE[dtype.code].name)[0 if reduce == "amax" else 1]
-
-
-def _clear(table: Tensor, dim: int, index: Tensor, reduce: str) -> None:
-    """Put the identity where something will be scattered, so that the old values do not count."""
-    value = core.from_data(_identity(reduce, table.dtype), table.dtype)
-    write_along("put", table, dim, index, core.expand(value, index.shape), "scatter_reduce")
-
-
-def _reduce_along(
-    input: Tensor, dim: int, index: Tensor, values: Tensor, reduce: str, include_self: bool
-) -> Tensor:
-    made = core.clone_plain(input)
-    if not include_self:
-        _clear(made, dim, index, reduce)
-    write_along(_REDUCE_MODES[reduce], made, dim, index, values, "scatter_reduce")
-    return made
-
-
-@primitive(register=False, name="scatter_reduce")
-def multiply_along(
-    input: Tensor, dim: int, index: Tensor, values: Tensor, name: str, include_self: bool = True
-) -> Tensor:
-    """input multiplied with values at index along dim."""
-    return _reduce_along(input, dim, index, values, "prod", include_self)
-
-
-@multiply_along.vjp
-def _(g, input, dim, index, values, include_self):
-    """Each factor's gradient is the product of the others that meet at its place, without dividing by zero."""
-    name = "scatter_reduce"
-    ones = fill_plain(core.empty(input.shape, input.dtype), 1)
-    if include_self:
-        g_input = g * multiply_along(ones, dim, index, values, name).conj()
-    else:
-        zero = core.expand(zeros_plain((), g.dtype), index.shape)
-        g_input = put_along(g, dim, index, zero, name)
-    is_zero = values == 0
-    count = add_along(zeros_plain(input.shape, launch.INT64), dim, index, is_zero.long(), name)
-    only_zero = is_zero & (gather_along(count, dim, index, name) == 1)
-    result = multiply_along(input, dim, index, values, name, include_self)
-    without = multiply_along(input, dim, index, values.masked_fill(only_zero, 1), name, include_self)
-    others = choose(
-        only_zero,
-        gather_along(without, dim, index, name),
-        gather_along(result, dim, index, name) / values.masked_fill(is_zero, 1),
-    )
-    return g_input, None, gather_along(g, dim, index, name) * others.conj()
-
-
-@primitive(register=False, name="scatter_reduce")
-def extreme_along(
-    input: Tensor, dim: int, index: Tensor, values: Tensor, reduce: str, include_self: bool
-) -> Tensor:
-    """The largest or smallest of input and values at index along dim."""
-    return _reduce_along(input, dim, index, values, reduce, include_self)
-
-
-@extreme_along.vjp
-def _(g, input, dim, index, values, out, include_self):
-    """Values that tie share the gradient."""
-    touched = put_along(zeros_plain(input.shape, launch.BOOL), dim, index, core.expand(core.from_data(True), index.shape), "")
-    own = input == out
-    if not include_self:
-        own = own & ~touched
-    near = values == gather_along(out, dim, index, "scatter_reduce")
-    counts = add_along(own.to(g.dtype), dim, index, near.to(g.dtype), "scatter_reduce")
-    share = g / counts.clamp(min=1)
-    return share * own, None, near * gather_along(share, dim, index, "scatter_reduce")
-
-
-@composite(out=True)
-def scatter_reduce(
-    input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """input with src combined at index along dim by "sum", "prod", "mean", "amax" or "amin".
-
-    Without include_self the values that are there do not count.
-
-    >>> import flambeau as torch
-    >>> torch.ones(2).scatter_reduce(0, torch.tensor([1, 1]), torch.tensor([3.0, 2.0]), "amax")
-    tensor([1., 3.])
-    """
-    name = "scatter_reduce"
-    if reduce not in _REDUCE_MODES:
-        raise RuntimeError(
-            f"{name}(): reduce argument must be either sum, prod, mean, amax or amin, got {reduce!r}"
-        )
-    check_tensor(name, src, "src")
-    dim, index, values = _scattered(name, input, dim, index, src)
-    if reduce in ("amax", "amin"):
-        if input.is_complex():
-            raise RuntimeError(f"{name}: {reduce} is not defined for complex numbers")
-        return extreme_along(input, dim, index, values, reduce, include_self)
-    if reduce == "prod":
-        return multiply_along(input, dim, index, values, name, include_self)
-    if not include_self:
-        zero = core.expand(zeros_plain((), input.dtype), index.shape)
-        input = put_along(input, dim, index, zero, name)
-    total = add_along(input, dim, index, values, name)
-    return total if reduce == "sum" else _average(total, dim, index, include_self)
-
-
-def _average(total: Tensor, dim: int, index: Tensor, include_self: bool) -> Tensor:
-    counts = fill_plain(core.empty(total.shape, total.dtype), int(include_self))
-    ones = core.expand(core.from_data(1, total.dtype), index.shape)
-    write_along("add", counts, dim, index, ones, "scatter_reduce")
-    if not include_self:
-        counts = counts.masked_fill(counts == 0, 1)
-    if total.dtype.is_floating_point or total.dtype.is_complex:
-        return total / counts
-    return total.div(counts, rounding_mode="floor") if total.dtype is not launch.BOOL else total
-
-
-@function("scatter_reduce_", method=True, namespaces=())
-def scatter_reduce_(
-    self: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """In-place scatter_reduce: writes the result over the first argument."""
-    core.check_inplace(self, "scatter_reduce_")
-    return core.copy_(self, scatter_reduce(self, dim, index, src, reduce, include_self=include_self))
-
-
-# ---- rows of a dimension -------------------------------------------------------------------------------
-
-
-def _rows(
-    name: str, input: Tensor, dim: int, index: Any, source: Any, error: type[Exception] = RuntimeError
+def read_rows_arguments(
+    name: str,
+    input: Tensor,
+    dim: int,
+    index: Any,
+    source: Any,
+    error: type[Exception] = RuntimeError,
 ) -> tuple[int, Tensor, Tensor]:
     """Check the arguments of an op that writes rows: dimension, 1-d index, values."""
     dim = wrap(name, dim, input.ndim)
     index = as_index(name, index)
     if index.ndim > 1:
         raise IndexError(
-            f"{name}(): Index should have dimension 1 or 0 (got {index.ndim}, shape {tuple(index.shape)})"
+            f"{name}(): Index should have dimension 1 or 0 (got {index.ndim}, shape "
+            f"{tuple(index.shape)})"
         )
     _same_dtype(name, input, source)
     if index.numel() != (source.shape[dim] if source.ndim else 1):
@@ -345,7 +222,8 @@ def _rows(
     wanted = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
     if input.ndim and source.ndim and tuple(source.shape) != wanted:
         raise error(
-            f"{name}(): source must match input except along dim {dim}: expected {wanted}, got {tuple(source.shape)}"
+            f"{name}(): source must match input except along dim {dim}: expected {wanted}, got "
+            f"{tuple(source.shape)}"
         )
     if not index.ndim:
         index = core.view(index, (1,))
@@ -356,7 +234,9 @@ def _rows(
     return dim, index, source
 
 
-def _write_rows(mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds) -> None:
+def _write_rows(
+    mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
+) -> None:
     if not table.ndim:
         table = core.view(table, (1,))
     launch.put_rows(mode, table, dim, index, values, limits)
@@ -389,12 +269,12 @@ def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: 
     >>> torch.zeros(2).index_add(0, torch.tensor([1, 1]), torch.tensor([1.0, 2.0]))
     tensor([0., 3.])
     """
-    dim, index, source = _rows("index_add", input, dim, index, source)
+    dim, index, source = read_rows_arguments("index_add", input, dim, index, source)
     return add_rows(input, dim, index, source if alpha == 1 else source * alpha)
 
 
 def _index_add_(self, dim, index, source, *, alpha=1):
-    dim, index, source = _rows("index_add_", self, dim, index, source)
+    dim, index, source = read_rows_arguments("index_add_", self, dim, index, source)
     source = source if alpha == 1 else source * alpha
     _write_rows("add", self, dim, index, source, bounds("index_add_", self, dim))
 
@@ -425,40 +305,49 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor
     tensor([0., 0., 1.])
     """
     _check_copy("index_copy", index)
-    dim, index, source = _rows("index_copy", input, dim, index, source, IndexError)
+    dim, index, source = read_rows_arguments("index_copy", input, dim, index, source, IndexError)
     return copy_rows(input, dim, index, source, False)
 
 
 def _check_copy(name: str, index: Any) -> None:
     if isinstance(index, Tensor) and index.dtype is not launch.INT64:
-        raise RuntimeError(f"{name}(): Expected a long tensor for index, but got {index.dtype.name}")
+        raise RuntimeError(
+            f"{name}(): Expected a long tensor for index, but got {index.dtype.name}"
+        )
 
 
 def _index_copy_(self, dim, index, source):
     _check_copy("index_copy_", index)
-    dim, index, source = _rows("index_copy_", self, dim, index, source, IndexError)
+    dim, index, source = read_rows_arguments("index_copy_", self, dim, index, source, IndexError)
     _write_rows("put", self, dim, index, source, bounds("index_copy_", self, dim))
 
 
 writes_in_place("index_copy_", index_copy, _index_copy_)
 
 
-def _fill_rows(name: str, input: Tensor, dim: int, index: Any, value: Any) -> tuple[int, Tensor, Tensor]:
+def _fill_rows(
+    name: str, input: Tensor, dim: int, index: Any, value: Any
+) -> tuple[int, Tensor, Tensor]:
     dim = wrap(name, dim, input.ndim)
     check_tensor(name, index, "index")
     if index.dtype is not launch.INT64:
         raise IndexError(f"{name}(): Expected dtype int64 for index, got {index.dtype.name}")
     if index.ndim > 1:
-        raise IndexError(f"{name}(): Index is supposed to be a vector, got shape {tuple(index.shape)}")
+        raise IndexError(
+            f"{name}(): Index is supposed to be a vector, got shape {tuple(index.shape)}"
+        )
     if isinstance(value, Tensor):
         if value.ndim:
             raise RuntimeError(
-                f"{name} only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s)."
+                f"{name} only supports a 0-dimensional value tensor, but got tensor with "
+                f"{value.ndim} dimension(s)."
             )
         value = value.to(input.dtype)
     else:
         if isinstance(value, complex) and not input.is_complex():
-            raise RuntimeError(f"{name}(): Converting complex Scalar to non-complex type is not supported")
+            raise RuntimeError(
+                f"{name}(): Converting complex Scalar to non-complex type is not supported"
+            )
         value = core.from_data(value, input.dtype)
     index = core.view(core.contiguous_plain(index), (-1,))
     shape = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
@@ -477,7 +366,9 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     if core.needs_history(values):  # a position written twice counts once
         n = input.shape[dim] if input.ndim else 1
         once = sorted({i + n if i < 0 else i for i in index.tolist()})
-        dim, index, values = _fill_rows("index_fill", input, dim, core.from_data(once, launch.INT64) if once else index, value)
+        dim, index, values = _fill_rows(
+            "index_fill", input, dim, core.from_data(once, launch.INT64) if once else index, value
+        )
     return copy_rows(input, dim, index, values, True)
 
 
@@ -489,34 +380,7 @@ def _index_fill_(self, dim, index, value):
 writes_in_place("index_fill_", index_fill, _index_fill_)
 
 
-@composite(out=True)
-def index_reduce(
-    input: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """input with source's rows combined at index by "prod", "mean", "amax" or "amin"."""
-    if reduce not in ("prod", "mean", "amax", "amin"):
-        raise RuntimeError(f"index_reduce(): expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
-    if not input.ndim:
-        made = index_reduce(core.view(input, (1,)), 0, index, core.view(source, (-1,)), reduce, include_self=include_self)
-        return core.view(made, ())
-    dim, index, source = _rows("index_reduce", input, dim, index, source)
-    launch.check(index, bounds("index_reduce", input, dim))
-    sizes = [1] * input.ndim
-    sizes[dim] = index.numel()
-    spread = core.expand(core.view(index, sizes), source.shape)
-    return scatter_reduce(input, dim, spread, source, reduce, include_self=include_self)
-
-
-@function("index_reduce_", method=True, namespaces=())
-def index_reduce_(
-    self: Tensor, dim: int, index: Tensor, source: Tensor, reduce: str, *, include_self: bool = True
-) -> Tensor:
-    """In-place index_reduce: writes the result over the first argument."""
-    core.check_inplace(self, "index_reduce_")
-    return core.copy_(self, index_reduce(self, dim, index, source, reduce, include_self=include_self))
-
-
-# ---- flat positions ------------------------------------------------------------------------------------
+# ---- flat positions ------------------------------------------------------------------------------
 
 
 @primitive(register=False, name="put")
@@ -525,7 +389,9 @@ def put_flat(input: Tensor, index: Tensor, values: Tensor, accumulate: bool) -> 
     made = core.empty(input.shape, input.dtype)
     core.copy_plain(made, input)
     limits = Bounds("put", made.numel(), True)
-    launch.put_rows("add" if accumulate else "put", core.view(made, (-1,)), 0, index, values, limits)
+    launch.put_rows(
+        "add" if accumulate else "put", core.view(made, (-1,)), 0, index, values, limits
+    )
     return made
 
 
@@ -557,7 +423,8 @@ def put(input: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
         raise RuntimeError(f"put_(): Expected a long tensor for index, but got {index.dtype.name}")
     if index.numel() != source.numel():
         raise RuntimeError(
-            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {source.numel()}, index.numel() = {index.numel()}"
+            "put_(): Expected source and index to have the same number of elements, but got "
+            f"source.numel() = {source.numel()}, index.numel() = {index.numel()}"
         )
     if not input.numel() and index.numel():
         raise IndexError("put_(): tried to put elements into an empty tensor")
@@ -572,7 +439,7 @@ def put_(self: Tensor, index: Tensor, source: Tensor, accumulate: bool = False) 
     return core.copy_(self, put(self, index, source, accumulate))
 
 
-# ---- plain writes for the views' gradients -------------------------------------------------------------
+# ---- plain writes for the views' gradients -------------------------------------------------------
 
 
 def add_rows_plain(name: str, table: Tensor, index: Tensor, values: Tensor) -> None:

@@ -9,17 +9,13 @@ from .record import METHODS, NAMESPACES, REGISTRY, install
 
 def connect() -> None:
     """Wire the core to the ops; called once, when every family has registered."""
-    op = REGISTRY.get  # families may be missing while they are being written
+    op = REGISTRY.__getitem__
     core.set_services(op("add"), pointwise.copy, op("sum"), op("real"), convert.to_dtype)
-    core.set_view_services(_find(views, "embed"), _find(views, "reshape_copy"))
-    core.set_copy_slices(_find(views, "take_slice"), _find(views, "put_slice"))
+    core.set_view_services(views.embed, views.reshape_copy)
+    core.set_copy_slices(views.take_slice, views.put_slice)
     core.set_has_nan(_has_nan)
     core.set_operators(_operators())
     install()
-
-
-def _find(module, name: str):  # strict again once every family is there
-    return getattr(module, name, None)
 
 
 def _has_nan(t: core.Tensor) -> bool:
@@ -28,7 +24,7 @@ def _has_nan(t: core.Tensor) -> bool:
 
 def _operators() -> dict[str, object]:
     """Special method (without underscores) -> op."""
-    op = REGISTRY.get
+    op = REGISTRY.__getitem__
     table = {
         "add": op("add"),
         "sub": op("sub"),
@@ -47,10 +43,10 @@ def _operators() -> dict[str, object]:
         "pos": op("positive"),
         "abs": op("abs"),
         "invert": op("bitwise_not"),
-        "getitem": _find(index, "getitem"),
-        "setitem": _find(index, "setitem"),
-        "iter": _find(views, "iterate"),
-        "contains": _find(index, "contains"),
+        "getitem": index.getitem,
+        "setitem": index.setitem,
+        "iter": views.iterate,
+        "contains": index.contains,
         "repr": lambda t: METHODS["__repr__"](t),
     }
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
@@ -85,7 +81,7 @@ def _reversed(op):
 
 
 def _inplace(name: str):
-    return METHODS.get(_INPLACE[name])
+    return METHODS[_INPLACE[name]]
 
 
 __all__ = ["NAMESPACES", "connect"]

@@ -209,6 +209,7 @@ def _define_incomplete_gamma(name, upper, doc):
         from .views import broadcast_tensors
         from .type_info import result_type
 
+        pw.need_tensor(name, other, "other", 2)
         kind = result_type(input, other)
         if not kind.is_floating_point:
             raise NotImplementedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,6 @@ from .. import core
 from ..core import Tensor
 from .dims import wrap
 from .record import alias, function
-
 
 ALL = (slice(None),) * 64  # as many whole dimensions as are wanted
 
@@ -36,7 +36,9 @@ def _sized(name: str, input: Tensor, dim: Any) -> int:
 
 
 @function("split", method=True)
-def split(tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any) -> tuple[Tensor, ...]:
+def split(
+    tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any
+) -> tuple[Tensor, ...]:
     """Parts of a size (the last may be smaller), or of the sizes in a list.
 
     >>> import flambeau as torch
@@ -67,11 +69,13 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     sizes = [int(n) for n in split_sizes]
     if any(n < 0 for n in sizes):
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={sizes}"
+            "split_with_sizes expects split_sizes have only non-negative entries, but got "
+            f"split_sizes={sizes}"
         )
     if sum(sizes) != input.shape[d]:
         raise RuntimeError(
-            f"split_with_sizes expects split_sizes to sum exactly to {input.shape[d]} (input tensor's size at "
+            f"split_with_sizes expects split_sizes to sum exactly to {input.shape[d]} (input "
+            "tensor's size at "
             f"dimension {d}), but got split_sizes={sizes}"
         )
     return cut(input, d, sizes)
@@ -117,7 +121,8 @@ def tensor_split(
 def _split_places(where: Tensor) -> Any:
     if where.dtype.name != "int64" or where.ndim > 1:
         raise RuntimeError(
-            "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or one-dimensional tensor of "
+            "tensor_split expected tensor_indices_or_sections to be a zero-dimensional or "
+            "one-dimensional tensor of "
             f"dtype long, but got {where.ndim} dims and dtype {where.dtype.name}"
         )
     return where.tolist()
@@ -133,7 +138,7 @@ def _cut_at(input: Tensor, dim: int, places: Sequence[int]) -> tuple[Tensor, ...
     n = input.shape[dim]
     edges = [0, *places, n]
     parts = []
-    for k, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+    for k, (start, stop) in enumerate(itertools.pairwise(edges)):
         stop = n if k == len(places) else stop
         start, stop, _ = slice(start, stop).indices(n)
         parts.append(narrow_plain(input, dim, start, max(0, stop - start)))
@@ -145,14 +150,16 @@ def _directed(name: str, rank: int, dim: int) -> None:
         where = named.get("indices", named.get("sections", indices_or_sections))
         if input.ndim < rank:
             raise RuntimeError(
-                f"torch.{name} requires a tensor with at least {rank} dimension(s), but got a tensor with {input.ndim} dimensions!"
+                f"torch.{name} requires a tensor with at least {rank} dimension(s), but got a "
+                f"tensor with {input.ndim} dimensions!"
             )
         d = 0 if name == "hsplit" and input.ndim == 1 else dim
         if isinstance(where, int):
             n = input.shape[d]
             if where <= 0 or n % where:
                 raise RuntimeError(
-                    f"torch.{name} attempted to split along dimension {d}, but the size of the dimension {n} is not "
+                    f"torch.{name} attempted to split along dimension {d}, but the size of the "
+                    f"dimension {n} is not "
                     f"divisible by the split_size {where}!"
                 )
         return tensor_split(input, where, d)

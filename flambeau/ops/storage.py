@@ -152,15 +152,11 @@ class SharedBlock:
         import ctypes
         import mmap
 
-        import ctypes
-        import mmap
-
         self.nbytes = nbytes
         self.descriptor = _open_anonymous(nbytes) if descriptor is None else descriptor
         self._mapping = mmap.mmap(self.descriptor, nbytes)
-        self._anchor = ctypes.c_char.from_buffer(
-            self._mapping
-        )  # keeps the mapping from being closed
+        # Keeps the mapping from being closed.
+        self._anchor = ctypes.c_char.from_buffer(self._mapping)
         self.address = ctypes.addressof(self._anchor)
         if self.descriptor >= 0:
             weakref.finalize(self, _close, self.descriptor)
@@ -173,15 +169,11 @@ class SharedBlock:
 
 
 def _close(descriptor: int) -> None:
-    try:
+    with contextlib.suppress(OSError):  # at the interpreter's exit it may be closed already
         os.close(descriptor)
-    except OSError:
-        pass  # at the interpreter's exit it may be closed already
 
 
 def _open_anonymous(nbytes: int) -> int:
-    import tempfile
-
     if _WINDOWS:
         return -1  # memory of the paging file, shared by inheritance only
     if hasattr(os, "memfd_create"):
@@ -217,8 +209,6 @@ def share_memory_(self: Tensor) -> Tensor:
     source = self.untyped_storage()
     if find_block(source) is not None:
         return self
-    import ctypes
-
     block = SharedBlock(max(source.nbytes(), 1))
     ctypes.memmove(block.address, source.data_ptr(), source.nbytes())
     shared = block.view(DTYPES["uint8"], (block.nbytes,), (1,))

@@ -34,12 +34,16 @@ def _copying(name: str, op: Callable) -> None:
 
 
 for _name in _SINGLE:
-    _copying(_name, METHODS.get(_name) or getattr(complex_views, _name, None) or getattr(views, _name))
+    _copying(
+        _name, METHODS.get(_name) or getattr(complex_views, _name, None) or getattr(views, _name)
+    )
 for _name in _SEVERAL:
     _copying(_name, getattr(splitting, _name, None) or getattr(views, _name))
 
 
-def _slice_copy(input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+def _slice_copy(
+    input: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
     from .dims import wrap
 
     d = wrap("slice_copy", dim, input.ndim)

@@ -1,8 +1,7 @@
-"""Views: the same memory with other sizes and strides. No op here copies, except where it says so."""
+"""Views: the same memory with other sizes and strides. No op copies unless it says so."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from .. import core
@@ -11,13 +10,42 @@ from ..core import dtype as Dtype
 from . import dims
 from .convert import cast
 from .dims import wrap
+from .parts import (
+    as_strided,
+    broadcast_shapes,
+    broadcast_tensors,
+    broadcast_to,
+    diagonal,
+    expand,
+    expand_as,
+    iterate,
+    narrow,
+    select,
+    unbind,
+    unfold,
+)
 from .record import METHODS, alias, composite, function, pointwise, primitive
-from .splitting import ALL, narrow_plain
 from .windows import embed, put_slice, take_slice
 
-__all__ = ["embed", "put_slice", "take_slice"]
+__all__ = [
+    "as_strided",
+    "broadcast_shapes",
+    "broadcast_tensors",
+    "broadcast_to",
+    "diagonal",
+    "embed",
+    "expand",
+    "expand_as",
+    "iterate",
+    "narrow",
+    "put_slice",
+    "select",
+    "take_slice",
+    "unbind",
+    "unfold",
+]
 
-# ---- copies that views fall back on --------------------------------------------------------------------
+# ---- copies that views fall back on --------------------------------------------------------------
 
 
 @pointwise(name="clone", register=False)
@@ -56,7 +84,7 @@ def _(g):
 
 @function("contiguous", method=True, namespaces=())
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
-    """The tensor itself if its memory is in row-major order (or the given order), else a copy that is."""
+    """The tensor itself if its memory is in row-major (or the given) order, else a copy that is."""
     if memory_format is None or memory_format._name in ("contiguous_format", "preserve_format"):
         return self if self.is_contiguous() else _contiguous_copy(self)
     return self if self.is_contiguous(memory_format) else cast(self, self.dtype, memory_format)
@@ -80,11 +108,16 @@ def _in_place(name: str, op: Any) -> None:
     def change(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if core.needs_history(self) and self.is_leaf:
             raise RuntimeError(
-                f"{name}_: a leaf Variable that requires grad is being used in an in-place operation."
+                f"{name}_: a leaf Variable that requires grad is being used in an in-place "
+                "operation."
             )
         made = op(self.detach(), *args, **kwargs)
         if core.needs_history(self):
-            geometry = (tuple(made.shape), made.stride(), made.storage_offset() - self.storage_offset())
+            geometry = (
+                tuple(made.shape),
+                made.stride(),
+                made.storage_offset() - self.storage_offset(),
+            )
             shape, strides = tuple(self.shape), self.stride()
             node = core.new_node(
                 f"{name.capitalize()}Backward0",
@@ -100,14 +133,14 @@ def _in_place(name: str, op: Any) -> None:
     function(f"{name}_", method=True, namespaces=())(change)
 
 
-# ---- other sizes ---------------------------------------------------------------------------------------
+# ---- other sizes ---------------------------------------------------------------------------------
 
 
 @function("view", method=True, namespaces=())
 def view(self: Tensor, *shape: Any) -> Tensor:
     """The same elements in row-major order with other sizes, or the same bytes as another dtype.
 
-    One size may be -1: it follows from the others. Raises where only a copy would do: use `reshape`.
+    One size may be -1: it follows from the others. Raises where only a copy would do.
 
     >>> import flambeau as torch
     >>> torch.arange(6).view(2, -1).shape
@@ -208,7 +241,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     first, last = wrap("flatten", start_dim, n), wrap("flatten", end_dim, n)
     if first > last:
         raise RuntimeError(
-            f"flatten() has invalid args: start_dim cannot come after end_dim, got {start_dim} and {end_dim}"
+            f"flatten() has invalid args: start_dim cannot come after end_dim, got {start_dim} and "
+            f"{end_dim}"
         )
     if n == 0:
         return reshape(input, 1)
@@ -256,11 +290,12 @@ def _fill_missing(sizes: list[int], total: int, dim: int) -> None:
         sizes[sizes.index(-1)] = total // known
     elif -1 in sizes or known != total:
         raise RuntimeError(
-            f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {dim} ({total}) in the input tensor"
+            f"unflatten: Provided sizes {sizes} don't multiply up to the size of dim {dim} "
+            f"({total}) in the input tensor"
         )
 
 
-# ---- other orders --------------------------------------------------------------------------------------
+# ---- other orders --------------------------------------------------------------------------------
 
 
 @function("permute", method=True)
@@ -275,7 +310,8 @@ def permute(input: Tensor, *dims_: Any, **named: Any) -> Tensor:
     n = input.ndim
     if len(order) != n:
         raise RuntimeError(
-            f"permute: number of dimensions in the tensor input does not match the length of the desired ordering: "
+            "permute: number of dimensions in the tensor input does not match the length of the "
+            "desired ordering: "
             f"input.dim() = {n} is not equal to len(dims) = {len(order)} (dims {tuple(order)})"
         )
     return core.permute(input, dims.wrap_all("permute", order, n))
@@ -318,7 +354,8 @@ def movedim(input: Tensor, source: Any, destination: Any) -> Tensor:
     targets = (destination,) if isinstance(destination, int) else tuple(destination)
     if len(sources) != len(targets):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should contain the same number "
+            f"movedim: Invalid source or destination dims: source ({list(sources)} dims) should "
+            "contain the same number "
             f"of dims as destination ({list(targets)} dims)"
         )
     sources = dims.wrap_all("movedim", sources, n)
@@ -342,7 +379,9 @@ def alias_view(input: Tensor) -> Tensor:
 def adjoint(input: Tensor) -> Tensor:
     """The conjugate transpose of the last two dimensions."""
     if input.ndim == 1:
-        raise RuntimeError("adjoint: expected a tensor with at least two dimensions (or none), got 1")
+        raise RuntimeError(
+            "adjoint: expected a tensor with at least two dimensions (or none), got 1"
+        )
     return _conjugate(_transposed("adjoint", input))
 
 
@@ -353,7 +392,8 @@ def _conjugate(input: Tensor) -> Tensor:
 def _transposed(name: str, input: Tensor) -> Tensor:
     if input.ndim < 2 and input.ndim != 0:
         raise RuntimeError(
-            f"tensor.{name} is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor."
+            f"tensor.{name} is only supported on matrices or batches of matrices. Got "
+            f"{input.ndim}-D tensor."
         )
     return transpose(input, -2, -1) if input.ndim else input
 
@@ -366,217 +406,25 @@ def _reversed(input: Tensor) -> Tensor:
 def _conjugate_transpose(input: Tensor) -> Tensor:
     if input.ndim not in (0, 2):
         raise RuntimeError(
-            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor. For batches of matrices, consider using tensor.mH"
+            f"tensor.H is only supported on matrices (2-D tensors). Got {input.ndim}-D tensor. For "
+            "batches of matrices, consider using tensor.mH"
         )
     return _conjugate(_transposed("H", input))
 
 
 METHODS["T"] = property(_reversed, doc="Dimensions in reverse order.")
-METHODS["mT"] = property(lambda self: _transposed("mT", self), doc="The last two dimensions swapped.")
+METHODS["mT"] = property(
+    lambda self: _transposed("mT", self), doc="The last two dimensions swapped."
+)
 METHODS["H"] = property(_conjugate_transpose, doc="A matrix's conjugate transpose.")
 METHODS["mH"] = property(
-    lambda self: _conjugate(_transposed("mH", self)), doc="The last two dimensions swapped, conjugated."
+    lambda self: _conjugate(_transposed("mH", self)),
+    doc="The last two dimensions swapped, conjugated.",
 )
 
 
-# ---- broadcasting --------------------------------------------------------------------------------------
-
-
-@function("expand", method=True, namespaces=())
-def expand(self: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
-    """With dimensions of size 1 repeated without copying; -1 keeps a size.
-
-    >>> import flambeau as torch
-    >>> torch.zeros(3, 1).expand(2, -1, 4).shape
-    torch.Size([2, 3, 4])
-    """
-    return core.expand(self, dims.read_ints("expand", sizes))
-
-
-@function("expand_as", method=True, namespaces=())
-def expand_as(self: Tensor, other: Tensor) -> Tensor:
-    """Expanded to the other tensor's sizes."""
-    return core.expand(self, other.shape)
-
-
-@function("broadcast_to", method=True)
-def broadcast_to(input: Tensor, size: Any) -> Tensor:
-    """Expanded to a shape."""
-    return core.expand(input, dims.read_ints("broadcast_to", (size,)))
-
-
-@function("broadcast_shapes")
-def broadcast_shapes(*shapes: Any) -> core.Size:
-    """The shape that tensors of these shapes broadcast to.
-
-    >>> import flambeau as torch
-    >>> torch.broadcast_shapes((2, 1), (3,))
-    torch.Size([2, 3])
-    """
-    sizes = [(s,) if isinstance(s, int) else tuple(s) for s in shapes]
-    rank = max((len(s) for s in sizes), default=0)
-    result = [1] * rank
-    for shape in sizes:
-        for d, n in enumerate(shape, rank - len(shape)):
-            if n < 0:
-                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): {shape}")
-            if n not in (1, result[d]) and result[d] != 1:
-                raise RuntimeError(
-                    f"Shape mismatch: objects cannot be broadcast to a single shape: {', '.join(map(str, sizes))} differ in dimension {d - rank}"
-                )
-            result[d] = n if n != 1 else result[d]
-    return core.Size(result)
-
-
-@function("broadcast_tensors")
-def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
-    """The tensors expanded to their common shape."""
-    if len(tensors) == 1 and isinstance(tensors[0], tuple | list):
-        tensors = tuple(tensors[0])
-    if not tensors:
-        raise RuntimeError("broadcast_tensors: expected at least one tensor")
-    shape = broadcast_shapes(*[x.shape for x in tensors])
-    return tuple([core.expand(x, shape) for x in tensors])
-
-
-# ---- parts ---------------------------------------------------------------------------------------------
-
-
-@function("select", method=True)
-def select(input: Tensor, dim: int, index: int) -> Tensor:
-    """The part at one position of a dimension, without that dimension.
-
-    >>> import flambeau as torch
-    >>> torch.tensor([[1, 2], [3, 4]]).select(1, 0)
-    tensor([1, 3])
-    """
-    shape = input.shape
-    if not shape:
-        raise IndexError("select() cannot be applied to a 0-dim tensor.")
-    d = wrap("select", dim, len(shape))
-    n = shape[d]
-    if not -n <= index < n:
-        raise IndexError(
-            f"select(): index {index} out of range for tensor of size {list(shape)} at dimension {d}"
-        )
-    made = core.basic_index(input, (*ALL[:d], int(index)))
-    return core.name_view(made, "SelectBackward0")
-
-
-@function("narrow", method=True)
-def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
-    """`length` positions of a dimension from `start` on.
-
-    >>> import flambeau as torch
-    >>> torch.arange(5).narrow(0, 1, 2)
-    tensor([1, 2])
-    """
-    shape = input.shape
-    if not shape:
-        raise RuntimeError("narrow() cannot be applied to a 0-dim tensor.")
-    if length < 0:
-        raise RuntimeError(f"narrow(): length must be non-negative, got {length}")
-    d = wrap("narrow", dim, len(shape))
-    if isinstance(start, Tensor):
-        start = _start_of(start)
-    n = shape[d]
-    if not -n <= start <= n:
-        raise IndexError(
-            f"narrow: start out of range (expected to be in range of [{-n}, {n}], but got {start})"
-        )
-    start = start + n if start < 0 else start
-    if start + length > n:
-        raise RuntimeError(f"narrow: start ({start}) + length ({length}) exceeds dimension size ({n}).")
-    return core.name_view(narrow_plain(input, d, start, length), "SliceBackward0")
-
-
-def _start_of(start: Tensor) -> int:
-    if start.ndim or start.dtype.is_floating_point or start.dtype.is_complex or start.dtype.name == "bool":
-        raise RuntimeError("narrow: start must be an 0-dim integral Tensor.")
-    return int(start.item())
-
-
-@function("unbind", method=True)
-def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
-    """The parts at every position of a dimension."""
-    if not input.ndim:
-        raise IndexError("unbind: Dimension specified as 0 but tensor has no dimensions")
-    d = wrap("unbind", dim, input.ndim)
-    before = ALL[:d]
-    return tuple([core.basic_index(input, (*before, i)) for i in range(input.shape[d])])
-
-
-def iterate(input: Tensor) -> Iterator[Tensor]:
-    """The parts at every position of the first dimension."""
-    if not input.ndim:
-        raise TypeError("iteration over a 0-d tensor")
-    return iter(unbind(input, 0))
-
-
-@function("diagonal", method=True)
-def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The diagonals over two dimensions, as a last dimension; offset > 0 is above the main one.
-
-    >>> import flambeau as torch
-    >>> torch.tensor([[1, 2], [3, 4]]).diagonal()
-    tensor([1, 4])
-    """
-    shape, steps = input.shape, input.stride()
-    a, b = wrap("diagonal", dim1, len(shape)), wrap("diagonal", dim2, len(shape))
-    if a == b:
-        raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
-    rows, columns = shape[a], shape[b]
-    n = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
-    start = max(-offset, 0) * steps[a] + max(offset, 0) * steps[b]
-    rest = [d for d in range(len(shape)) if d not in (a, b)]
-    made = core.restride(
-        input,
-        (*[shape[d] for d in rest], n),
-        (*[steps[d] for d in rest], steps[a] + steps[b]),
-        start if n else 0,
-    )
-    return core.name_view(made, "DiagonalBackward0")
-
-
-@function("unfold", method=True, namespaces=())
-def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Windows of `size` positions every `step` positions of a dimension, as a last dimension.
-
-    >>> import flambeau as torch
-    >>> torch.arange(5).unfold(0, 3, 2)
-    tensor([[0, 1, 2],
-            [2, 3, 4]])
-    """
-    shape, steps = tuple(self.shape), self.stride()
-    d = wrap("unfold", dimension, len(shape))
-    n, stride = (shape[d], steps[d]) if shape else (1, 1)
-    if size < 0:
-        raise RuntimeError(f"unfold: size is {size} but must be >= 0")
-    if size > n:
-        raise RuntimeError(f"unfold: maximum size for tensor at dimension {d} is {n} but size is {size}")
-    if step <= 0:
-        raise RuntimeError(f"unfold: step is {step} but must be > 0")
-    if not shape:
-        return core.name_view(core.restride(self, (size,), (1,)), "UnfoldBackward0")
-    count = (n - size) // step + 1
-    made = core.restride(
-        self,
-        (*shape[:d], count, *shape[d + 1 :], size),
-        (*steps[:d], stride * step, *steps[d + 1 :], stride),
-    )
-    return core.name_view(made, "UnfoldBackward0")
-
-
-@function("as_strided", method=True)
-def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
-    """Any window of the tensor's storage: sizes, strides and offset in elements."""
-    own = input.storage_offset()
-    offset = 0 if storage_offset is None else storage_offset - own
-    return core.restride(input, size, stride, offset)
-
-
-for _name, _op in {
-    "squeeze": squeeze, "unsqueeze": unsqueeze, "t": t, "transpose": transpose, "swapaxes": transpose,
-    "swapdims": transpose, "as_strided": as_strided,
-}.items():  # fmt: skip
+for _name, _op in (("squeeze", squeeze), ("unsqueeze", unsqueeze), ("t", t)):
     _in_place(_name, _op)
+for _name in ("transpose", "swapaxes", "swapdims"):
+    _in_place(_name, transpose)
+_in_place("as_strided", as_strided)

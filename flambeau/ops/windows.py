@@ -1,7 +1,8 @@
 """Windows: strided parts of a tensor, and how gradients are put into them and taken out again.
 
-A window is (shape, strides, offset), in elements, relative to a tensor's first element. It is given for
-the strides the tensor had in the forward pass; gradients are row-major, so windows are translated first.
+A window is (shape, strides, offset), in elements, relative to a tensor's first element. It is given
+for the strides the tensor had in the forward pass; gradients are row-major, so windows are
+translated first.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Window(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def translate(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Window | None:
-    """The same elements as a window of a row-major tensor of in_shape; None if they are no window of it."""
+    """The same elements as a window of a row-major tensor of in_shape, or None."""
     shape, strides, offset = geometry
     if 0 in shape:
         return Window(shape, strides, 0, False)
@@ -91,7 +92,7 @@ def _overlaps(shape: Ints, strides: Ints) -> bool:
 
 
 def positions(in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Tensor:
-    """Row-major positions in a tensor of in_shape of a window's elements; -1 for memory beside it."""
+    """Row-major positions, in a tensor of in_shape, of a window's elements; -1 beside it."""
     from .sequences import arange
 
     shape, strides, offset = geometry
@@ -120,7 +121,7 @@ def zeros_plain(shape: Ints, dtype: core.dtype) -> Tensor:
     return fill_plain(core.empty(shape, dtype), 0)
 
 
-# ---- the gradient of a strided view ------------------------------------------------------------------
+# ---- the gradient of a strided view --------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -150,7 +151,7 @@ def _(g, in_shape, in_strides, geometry):
 
 
 def extract(whole: Tensor, in_shape: Ints, in_strides: Ints, geometry: Geometry) -> Tensor:
-    """The window `geometry` (given for in_strides) of a tensor of in_shape; gradients flow through."""
+    """The window `geometry` (for in_strides) of a tensor of in_shape; gradients flow through."""
     from .views import contiguous
 
     window = translate(in_shape, in_strides, geometry)
@@ -176,7 +177,7 @@ def _(g, in_shape, in_strides, geometry):
     return embed(g, in_shape, in_strides, geometry)
 
 
-# ---- in-place writes through views -------------------------------------------------------------------
+# ---- in-place writes through views ---------------------------------------------------------------
 
 
 def take_slice(grad: Tensor, base_geometry: Tensor, view_geometry: Tensor) -> tuple[Tensor, Tensor]:

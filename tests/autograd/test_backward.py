@@ -1,5 +1,6 @@
 """backward and grad: accumulation, arguments, errors, deep graphs, nodes."""
 
+import gc
 import warnings
 import weakref
 
@@ -291,3 +292,38 @@ def test_anomaly_mode_can_be_set_and_restored() -> None:
         assert torch.is_anomaly_enabled()
         (torch.zeros(1, requires_grad=True).log().sum()).backward()
     assert not torch.is_anomaly_enabled()
+
+
+def test_derivatives_of_any_order() -> None:
+    x = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    y, factor = (x**9).sum(), 1.0
+    for order in range(1, 10):
+        (y,) = autograd.grad(y.sum(), x, create_graph=True)
+        factor *= 10 - order
+        assert y.item() == pytest.approx(factor * 0.7 ** (9 - order))
+
+
+def test_a_graph_outlives_its_leaf() -> None:
+    log = []
+
+    def make() -> torch.Tensor:
+        x = leaf(1, 2)
+        x.register_hook(lambda g: log.append(g.tolist()))
+        return (x * 3).sum()
+
+    y = make()
+    y.backward()
+    accumulate = y.grad_fn.next_functions[0][0].next_functions[0][0]
+    assert log == [[3, 3]]
+    assert accumulate.variable.grad.tolist() == [3, 3]
+
+
+def test_accumulator_of_a_leaf_keeps_its_hooks_between_graphs() -> None:
+    x, log = leaf(1), []
+    (x * 1).grad_fn.next_functions[0][0].register_hook(lambda *_: log.append(x.grad.item()))
+    (x * 2).sum().backward()
+    assert log == [2]
+    last = weakref.ref(x)
+    del x
+    gc.collect()
+    assert last() is None

@@ -173,6 +173,7 @@ def _numbers(program: Program) -> list[object]:
     for name, o in zip(names, program.spec.ins[record.operands :], strict=True):
         value = defaults.get(name, 1)
         value = value if isinstance(value, bool | int | float) else 1
+        value = abs(value) if dt.kind(o.dtype) == "u" else value
         result.append(MEMORY[o.dtype](value))
     return result
 

@@ -236,3 +236,21 @@ def test_more_than_two_reduced_dimensions() -> None:
         got = torch.amax(turned, dims).numpy()
         np.testing.assert_array_equal(got, values.transpose(4, 2, 0, 3, 1).max(axis=dims))
     np.testing.assert_array_equal(torch.argmax(x.permute(2, 0, 4, 1, 3)).item(), np.argmax(values.transpose(2, 0, 4, 1, 3)))
+
+
+def test_row_programs_over_dimensions_apart() -> None:
+    values = np.random.default_rng(0).standard_normal((3, 4, 5, 6, 2)).astype(np.float32)
+    for order in ((0, 1, 2, 3, 4), (4, 2, 0, 3, 1)):
+        turned = values.transpose(order)
+        x = torch.from_numpy(values).permute(order)
+        for dims in ((0, 2, 4), (0, 1, 3), (1, 2, 4)):
+            got = torch.logsumexp(x, dims).numpy()
+            expected = np.log(np.exp(turned.astype(np.float64)).sum(axis=dims))
+            np.testing.assert_allclose(got, expected, rtol=1e-5)
+            center = torch.var(x, dims, keepdim=True).numpy()
+            np.testing.assert_allclose(center, turned.var(axis=dims, keepdims=True, ddof=1), rtol=1e-4)
+            x.requires_grad_(True)
+            (gradient,) = torch.autograd.grad(torch.amax(x, dims).sum(), x)
+            x = x.detach()
+            hits = turned == turned.max(axis=dims, keepdims=True)
+            np.testing.assert_array_equal(gradient.numpy(), hits / hits.sum(axis=dims, keepdims=True))

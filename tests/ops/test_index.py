@@ -1,4 +1,4 @@
-"""Indexing: every kind of key, read and written, against NumPy; gradients; errors before any write."""
+"""Indexing: every kind of key, read and written; gradients; errors before any write."""
 
 import warnings
 
@@ -19,24 +19,24 @@ def as_torch(key):
     return torch.from_numpy(np.array(key)) if isinstance(key, np.ndarray) else key
 
 
-I = np.array
+array = np.array
 MASK = np.arange(12).reshape(3, 4) % 3 == 0
 KEYS = {
-    "rows": I([2, 0, -1]),
-    "rows twice": I([[1, 1], [0, 2]]),
+    "rows": array([2, 0, -1]),
+    "rows twice": array([[1, 1], [0, 2]]),
     "empty": np.zeros(0, dtype=np.int64),
-    "two": (I([0, 2]), I([1, -1])),
-    "broadcast": (I([[0], [2]]), I([1, 3])),
-    "slice then rows": (slice(None), I([3, 0])),
-    "rows then slice": (I([1, 0]), slice(1, None, 2)),
+    "two": (array([0, 2]), array([1, -1])),
+    "broadcast": (array([[0], [2]]), array([1, 3])),
+    "slice then rows": (slice(None), array([3, 0])),
+    "rows then slice": (array([1, 0]), slice(1, None, 2)),
     "mask": MASK,
-    "mask of rows": I([True, False, True]),
-    "mask of columns": (slice(None), I([True, False, True, False])),
-    "mask and rows": (I([True, False, True]), I([0, 3])),
+    "mask of rows": array([True, False, True]),
+    "mask of columns": (slice(None), array([True, False, True, False])),
+    "mask and rows": (array([True, False, True]), array([0, 3])),
     "nothing true": np.zeros((3, 4), dtype=bool),
-    "none": (None, I([0, 1])),
-    "ellipsis": (..., I([0, 1])),
-    "apart": (I([0, 1]), None, I([1, 2])),
+    "none": (None, array([0, 1])),
+    "ellipsis": (..., array([0, 1])),
+    "apart": (array([0, 1]), None, array([1, 2])),
 }
 
 
@@ -78,7 +78,7 @@ def test_writing(key, transposed):
     np.testing.assert_array_equal(x.numpy(), expected)
 
 
-@pytest.mark.parametrize("key", [KEYS["rows"], KEYS["two"], MASK, (slice(1), I([2]))])
+@pytest.mark.parametrize("key", [KEYS["rows"], KEYS["two"], MASK, (slice(1), array([2]))])
 def test_gradients_of_writing(key):
     """What was there gets no gradient, what was written gets it all."""
     x, v = arange(3, 4).requires_grad_(), torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
@@ -94,7 +94,7 @@ def test_gradients_of_writing(key):
 def test_three_dimensions_with_masks_and_numbers():
     x = arange(2, 3, 4)
     a = x.numpy()
-    mask = I([[True, False, True], [False, True, False]])
+    mask = array([[True, False, True], [False, True, False]])
     np.testing.assert_array_equal(x[torch.from_numpy(mask)].numpy(), a[mask])
     np.testing.assert_array_equal(x[torch.from_numpy(mask), 1:3].numpy(), a[mask, 1:3])
     assert x[torch.tensor([0, 1]), :, torch.tensor([1, 2])].shape == (2, 3)
@@ -117,7 +117,15 @@ def test_bools_and_numbers_as_keys():
 
 
 def test_every_element_size():
-    for dtype in (torch.bool, torch.int8, torch.float16, torch.bfloat16, torch.int32, torch.complex64, torch.complex128):
+    for dtype in (
+        torch.bool,
+        torch.int8,
+        torch.float16,
+        torch.bfloat16,
+        torch.int32,
+        torch.complex64,
+        torch.complex128,
+    ):
         x = torch.tensor([1, 0, 1]).to(dtype)
         assert x[torch.tensor([1, 2])].tolist() == [0, 1]
         x[torch.tensor([0])] = torch.tensor([0]).to(dtype)

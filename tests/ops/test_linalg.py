@@ -337,3 +337,23 @@ def test_low_rank():
     a = make(8, 2) @ make(2, 6)
     u, s, v = torch.svd_lowrank(a, q=2)
     same(u * s @ v.mH, a, 1e-8)
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (2, 70, 90), (90, 40)])
+def test_lu_by_panels(shape):
+    a = make(*shape)
+    p, lower, upper = linalg.lu(a)
+    same(p @ lower @ upper, a, 1e-10)
+    assert lower.abs().max() <= 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinities_raise_no_warnings():
+    huge = torch.full((3, 3), 3e38) * torch.eye(3)
+    assert linalg.det(huge).item() == math.inf
+    assert not torch.isfinite(torch.matrix_exp(huge)).all()
+    zero = torch.zeros(40, 40)
+    assert not torch.isfinite(linalg.solve_triangular(zero, torch.ones(40, 1), upper=True)).any()
+    assert linalg.lu_factor(zero).LU.abs().sum().item() == 0
+    assert torch.isnan(torch.fft.fft(torch.tensor([math.inf, 1.0, math.nan]))).all()
+    assert linalg.cond(torch.zeros(2, 2), 1).item() == math.inf

@@ -28,7 +28,7 @@ def check_gradient(fn, *arrays):
             assert abs(slope - g.numpy().ravel()[j]) < 1e-5 * max(1, abs(slope)), (k, j)
 
 
-# ---- gather and scatter ----------------------------------------------------------------------------
+# ---- gather and scatter --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1])
@@ -107,7 +107,9 @@ def test_scatter_reduce(reduce):
 def test_scatter_reduce_of_zeros():
     """One zero among the factors still has a gradient."""
     i = torch.tensor([0, 0, 1])
-    check_gradient(lambda a, b: a.scatter_reduce(0, i, b, "prod").sum(), [2.0, 0.0], [0.0, 3.0, 4.0])
+    check_gradient(
+        lambda a, b: a.scatter_reduce(0, i, b, "prod").sum(), [2.0, 0.0], [0.0, 3.0, 4.0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_adding_in_every_type(dtype):
     assert got.tolist() == [1, 9]
 
 
-# ---- rows ------------------------------------------------------------------------------------------
+# ---- rows ----------------------------------------------------------------------------------------
 
 
 def test_rows_by_number():
@@ -159,7 +161,7 @@ def test_embedding_gradients():
     assert g[:, 0].tolist() == [0, 1, 0, 1]
 
 
-# ---- masks -----------------------------------------------------------------------------------------
+# ---- masks ---------------------------------------------------------------------------------------
 
 
 def test_where_and_masks():
@@ -191,7 +193,7 @@ def test_gradients_through_masks():
     check_gradient(lambda a, b: (a.masked_scatter(mask, b) ** 2).sum(), start, [5.0, 6.0])
 
 
-# ---- joining ---------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------
 
 
 def test_joining_against_numpy():
@@ -222,32 +224,40 @@ def test_joining_promotes_and_differentiates():
     x = torch.tensor([1, 2])
     assert torch.cat([x, torch.tensor([0.5])]).dtype == torch.float32
     assert torch.cat([torch.zeros(0), torch.ones(2, 2)]).shape == (2, 2)
-    check_gradient(
-        lambda a, b: (torch.cat([a, b, a]) ** 2 * arange(5)).sum(), [1.0, 2.0], [3.0]
-    )
+    check_gradient(lambda a, b: (torch.cat([a, b, a]) ** 2 * arange(5)).sum(), [1.0, 2.0], [3.0])
     check_gradient(lambda a, b: (torch.stack([a, b], 1) ** 3).sum(), [1.0, 2.0], [3.0, 4.0])
 
 
 def test_join_errors():
     with pytest.raises(ValueError, match="non-empty list"):
         torch.cat([])
-    with pytest.raises(RuntimeError, match=r"Expected size 3 but got size 2.*\(2, 3\) and \(2, 2\)"):
+    with pytest.raises(
+        RuntimeError, match=r"Expected size 3 but got size 2.*\(2, 3\) and \(2, 2\)"
+    ):
         torch.cat([torch.zeros(2, 3), torch.zeros(2, 2)])
-    with pytest.raises(RuntimeError, match=r"equal size, but got \[2\] at entry 0 and \[3\] at entry 1"):
+    with pytest.raises(
+        RuntimeError, match=r"equal size, but got \[2\] at entry 0 and \[3\] at entry 1"
+    ):
         torch.stack([torch.zeros(2), torch.zeros(3)])
     with pytest.raises(TypeError, match="element 1"):
         torch.cat([torch.zeros(2), 3])
+    x = torch.zeros(4)
     with pytest.raises(RuntimeError, match="single memory location"):
-        x = torch.zeros(4)
         torch.cat([x[:2], x[2:]], out=x)
 
 
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda x, i: x.scatter(0, i, torch.ones(2).double()), "self.dtype to be equal to src.dtype"),
+        (
+            lambda x, i: x.scatter(0, i, torch.ones(2).double()),
+            "self.dtype to be equal to src.dtype",
+        ),
         (lambda x, i: x.index_add(0, i, torch.ones(3)), "Number of indices"),
-        (lambda x, i: x.index_add(0, i, torch.ones(2, 2)), "must match input except along dim 0|source"),
+        (
+            lambda x, i: x.index_add(0, i, torch.ones(2, 2)),
+            "must match input except along dim 0|source",
+        ),
         (lambda x, i: x.scatter_reduce(0, i, x, "median"), "must be either sum, prod"),
         (lambda x, i: x.index_copy(0, i.int(), torch.ones(2)), "Expected a long tensor"),
         (lambda x, i: x.masked_fill(i, 0), "boolean masks"),

@@ -269,3 +269,16 @@ def test_scatters_of_views_copy():
     assert torch.diagonal_scatter(x, torch.ones(2)).tolist() == [[1, 0, 0], [0, 1, 0]]
     with pytest.raises(RuntimeError, match="expected src to have a size equal"):
         torch.select_scatter(x, torch.ones(2), 0, 1)
+
+
+def test_writes_that_history_cannot_follow_are_refused():
+    x = torch.tensor([1 + 2j], requires_grad=True)
+    y = x * 1
+    with pytest.raises(RuntimeError, match="another dtype"):
+        y.real.mul_(2)
+    z = torch.zeros(1, dtype=torch.complex64)
+    with pytest.raises(RuntimeError, match="history does not follow"):
+        z.real.copy_(torch.ones(1, requires_grad=True))
+    with torch.no_grad():
+        y.imag.fill_(0)
+    assert y.tolist() == [1]

@@ -2,60 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flambeau.utils.hooks import RemovableHandle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class RemovableHandle:
-    """Removes a hook again: `handle.remove()`, or leave a `with handle:` block.
-
-    Args:
-        hooks: the dictionary the hook is stored in, under `handle.id`.
-        extra_dict: further dictionaries (or a list of them) that hold facts about the hook by id.
-    """
-
-    next_id = 0
-
-    def __init__(self, hooks: dict, *, extra_dict: Any = None) -> None:
-        self.hooks_dict_ref = weakref.ref(hooks)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        extras = () if extra_dict is None else extra_dict
-        extras = extras if isinstance(extras, (list, tuple)) else (extras,)
-        self.extra_dict_ref: tuple = tuple(weakref.ref(extra) for extra in extras)
-
-    def remove(self) -> None:
-        """Take the hook out; removing twice does nothing."""
-        for reference in (self.hooks_dict_ref, *self.extra_dict_ref):
-            hooks = reference()
-            if hooks is not None:
-                hooks.pop(self.id, None)
-
-    def __getstate__(self) -> tuple:
-        if not self.extra_dict_ref:
-            return self.hooks_dict_ref(), self.id
-        return self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref)
-
-    def __setstate__(self, state: tuple) -> None:
-        # A dictionary that died before pickling comes back as an empty one, so remove() stays
-        # harmless.
-        self.hooks_dict_ref = weakref.ref(OrderedDict() if state[0] is None else state[0])
-        self.id = state[1]
-        extras = state[2] if len(state) > 2 else ()
-        self.extra_dict_ref = tuple(
-            weakref.ref(e if e is not None else OrderedDict()) for e in extras
-        )
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
 
 
 class GlobalHooks:

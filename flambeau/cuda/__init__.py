@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from . import amp as amp
+from . import amp
 
 __all__ = [
+    "amp",
     "current_device",
     "current_stream",
     "device_count",

@@ -1,3 +1,0 @@
-"""Losses with fused kernels."""
-
-from __future__ import annotations
