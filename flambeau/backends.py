@@ -19,7 +19,9 @@ class _Absent(ModuleType):
     """A library that is not there: its switches, and the answer False."""
 
     def __init__(self, name: str, **switches: Any) -> None:
-        super().__init__(f"{__name__}.{name}", f"Switches of {name}, which Flambeau has no use for.")
+        super().__init__(
+            f"{__name__}.{name}", f"Switches of {name}, which Flambeau has no use for."
+        )
         self._switches = frozenset(switches)
         self.__dict__.update(switches)
         # `import torch.backends.cudnn as cudnn` must find it as a module.

@@ -279,16 +279,16 @@ def warm_cache() -> int:
     """Compile the common kernels, with a progress bar."""
     from tqdm import tqdm
 
-    from flambeau.kernels import cache
+    from flambeau.utils.warming import warm
 
-    with tqdm(desc="compiling kernels", unit="kernel", dynamic_ncols=True) as bar:
+    with tqdm(desc="compiling kernels", unit="step", dynamic_ncols=True) as bar:
 
         def report(done: int, total: int, name: str = "") -> None:
             bar.total = total
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        cache.warm(report)
+        warm(report)
     return show_cache()
 
 

@@ -14,7 +14,9 @@ def __getattr__(name: str) -> type:
     for key, kind in KINDS.items():
         if key[0] == name:
             return kind
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: no op has returned it yet")
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}: no op has returned it yet"
+    )
 
 
 def __dir__() -> list[str]:

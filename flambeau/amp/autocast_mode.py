@@ -106,7 +106,9 @@ class autocast:
         if not isinstance(device_type, str):
             raise ValueError(f"autocast: device_type must be a string, got {device_type!r}")
         if device_type not in ("cpu", "cuda"):
-            raise RuntimeError(f"User specified an unsupported autocast device_type '{device_type}'")
+            raise RuntimeError(
+                f"User specified an unsupported autocast device_type '{device_type}'"
+            )
         self.device = device_type
         self.fast_dtype = flambeau.bfloat16 if dtype is None else dtype
         if self.fast_dtype not in (flambeau.bfloat16, flambeau.float16):

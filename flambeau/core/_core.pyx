@@ -3,8 +3,10 @@
 # distutils: language = c++
 """The core: tensors, op calls, autograd and its engine, in one extension module.
 
-Each included file is one subject: types, tensor, operators, loop (pointwise and reduction calls), views,
-autograd (nodes and engine), op (Python ops, modes, plans, machine code), gather (rows by number), random.
+Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
+metadata, build, storage, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
+engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); ops written in
+Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack.
 """
 
 cimport cython
@@ -125,10 +127,26 @@ cdef extern from *:
 
 include "types.pxi"
 include "tensor.pxi"
+include "numbers.pxi"
+include "metadata.pxi"
+include "build.pxi"
+include "storage.pxi"
 include "operators.pxi"
-include "autograd.pxi"
+include "node.pxi"
+include "leaves.pxi"
+include "history.pxi"
+include "hooks.pxi"
+include "saved.pxi"
+include "copy_slices.pxi"
+include "engine.pxi"
 include "views.pxi"
 include "loop.pxi"
+include "pointwise.pxi"
+include "inplace.pxi"
+include "reduction.pxi"
+include "loop_node.pxi"
+include "copies.pxi"
+include "update.pxi"
 include "op.pxi"
 include "gather.pxi"
 include "product.pxi"

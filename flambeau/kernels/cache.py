@@ -90,8 +90,9 @@ def _note(key: str, target: Target) -> Path:
 def _load_known(digest: str, target: Target) -> object:
     module = _modules.get(digest)
     if module is None:
-        module = core.load_object((folder() / target.name / f"{digest}.o").read_bytes())
-        _modules[digest] = module
+        path = folder() / target.name / f"{digest}.o"
+        module = _modules[digest] = core.load_object(path.read_bytes())
+        show("cache", f"found {path}")
     return module
 
 

@@ -1,8 +1,8 @@
 """Writing through indices: whole rows by number, and single elements along a dimension.
 
 `put` copies bits, the other modes combine what is there with what comes (add, mul, amin, amax).
-Results do not depend on the number of threads: a place belongs to one thread, which takes its values in order.
-Kernels do nothing once the flag is set: a check runs before them.
+Results do not depend on the number of threads: a place belongs to one thread, which takes its
+values in order. Kernels do nothing once the flag is set: a check runs before them.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ silu = _simple(
     "silu",
     "input * sigmoid(input) (Elfwing et al. 2017).",
     lambda x: x * _sigmoid(x),
-    lambda g, input: g * _sigmoid(input) * (1 + input * (1 - _sigmoid(input))),
+    lambda g, input: g * scalar.conj(_sigmoid(input) * (1 + input * (1 - _sigmoid(input)))),
     accepts="fc",
 )
 mish = _simple("mish", "input * tanh(softplus(input)) (Misra 2019).", lambda x: x * mathlib.tanh(_softplus(x)))

@@ -26,7 +26,7 @@ def sub(input, other, *, alpha=1):
     return input - other * scalar.cast(alpha, other.dtype)
 
 
-@pointwise(register=False, accepts="uifc")
+@pointwise(name="sub", register=False, accepts="uifc")
 def sub_any(input, other):
     """input - other where either may be a number."""
     return input - other
@@ -65,7 +65,7 @@ def mul(input, other):
     return input * other
 
 
-@pointwise(register=False, promote=Promote.FLOAT)
+@pointwise(name="div", register=False, promote=Promote.FLOAT)
 def true_div(input, other):
     """input / other, in floating point."""
     return input / other
@@ -77,13 +77,13 @@ true_div.vjp = lambda g, input, other, out: (
 )
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="div", register=False, accepts="buif")
 def trunc_div(input, other):
     """input / other rounded towards zero."""
     return scalar.trunc(input / other)
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="floor_divide", register=False, accepts="buif")
 def floor_div(input, other):
     """input / other rounded down."""
     if dt.is_float(input.dtype):
@@ -140,7 +140,7 @@ def floor_divide(input, other):
     return _check_zero(floor_div, input, other, "floor_divide")
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="remainder", register=False, accepts="buif")
 def python_mod(input, other):
     """Remainder with the sign of other."""
     if dt.is_float(input.dtype):
@@ -166,7 +166,7 @@ def remainder(input, other):
     return _check_zero(python_mod, input, other, "remainder")
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="fmod", register=False, accepts="buif")
 def c_mod(input, other):
     """Remainder with the sign of input."""
     return scalar.rem(input, other)
@@ -412,19 +412,19 @@ def trunc(input):
     return scalar.trunc(input)
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="round", register=False, accepts="buif")
 def rint(input):
     """The nearest integer, ties to even."""
     return scalar.rint(input)
 
 
-@pointwise(register=False, accepts="f")
+@pointwise(name="round", register=False, accepts="f")
 def round_scaled(input, *, scale):
     """rint(input * scale) / scale."""
     return scalar.rint(input * scale) / scale
 
 
-@pointwise(register=False, accepts="f")
+@pointwise(name="round", register=False, accepts="f")
 def round_tens(input, *, scale):
     """rint(input / scale) * scale."""
     return scalar.rint(input / scale) * scale
@@ -449,7 +449,7 @@ def frac(input):
 # ---- powers ------------------------------------------------------------------------------------------
 
 
-@pointwise(register=False)
+@pointwise(name="pow", register=False)
 def power(input, other):
     """input ** other."""
     if dt.kind(input.dtype) in "bui":
@@ -491,7 +491,7 @@ def _integer_power(base, exponent):
     return where(exponent < 0, negative, result)
 
 
-@pointwise(register=False)
+@pointwise(name="pow", register=False)
 def cube_of(input):
     """input ** 3."""
     return input * input * input
@@ -579,7 +579,7 @@ def addcdiv(input, tensor1, tensor2, *, value=1):
     return input + scalar.cast(value, input.dtype) * tensor1 / tensor2
 
 
-@pointwise(register=False, accepts="fc")
+@pointwise(name="lerp", register=False, accepts="fc")
 def lerp_body(input, end, weight):
     """input + weight * (end - input), exact at both ends."""
     near = scalar.absolute(weight) < 0.5
@@ -602,7 +602,7 @@ def lerp(input, end, weight):
     return lerp_body(input, end, weight)
 
 
-@pointwise(promote=Promote.FLOAT, register=False, accepts="buif")
+@pointwise(name="xlogy", promote=Promote.FLOAT, register=False, accepts="buif")
 def xlogy_body(input, other):
     """input * log(other), 0 where input is 0."""
     zero = scalar.const(0, input.dtype)
@@ -664,7 +664,7 @@ logaddexp2.vjp = lambda g, input, other: (
 # ---- complex parts -------------------------------------------------------------------------------------
 
 
-@pointwise(register=False)
+@pointwise(name="conj", register=False)
 def conj_values(input):
     """Complex conjugate."""
     return scalar.conj(input)
@@ -694,19 +694,19 @@ angle.vjp = _angle_vjp
 # ---- clamping and cleaning -----------------------------------------------------------------------------
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="clamp", register=False, accepts="buif")
 def clamp_both(input, low, high):
     """input limited to [low, high]."""
     return scalar.minimum(scalar.maximum(input, low), high)
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="clamp", register=False, accepts="buif")
 def clamp_low(input, low):
     """input, at least low."""
     return scalar.maximum(input, low)
 
 
-@pointwise(register=False, accepts="buif")
+@pointwise(name="clamp", register=False, accepts="buif")
 def clamp_high(input, high):
     """input, at most high."""
     return scalar.minimum(input, high)
@@ -751,7 +751,7 @@ def clamp_max(input, max):
     return clamp_high(input, max)
 
 
-@pointwise(register=False)
+@pointwise(name="nan_to_num", register=False)
 def nan_to_num_body(input, *, nan, high, low):
     """Replace NaN and the infinities."""
 
@@ -841,13 +841,13 @@ def _frexp_parts(x):
     return where(plain, wide, mantissa), where(plain, scalar.const(0.0, "f64"), exponent)
 
 
-@pointwise(register=False, accepts="f")
+@pointwise(name="frexp", register=False, accepts="f")
 def frexp_mantissa(input):
     """The mantissa of frexp."""
     return scalar.cast(_frexp_parts(input)[0], input.dtype)
 
 
-@pointwise(register=False, accepts="f")
+@pointwise(name="frexp", register=False, accepts="f")
 def frexp_exponent(input):
     """The exponent of frexp."""
     return scalar.cast(_frexp_parts(input)[1], input.dtype)

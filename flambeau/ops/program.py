@@ -267,23 +267,44 @@ class LoopRecord:
         ], INFO[one.dtype].code
 
     def source(self, device: str = "cpu", *types: str, stage: str = "ir") -> str:
-        """The kernel's text: `op.source("cpu")` LLVM IR, `stage="asm"` machine code, "cuda" or "opencl" C."""
-        names = types or ("float32",) * self.operands
-        by_name = {d.name: d for d in core.dtypes}
-        ranks = [(by_name[n].code, 0) for n in names]
-        ranks += [(INFO["f64"].code, 2)] * (len(self.names) - self.operands)
-        form = 0 if self.form == POINTWISE else 2
+        """The text of the kernel for contiguous operands of these types (float32 unless given).
+
+        `device` is "cpu" (LLVM IR, or machine code with stage="asm"), "cuda" or "opencl" (C).
+
+        >>> import flambeau as torch
+        >>> "fmul" in torch.mul.source("cpu", "float32", "float32")
+        True
+        >>> print(torch.neg.source("cuda").splitlines()[-5].strip())
+        const f32 x4 = -x3;
+        """
+        if device not in ("cpu", "cuda", "opencl"):
+            raise ValueError(f"{self.name}.source: expected a device of cpu, cuda, opencl, got {device!r}")
+        if stage not in ("ir", "asm"):
+            raise ValueError(f"{self.name}.source: expected a stage of ir, asm, got {stage!r}")
         with scalar.tracing():
-            root, stored, result = self.trace(ranks, None)
-            spec = self._spec(form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result)
+            spec = self._plain_spec(types or ("float32",) * self.operands)
             if device != "cpu":
                 from ..kernels.lazy import cdialect
 
-                return cdialect.build(
-                    spec, device, f"{self.name}_kernel", scalars=len(self.names) - self.operands
-                )
+                numbers = len(self.names) - self.operands
+                return cdialect.build(spec, device, f"{self.name}_kernel", scalars=numbers)
             text = loops.build(spec, target.host())
         return cache.assembly(text) if stage == "asm" else text
+
+    def _plain_spec(self, types: Sequence[str]) -> LoopSpec:
+        """The program over contiguous operands of these types."""
+        by_name = {d.name: d.code for d in core.dtypes}
+        unknown = [t for t in types if t not in by_name]
+        if unknown or len(types) != self.operands:
+            raise ValueError(
+                f"{self.name}.source: expected {self.operands} of the types {', '.join(by_name)}, "
+                f"got {', '.join(types)}"
+            )
+        ranks = [(by_name[t], 0) for t in types]
+        ranks += [(INFO["f64"].code, 2)] * (len(self.names) - self.operands)
+        root, stored, result = self.trace(ranks, None)
+        form = 0 if self.form == POINTWISE else 2
+        return self._spec(form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result)
 
     # ---- derivative ------------------------------------------------------------------------------
 

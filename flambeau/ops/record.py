@@ -65,6 +65,7 @@ def make_inplace(op: Any, public: str) -> Op:
     inplace.__name__ = public + "_"
     inplace.__doc__ = f"In-place {public}: writes the result over the first argument and returns it."
     written = Op(public + "_", None, inplace)
+    written.source = op.source
     REGISTRY.setdefault(public + "_", written)
     return written
 
@@ -169,6 +170,7 @@ def primitive(
         body = _with_out(function, public) if out else function
         op = Op(public, record, body, record.call_with_history)
         op.vjp = record.set_vjp
+        op.source = _source_of(op)
         if register:
             _publish(op, public, namespaces, aliases, method, inplace)
         return op
@@ -192,6 +194,7 @@ def composite(
     def make(function: Callable) -> Op:
         public = name or function.__name__.removesuffix("_")
         op = Op(public, None, _with_out(function, public) if out else function)
+        op.source = _source_of(op)
         if register:
             _publish(op, public, namespaces, aliases, method, inplace)
         return op
@@ -204,10 +207,22 @@ def function(public: str, *, namespaces: Sequence[str] = ("",), method: bool = F
 
     def make(fn: Callable) -> Op:
         op = Op(public, None, fn)
+        op.source = _source_of(op)
         _publish(op, public, namespaces, (), method, False)
         return op
 
     return make
+
+
+def _source_of(op: Op) -> Callable[..., str]:
+    """`op.source(device, *types, stage=...)`, as loop ops have it."""
+
+    def source(device: str = "cpu", *types: str, stage: str = "ir") -> str:
+        from .source import explain
+
+        return explain(op, device, types, stage)
+
+    return source
 
 
 def _with_out(function: Callable, public: str) -> Callable:

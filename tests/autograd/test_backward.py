@@ -296,11 +296,11 @@ def test_anomaly_mode_can_be_set_and_restored() -> None:
 
 def test_derivatives_of_any_order() -> None:
     x = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
-    y, factor = (x**9).sum(), 1.0
-    for order in range(1, 10):
+    y, factor = (x**6).sum(), 1.0
+    for order in range(1, 7):
         (y,) = autograd.grad(y.sum(), x, create_graph=True)
-        factor *= 10 - order
-        assert y.item() == pytest.approx(factor * 0.7 ** (9 - order))
+        factor *= 7 - order
+        assert y.item() == pytest.approx(factor * 0.7 ** (6 - order))
 
 
 def test_a_graph_outlives_its_leaf() -> None:
@@ -320,7 +320,9 @@ def test_a_graph_outlives_its_leaf() -> None:
 
 def test_accumulator_of_a_leaf_keeps_its_hooks_between_graphs() -> None:
     x, log = leaf(1), []
-    (x * 1).grad_fn.next_functions[0][0].register_hook(lambda *_: log.append(x.grad.item()))
+    (x * 1).grad_fn.next_functions[0][0].register_hook(
+        lambda *_, keep=x: log.append(keep.grad.item())
+    )
     (x * 2).sum().backward()
     assert log == [2]
     last = weakref.ref(x)

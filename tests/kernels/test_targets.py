@@ -101,11 +101,11 @@ def other_kernels(target: Target, dtype: str):
     yield pooling.plan_max_pool(dtype, *window, target=target)
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f64", "bf16", "f16", "i32"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "i32"])
 @pytest.mark.parametrize("target", BY_NAME.values(), ids=lambda t: t.name)
 def test_other_kernels_are_emitted_and_loaded(target: Target, dtype: str, relocate) -> None:
     sources = {p.kernel.key: p.kernel for plan in other_kernels(target, dtype) for p in plan.phases}
-    for kind in ("sum", "prod"):
+    for kind in ("add", "max"):
         for across in (False, True):
             kernel = scan.source(kind, dtype, dtype, across, target)
             sources[kernel.key] = kernel

@@ -1,11 +1,11 @@
 """Helpers for modules: clipping gradients, parameters as one vector, sequences of different
 lengths.
 
-Still to come, each in a file of its own name: `fusion`, `parametrize`, `parametrizations`, `prune`,
-`spectral_norm`, `weight_norm`, `stateless`.
+Still to come, each in a file of its own name: `fusion`, `prune`, `spectral_norm`, `weight_norm`,
+`stateless`.
 """
 
-from . import rnn
+from . import parametrizations, parametrize, rnn
 from .clip_grad import (
     clip_grad_norm,
     clip_grad_norm_,
@@ -23,6 +23,8 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "parametrizations",
+    "parametrize",
     "rnn",
     "skip_init",
     "vector_to_parameters",

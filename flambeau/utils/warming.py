@@ -1,21 +1,45 @@
 """The kernels that most programs need, as a program that uses them.
 
-`cache.warm` runs each step; what it calls is compiled and kept. Sizes matter only where they choose
-a kernel. The public API is imported when the steps run.
+`warm` runs each step; what it calls is compiled and kept on disk. Sizes matter only where they choose a
+kernel, layouts where they choose a loop form.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 Step = tuple[str, Callable[[], Any]]
+Progress = Callable[[int, int, str], Any]
 
 _UNARY = ("neg", "abs", "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "relu", "square", "reciprocal")
 _UNARY += ("sin", "cos", "erf", "log1p", "expm1", "floor", "round", "sign", "isnan", "isfinite")
 _BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge")
+_TENSORS_ONLY = ("maximum", "minimum")
 _WHOLE = ("add", "sub", "mul", "floor_divide", "remainder", "eq", "ne", "lt", "le", "gt", "ge")
 _REDUCTIONS = ("sum", "mean", "amax", "amin", "argmax", "std", "norm", "logsumexp", "softmax", "log_softmax")
+
+
+def warm(progress: Progress | None = None) -> int:
+    """Compile the common kernels into the kernel cache; how many were not there yet.
+
+    `progress(done, total, name)` is called before each step and after the last one.
+    """
+    import flambeau
+    from flambeau.kernels import cache
+
+    before = cache.compiled
+    program = steps(flambeau)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values do not matter here, nor what is said of them
+        for done, (name, run) in enumerate(program):
+            if progress is not None:
+                progress(done, len(program), name)
+            run()
+    if progress is not None:
+        progress(len(program), len(program), "")
+    return cache.compiled - before
 
 
 def steps(torch: Any) -> list[Step]:
@@ -49,7 +73,8 @@ def _pointwise(torch: Any, op: str, dtype: Any) -> Callable[[], Any]:
         if not _is_binary(op):
             _forward_and_back(torch, lambda v: function(v), x)
             return
-        for other in (torch.ones(4, 20, dtype=dtype), torch.ones(20, dtype=dtype), torch.ones(4, 1, dtype=dtype), 2):
+        others = [torch.ones(shape, dtype=dtype) for shape in ((4, 20), (20,), (4, 1))]
+        for other in others if op in _TENSORS_ONLY else [*others, 2]:
             _forward_and_back(torch, lambda v, other=other: function(v, other), x)
 
     return run

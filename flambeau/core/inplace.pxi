@@ -1,0 +1,172 @@
+# Pointwise ops in place and with out=.
+
+cdef bint overlaps(Tensor a, Tensor b) noexcept:
+    """May a and b share memory without being the same elements in the same order?"""
+    cdef int d
+    cdef char* a_end
+    cdef char* b_end
+    if a.storage.data != b.storage.data or a.count == 0 or b.count == 0:
+        return False
+    if a.data_ptr_ == b.data_ptr_ and a.ndim_ == b.ndim_ and a.code == b.code:
+        for d in range(a.ndim_):
+            if a.shape_[d] != b.shape_[d] or (a.strides_[d] != b.strides_[d] and a.shape_[d] != 1):
+                break
+        else:
+            return False
+    a_end = a.data_ptr_ + reach(a)
+    b_end = b.data_ptr_ + reach(b)
+    return a.data_ptr_ < b_end and b.data_ptr_ < a_end
+
+
+cdef int64_t reach(Tensor t) noexcept:
+    """Bytes from the first element to past the last."""
+    cdef int d
+    cdef int64_t n = 1
+    for d in range(t.ndim_):
+        n += (t.shape_[d] - 1) * t.strides_[d]
+    return n * ITEM[t.code]
+
+
+cdef Tensor pointwise_into(LoopOp op, PyObject** slots, uint64_t types, Tensor into):
+    """Write the result over `into`; operands that overlap it are copied first."""
+    cdef PyObject* own[20]
+    cdef list copies = None
+    cdef int i
+    for i in range(op.operands + op.scalars):
+        own[i] = slots[i]
+        if i < op.operands and isinstance(<object>slots[i], Tensor) and overlaps(<Tensor>slots[i], into):
+            if copies is None:
+                copies = []
+            copies.append(clone_of(<Tensor>slots[i]))
+            own[i] = <PyObject*>copies[len(copies) - 1]
+    if not into_flat(op, own, types, into):
+        pointwise_nest(op, own, types, into)
+    into.storage.version += 1
+    return into
+
+
+cdef bint into_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor into) except -1:
+    """Run where everything is dense and of one shape and a kernel is there; False otherwise.
+
+    The key is the one under which run_nest puts such a kernel.
+    """
+    cdef uint64_t layout = FORM_FLAT | (<uint64_t>ACCESS_C << 60)
+    cdef int i, access
+    cdef Entry* e
+    cdef Tensor t
+    cdef void* args[16]
+    cdef char scratch[256]
+    if not into.dense or into.count == 0:
+        return False
+    args[0] = into.data_ptr_
+    for i in range(op.operands):
+        access = ACCESS_C if into.count == 1 else ACCESS_S
+        if isinstance(<object>slots[i], Tensor):
+            t = <Tensor>slots[i]
+            args[1 + i] = t.data_ptr_
+            if t.ndim_ != 0 or into.ndim_ == 0:
+                if not same_shape(t, into):
+                    return False
+                if t.dense:
+                    access = ACCESS_C
+                elif not is_uniform(t):
+                    return False
+        layout |= <uint64_t>access << (4 + 4 * i)
+    e = op.find(types | <uint64_t>(into.code + 1) << 60, layout)
+    if e == NULL:
+        return False
+    fill_scalars(op, slots, e, args, scratch, 1)
+    if into.count <= e.grain:
+        e.kernel(args, NULL, 0, into.count, 0)
+    else:
+        with nogil:
+            parallel_for(e.kernel, args, NULL, into.count, launch_grain(e.grain, into.count))
+    return True
+
+
+cdef Tensor pointwise_out(LoopOp op, PyObject** slots, uint64_t types, object out, bint record):
+    cdef Tensor r
+    if isinstance(out, tuple) and len(out) == 1:
+        out = out[0]
+    if not isinstance(out, Tensor):
+        raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+    if record or (<Tensor>out).needs_grad and grad_mode_on():
+        raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+    r = pointwise_nest(op, slots, types, None)
+    return deliver(op.name, <Tensor>out, r)
+
+
+cdef Tensor deliver(object name, Tensor out, Tensor result):
+    """Put a result into an out= tensor: resize it, check that the type fits, copy."""
+    if not can_cast(result.code, out.code):
+        raise RuntimeError(f"result type {(<dtype>DTYPES[result.code]).name} can't be cast to the desired output type {(<dtype>DTYPES[out.code]).name}")
+    if not same_shape(out, result):
+        if out.count != 0:
+            import warnings
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(out.shape)}, which does not match the required "
+                          f"output shape {list(result.shape)}. This behavior is deprecated, and in a future release outputs will not be resized unless they have zero elements. "
+                          "You can explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).", stacklevel=3)
+        resize_(out, result.shape)
+    check_writable(out, name)
+    copy_into(out, result)
+    return out
+
+
+def deliver_out(name, Tensor out, Tensor result):
+    """Put a result into an out= tensor."""
+    return deliver(name, out, result)
+
+
+cdef inline bint can_cast(int source, int target) noexcept:
+    if CATEGORY[source] > CATEGORY[target]:
+        return False
+    return True
+
+
+def apply_inplace(LoopOp op, *args):
+    """Run a pointwise op with the result written over the first argument."""
+    return inplace_call(op, args)
+
+
+cdef Tensor inplace_call(LoopOp op, tuple args):
+    cdef PyObject* slots[20]
+    cdef int i, total = op.operands + op.scalars, given = <int>len(args), k
+    cdef Tensor self
+    if not isinstance(args[0], Tensor):
+        raise TypeError(f"{op.name}_(): expected a Tensor, got {type(args[0]).__name__}")
+    self = <Tensor>args[0]
+    if given > total:
+        raise_too_many(op, given)
+    for i in range(total):
+        if i < given:
+            slots[i] = <PyObject*>args[i]
+        else:
+            k = i - (total - <int>len(op.defaults))
+            if k < 0:
+                raise TypeError(f"{op.name}_() missing required argument: '{op.names[i]}'")
+            slots[i] = <PyObject*>op.defaults[k]
+    check_writable(self, op.name + "_")
+    check_inplace_type(op, slots, self)
+    return call_pointwise(op, slots, None, self)
+
+
+cdef int check_inplace_type(LoopOp op, PyObject** slots, Tensor self) except -1:
+    """The result's own type must be one that may be stored in self."""
+    cdef list ranks = []
+    cdef int i
+    for i in range(op.operands):
+        x = <object>slots[i]
+        if isinstance(x, Tensor):
+            ranks.append(((<Tensor>x).code, RANK_SCALAR if (<Tensor>x).ndim_ == 0 else RANK_TENSOR))
+        else:
+            ranks.append((number_code(x), RANK_NUMBER))
+        if ranks[i][0] != self.code and ranks[i][1] != RANK_NUMBER or CATEGORY[max(0, ranks[i][0])] > CATEGORY[self.code]:
+            break
+    else:
+        if CATEGORY[self.code] >= 2:
+            return 0
+    op.record.check_inplace(op, [
+        ((<Tensor>slots[i]).code, RANK_SCALAR if (<Tensor>slots[i]).ndim_ == 0 else RANK_TENSOR)
+        if isinstance(<object>slots[i], Tensor) else (number_code(<object>slots[i]), RANK_NUMBER)
+        for i in range(op.operands)], self.code)
+    return 0

@@ -1,0 +1,378 @@
+# Calling reductions and row programs.
+
+cdef uint64_t reduced_mask(LoopOp op, object dim, int ndim, Tensor x) except? 0xFFFFFFFFFFFFFFFF:
+    cdef uint64_t mask = 0
+    cdef int d
+    if dim is None or (isinstance(dim, (tuple, list)) and len(dim) == 0):
+        return (1ULL << ndim) - 1 if ndim < 64 else 0xFFFFFFFFFFFFFFFEULL
+    if not isinstance(dim, (tuple, list)):
+        dim = (dim,)
+    for one in dim:
+        if not isinstance(one, int):
+            if isinstance(one, Tensor):
+                one = (<Tensor>one).item()
+            elif not hasattr(one, "__index__"):
+                raise TypeError(f"{op.name}(): argument 'dim' must be tuple of ints or int, not {type(one).__name__}")
+        d = wrap_dim(one, ndim)
+        if mask & (1ULL << d):
+            raise RuntimeError(f"{op.name}: dim {d} appears multiple times in the list of dims {tuple(dim)}")
+        mask |= 1ULL << d
+    return mask if ndim > 0 else 0
+
+
+cdef object call_reduction(LoopOp op, PyObject** slots, object dim, object keepdim, object wanted, object out):
+    cdef uint64_t mask
+    cdef Tensor x
+    cdef Tensor r
+    cdef int i, ndim = 0, request = -1
+    cdef bint record = False
+    if dim is NotImplemented:
+        if op.keyword_dim is NotImplemented:
+            raise TypeError(f"{op.name}() missing required argument: 'dim'")
+        dim = op.keyword_dim
+    if type(keepdim) is not bool:
+        if not isinstance(keepdim, int):
+            raise TypeError(f"{op.name}(): argument 'keepdim' must be bool, not {type(keepdim).__name__}")
+    for i in range(op.operands):
+        if not isinstance(<object>slots[i], Tensor):
+            raise_operand(op, i, <object>slots[i])
+        x = <Tensor>slots[i]
+        if x.ndim_ > ndim:
+            ndim = x.ndim_
+        if x.tracked_view:
+            refresh_view(x)
+        if x.needs_grad:
+            record = True
+    mask = reduced_mask(op, dim, ndim, <Tensor>slots[0])
+    if wanted is not None:
+        request = as_dtype(wanted).code
+    r = run_reduction(op, slots, mask, bool(keepdim), request)
+    if record and grad_mode_on() and CATEGORY[r.code] >= 2:
+        if out is not None:
+            raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
+        record_reduction(op, slots, r, mask, bool(keepdim), ndim)
+    if out is not None:
+        if not isinstance(out, Tensor):
+            raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
+        return deliver(op.name, <Tensor>out, r)
+    return r
+
+
+cdef Tensor run_reduction(LoopOp op, PyObject** slots, uint64_t mask, bint keepdim, int request):
+    """Run a reduction or row program over the dimensions in `mask` of the operands' common shape."""
+    cdef int64_t shape[64]
+    cdef int64_t kept_shape[64]
+    cdef int n = op.operands, ndim, i, d, kept = 0
+    cdef Tensor r
+    cdef uint64_t types = 0
+    cdef int code
+    cdef object x
+    ndim = broadcast_shape(op, slots, n, shape)
+    for i in range(n):
+        types |= (<uint64_t>((<Tensor>slots[i]).code)) << (6 * i)
+    for i in range(n, n + op.scalars):
+        x = <object>slots[i]
+        code = (<Tensor>x).code if isinstance(x, Tensor) else number_code(x)
+        if code < 0:
+            raise TypeError(f"{op.name}(): argument '{op.names[i]}' must be Number, not {type(x).__name__}")
+        types |= (<uint64_t>(code | (RANK_NUMBER << 4))) << (6 * i)
+    if request >= 0:
+        types |= <uint64_t>(request + 1) << 60
+    r = Tensor.__new__(Tensor)
+    r.inference = inference_mode_on()
+    if op.form == ROWS:
+        reserve_dims(r, ndim)
+        for d in range(ndim):
+            r.shape_[d] = shape[d]
+    else:
+        for d in range(ndim):
+            if not mask & (1ULL << d):
+                kept_shape[kept] = shape[d]
+                kept += 1
+            elif keepdim:
+                kept_shape[kept] = 1
+                kept += 1
+        reserve_dims(r, kept)
+        for d in range(kept):
+            r.shape_[d] = kept_shape[d]
+    dense_strides(r)
+    fill_reduction(op, slots, types, mask, keepdim, r, ndim, shape, request)
+    return r
+
+
+cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t mask, bint keepdim, Tensor r, int ndim, int64_t* shape, int request) except -1:
+    cdef Nest nest
+    cdef int n = op.operands, i, d, j, red = 0, kept = 0, form
+    cdef int64_t out_strides[64]
+    cdef int64_t length = 1
+    # output strides (elements) over the full space: zero along reduced dimensions
+    j = 0
+    for d in range(ndim):
+        if op.form == ROWS:
+            out_strides[d] = r.strides_[d]
+        elif mask & (1ULL << d):
+            out_strides[d] = 0
+            if keepdim:
+                j += 1
+        else:
+            out_strides[d] = r.strides_[j]
+            j += 1
+        if mask & (1ULL << d):
+            length *= shape[d]
+    nest.operands = 1 + n
+    # reduced dimensions first, each group ordered innermost first by the operands' strides
+    nest.dims = ndim
+    for d in range(ndim):
+        nest.shape[d] = shape[d]
+        nest.strides[0][d] = out_strides[d]
+    for i in range(n):
+        operand_strides(&nest, 1 + i, <Tensor>slots[i], ndim, shape)
+    nest_order(nest, 1)
+    j = 0
+    cdef int perm[64]
+    for d in range(ndim):
+        if mask & (1ULL << nest.perm[d]):
+            perm[j] = nest.perm[d]
+            j += 1
+    red = j
+    for d in range(ndim):
+        if not mask & (1ULL << nest.perm[d]):
+            perm[j] = nest.perm[d]
+            j += 1
+    for d in range(ndim):
+        nest.perm[d] = perm[d]
+    nest_permute(nest)
+    red = nest_coalesce(nest, 0, red)
+    if length == 0 and red > 1:  # several empty dimensions do not coalesce: one says as much
+        nest.shape[0] = 0
+        red = 1
+    if red > 2 and r.count > 0:
+        return fill_packed(op, slots, types, mask, keepdim, r, ndim, shape, request)
+    kept = shift_kept(&nest, red, count_bits(mask, ndim), ndim)
+    return run_reduced(op, slots, types, &nest, red, kept, length, r, request)
+
+
+cdef int count_bits(uint64_t mask, int ndim) noexcept:
+    cdef int d, c = 0
+    for d in range(ndim):
+        if mask & (1ULL << d):
+            c += 1
+    return c
+
+
+cdef int shift_kept(Nest* nest, int red, int from_, int ndim) noexcept:
+    """Coalesce the kept dimensions and move them right behind the reduced ones; how many."""
+    cdef int end = nest_coalesce(nest[0], from_, ndim)
+    cdef int kept = end - from_, d, k
+    for d in range(kept):
+        nest.shape[red + d] = nest.shape[from_ + d]
+        for k in range(nest.operands):
+            nest.strides[k][red + d] = nest.strides[k][from_ + d]
+    return kept
+
+
+cdef int fill_packed(LoopOp op, PyObject** slots, uint64_t types, uint64_t mask, bint keepdim, Tensor r, int ndim, int64_t* shape, int request) except -1:
+    """Reduced dimensions that don't merge into two: run on copies that have them innermost, side by side."""
+    cdef PyObject* own[20]
+    cdef list moved = []
+    cdef Tensor target = r
+    cdef int i
+    for i in range(op.operands + op.scalars):
+        own[i] = slots[i]
+        if i < op.operands:
+            moved.append(reduced_last(<Tensor>slots[i], mask, ndim, shape))
+            own[i] = <PyObject*>moved[i]
+    if op.form == ROWS:
+        target = Tensor.__new__(Tensor)
+        reserve_dims(target, r.ndim_)
+        memcpy(target.shape_, r.shape_, r.ndim_ * sizeof(int64_t))
+        memcpy(target.strides_, (<Tensor>moved[0]).strides_, r.ndim_ * sizeof(int64_t))
+        find_dense(target)
+    fill_reduction(op, own, types, mask, keepdim, target, ndim, shape, request)
+    if target is not r:
+        r.code = target.code
+        allocate_storage(r, r.count)
+        copy_into(r, target)
+    return 0
+
+
+cdef Tensor reduced_last(Tensor t, uint64_t mask, int ndim, int64_t* shape):
+    """A copy of t, broadcast to `shape`, whose reduced dimensions are innermost in memory."""
+    cdef list order = []
+    cdef int64_t sizes[64]
+    cdef int d
+    cdef Tensor packed
+    full = reshape_dense(contiguous_plain(t.detach()), (1,) * (ndim - t.ndim_) + tuple(t.shape))
+    for d in range(ndim):
+        if not mask & (1ULL << d):
+            order.append(d)
+    for d in range(ndim):
+        if mask & (1ULL << d):
+            order.append(d)
+    for d in range(ndim):
+        sizes[d] = shape[<int>order[d]]
+    packed = new_dense(t.code, ndim, sizes)
+    copy_into(packed, permute_view(full, tuple(order)))
+    inverse = [0] * ndim
+    for d in range(ndim):
+        inverse[order[d]] = d
+    return permute_view(packed, tuple(inverse))
+
+
+cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, int red, int kept, int64_t length, Tensor r, int request) except -1:
+    """nest: `red` (0-2) reduced dimensions, then `kept` others, innermost first; strides[0] in elements."""
+    cdef int n = op.operands, i, d, form, total = 1 + op.operands + op.scalars
+    cdef int64_t n0 = nest.shape[0] if red > 0 else 1
+    cdef int64_t n1 = nest.shape[1] if red > 1 else 1
+    cdef int64_t desc[60]
+    cdef int item[16]
+    cdef uint64_t layout
+    cdef NestRun run
+    cdef char scratch[256]
+    cdef Entry* e
+    cdef int64_t rows = nest.shape[red] if kept > 0 else 1
+    cdef int64_t s0, s1, work, grain
+    cdef bint columns = kept > 0 and rows >= 8 and length > 0 and nest.strides[0][red] == 1
+    if length == 0:
+        n0 = 0
+    item[0] = 1
+    for i in range(n):
+        item[1 + i] = ITEM[(<Tensor>slots[i]).code]
+        if columns:
+            s0 = nest.strides[1 + i][red]
+            if s0 != item[1 + i] and s0 != 0:
+                columns = False
+    if columns and red > 0 and nest.strides[1][0] == item[1] and n0 >= 8:
+        columns = False
+    form = FORM_COLUMNS if columns else FORM_REDUCE
+    layout = form
+    for i in range(n):
+        s0 = nest.strides[1 + i][0] if red > 0 else 0
+        s1 = nest.strides[1 + i][1] if red > 1 else 0
+        if columns:
+            d = ACCESS_C if nest.strides[1 + i][red] != 0 else ACCESS_0
+        elif red == 0:
+            d = ACCESS_C
+        elif s0 == 0 and s1 == 0:
+            d = ACCESS_0
+        else:
+            d = ACCESS_C if s0 == item[1 + i] else ACCESS_G
+        layout |= <uint64_t>d << (4 + 4 * i)
+    if op.form == REDUCTION or columns:
+        d = ACCESS_C
+    else:
+        d = ACCESS_C if red == 0 or nest.strides[0][0] == 1 else ACCESS_G
+    layout |= <uint64_t>d << 60
+    e = op.find(types, layout)
+    if e == NULL:
+        e = op.compile(types, layout, form, accesses_of(layout, n), request)
+    r.code = e.out_code
+    allocate_storage(r, r.count)
+    if r.count == 0:
+        return 0
+    if length == 0 and op.form == REDUCTION:
+        op.record.check_empty(op)
+    for d in range(kept + red):
+        nest.strides[0][d] *= ITEM[r.code]
+    run.pointers[0] = r.data_ptr_
+    for i in range(n):
+        run.pointers[1 + i] = (<Tensor>slots[i]).data_ptr_
+    fill_scalars(op, slots, e, &run.pointers[1], scratch, 0)
+    if e.partial != NULL and form == FORM_REDUCE and n == 1 and n0 * n1 > 2 * e.grain and get_num_threads() > 1 \
+            and (rows * outer_product(nest, red, kept)) < 2 * get_num_threads():
+        return run_chunked(op, e, nest, red, kept, n0, n1, length, &run)
+    desc[0] = n1
+    desc[1] = n0
+    desc[2] = length
+    for i in range(total):
+        desc[3 + 3 * i] = nest.strides[i][red] if i <= n and kept > 0 else 0
+        desc[4 + 3 * i] = nest.strides[i][1] if i <= n and red > 1 else 0
+        desc[5 + 3 * i] = nest.strides[i][0] if i <= n and red > 0 else 0
+    run.kernel = e.kernel
+    run.desc = desc
+    run.operands = total
+    run.rows = rows
+    run.outer = kept - 1 if kept > 1 else 0
+    for d in range(run.outer):
+        run.shape[d] = nest.shape[red + 1 + d]
+        for i in range(total):
+            run.strides[i][d] = nest.strides[i][red + 1 + d] if i <= n else 0
+    work = rows * outer_product(nest, red, kept) * (n0 * n1 if n0 * n1 > 0 else 1)
+    grain = e.grain // (n0 * n1 if n0 * n1 > 0 else 1)
+    if columns:
+        grain = (grain + 63) // 64 * 64
+    if grain < 1:
+        grain = 1
+    if work <= e.grain:
+        nest_run_c(run, 1 << 62)
+    else:
+        with nogil:
+            nest_run_c(run, grain)
+    return 0
+
+
+cdef int64_t outer_product(Nest* nest, int red, int kept) noexcept:
+    cdef int64_t p = 1
+    cdef int d
+    for d in range(1, kept):
+        p *= nest.shape[red + d]
+    return p
+
+
+cdef int run_chunked(LoopOp op, Entry* e, Nest* nest, int red, int kept, int64_t n0, int64_t n1, int64_t length, NestRun* run) except -1:
+    """Few rows, each long: chunks of a row in parallel, then their accumulators. Same chunks for any thread count."""
+    cdef int64_t chunks, size, whole, rest, row, rows = nest.shape[red] if kept > 0 else 1
+    cdef int64_t outer = outer_product(nest, red, kept)
+    cdef int along = 0 if n1 == 1 else 1
+    cdef int64_t extent = n0 if along == 0 else n1
+    cdef int64_t desc[24]
+    cdef int acc = ITEM[e.acc_code], k
+    cdef void* args[4]
+    cdef char* partials
+    cdef int64_t stride = nest.strides[1][along]
+    cdef char* x0
+    cdef char* x
+    cdef char* y
+    cdef int64_t o, index
+    chunks = extent if extent < 64 else 64
+    size = extent // chunks
+    rest = extent - size * chunks
+    partials = <char*>malloc((chunks + 1) * 16)
+    if partials == NULL:
+        raise MemoryError(f"{op.name}: out of memory")
+    for o in range(outer * rows):
+        x = <char*>run.pointers[1] + (o % rows) * (nest.strides[1][red] if kept > 0 else 0)
+        y = <char*>run.pointers[0] + (o % rows) * (nest.strides[0][red] if kept > 0 else 0)
+        index = o // rows
+        for k in range(1, kept):
+            x += (index % nest.shape[red + k]) * nest.strides[1][red + k]
+            y += (index % nest.shape[red + k]) * nest.strides[0][red + k]
+            index //= nest.shape[red + k]
+        args[0] = partials
+        args[1] = x
+        desc[0] = size if along == 1 else 1
+        desc[1] = n0 if along == 1 else size
+        desc[2] = length
+        desc[3], desc[4], desc[5] = acc, 0, 0
+        desc[6] = stride * size
+        desc[7] = nest.strides[1][1] if red > 1 else 0
+        desc[8] = nest.strides[1][0]
+        with nogil:
+            parallel_for(e.partial, args, desc, chunks, 1)
+        whole = chunks
+        if rest:
+            if along == 1:
+                desc[0] = rest
+            else:
+                desc[1] = rest
+            args[0] = partials + chunks * acc
+            args[1] = x + chunks * size * stride
+            e.partial(args, desc, 0, 1, 0)
+            whole += 1
+        args[0] = y
+        args[1] = partials
+        desc[0], desc[1], desc[2] = 1, whole, length
+        desc[6], desc[7], desc[8] = 0, 0, acc
+        e.final(args, desc, 0, 1, 0)
+    free(partials)
+    return 0
