@@ -42,7 +42,8 @@ def set_default_device(device: Any) -> None:
     wanted = flambeau.device("cpu" if device is None else device)
     if wanted.type != "cpu":
         raise RuntimeError(
-            f"set_default_device: Flambeau computes on the processor, got {str(wanted)!r}; pass 'cpu'"
+            f"set_default_device: Flambeau computes on the processor, got {str(wanted)!r}:"
+            " pass 'cpu'"
         )
 
 

@@ -2,7 +2,8 @@
 
 The casts are ops, so gradients reach float32 parameters as float32. Autocast looks at the op that
 the program calls; what a composed op calls in turn runs in the dtypes it was given. Logarithms of
-softmax, and so cross_entropy, are computed in float32; other losses in what their inputs promote to.
+softmax, and so cross_entropy, are computed in float32; other losses in the dtype their inputs
+promote to.
 """
 
 from __future__ import annotations
@@ -25,17 +26,45 @@ __all__ = [
     "is_autocast_enabled",
 ]
 
-_CONV = ("conv1d", "conv2d", "conv3d")
-_CONV_TRANSPOSE = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
 # Products: many terms of moderate size, where the lower dtype pays.
 LOWER = frozenset(
-    "linear matmul mm bmm mv addmm addbmm baddbmm chain_matmul einsum scaled_dot_product_attention"
-    " __matmul__ __rmatmul__".split()
-).union(_CONV, _CONV_TRANSPOSE)
+    {
+        "linear",
+        "matmul",
+        "mm",
+        "bmm",
+        "mv",
+        "addmm",
+        "addbmm",
+        "baddbmm",
+        "chain_matmul",
+        "einsum",
+        "scaled_dot_product_attention",
+        "__matmul__",
+        "__rmatmul__",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "conv_transpose3d",
+    }
+)
 # Functions that cancel digits, cross_entropy's log_softmax among them, and long products.
 WIDER = frozenset(
-    "log_softmax logsumexp logsigmoid ctc_loss cdist dist renorm logcumsumexp cumprod prod"
-    " trace".split()
+    {
+        "log_softmax",
+        "logsumexp",
+        "logsigmoid",
+        "ctc_loss",
+        "cdist",
+        "dist",
+        "renorm",
+        "logcumsumexp",
+        "cumprod",
+        "prod",
+        "trace",
+    }
 )
 
 

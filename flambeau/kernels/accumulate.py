@@ -40,7 +40,8 @@ class Accumulator:
         if mask is not None:
             new = [
                 em.b.emit(
-                    f"select {em.type('bool')} {mask}, {em.type(t)} {v}, {em.type(t)} {em.constant(i, t)}"
+                    f"select {em.type('bool')} {mask}, {em.type(t)} {v}, {em.type(t)} "
+                    f"{em.constant(i, t)}"
                 )
                 for v, t, i in zip(new, self.dtypes, self.identity, strict=True)
             ]

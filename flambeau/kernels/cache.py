@@ -1,7 +1,8 @@
 """From LLVM IR to callable machine code, through a memory and a disk cache.
 
-Objects are files named by a hash of everything they depend on, written to a temporary name and renamed,
-so that many processes may share the folder. llvmlite is imported only when something must be compiled.
+Objects are files named by a hash of everything they depend on, written to a temporary name and
+renamed, so that many processes may share the folder. llvmlite is imported only when something
+must be compiled.
 """
 
 from __future__ import annotations
@@ -49,13 +50,15 @@ def function(ir: str, symbol: str = "k", target: Target | None = None) -> int:
 
 
 def named(key: str, build: Callable[[], str], symbol: str = "k") -> int:
-    """Address of a kernel known by a key, so that its IR need not be generated when it is cached."""
+    """Address of a kernel known by a key, so that its IR need not be generated when it is
+    cached."""
     target = targets.host()
     return _symbol(_digest(f"{key}\0{generator_version()}", target), symbol, build, target)
 
 
 def remember(key: str | None, texts: Sequence[str], facts: Sequence[int]) -> list[int]:
-    """Addresses of the kernels with these IR texts; `recall(key)` finds them and the facts again."""
+    """Addresses of the kernels with these IR texts; `recall(key)` finds them and the facts
+    again."""
     target = targets.host()
     addresses = [function(text) for text in texts]
     if key is not None:
@@ -159,11 +162,17 @@ def _machine(target: Target, optimise: int = 2):
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    # loop strength reduction costs a third of the compile time and gains nothing on explicit vectors
+    # loop strength reduction costs a third of the compile time and gains nothing on explicit
+    # vectors
     llvm.set_option("flambeau", "-disable-lsr")
     machine = llvm.Target.from_triple(target.triple)
     return machine.create_target_machine(
-        cpu=target.cpu, features=target.features, opt=optimise, reloc="pic", codemodel="small", jit=False
+        cpu=target.cpu,
+        features=target.features,
+        opt=optimise,
+        reloc="pic",
+        codemodel="small",
+        jit=False,
     )
 
 
@@ -199,7 +208,7 @@ def show(stage: str, text: str) -> None:
         print(f"--- {stage}\n{text}", file=sys.stderr)
 
 
-# ---- the `flambeau cache` command ------------------------------------------------------------------
+# ---- the `flambeau cache` command ----------------------------------------------------------------
 
 
 def summary() -> dict[str, object]:

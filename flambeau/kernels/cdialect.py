@@ -1,7 +1,7 @@
 """Loop programs as C: one kernel text for CUDA and OpenCL.
 
-From the same `LoopSpec` as the CPU's kernels and the same lowered graphs (so elementary functions have
-the same expansions, hence the same values, on every device). Words that differ are macros of
+From the same `LoopSpec` as the CPU's kernels and the same lowered graphs (so elementary functions
+have the same expansions, hence the same values, on every device). Words that differ are macros of
 `cdialect_prelude`. Forms:
 
 flat           a grid-stride loop over elements
@@ -39,7 +39,9 @@ class Parameter(NamedTuple):
     type: str
 
 
-def build(spec: LoopSpec, device: str, name: str = "k", *, scalars: int = 0, rank: int | None = None) -> str:
+def build(
+    spec: LoopSpec, device: str, name: str = "k", *, scalars: int = 0, rank: int | None = None
+) -> str:
     """Prelude and text of one kernel. Call within `scalar.tracing()`.
 
     The last `scalars` inputs are passed by value. `rank` is the number of dimensions of a nest (two
@@ -57,9 +59,9 @@ def parameters(spec: LoopSpec, *, scalars: int = 0, rank: int | None = None) -> 
     """What the kernel is called with, in order.
 
     `p0 o0` (pointer and offset of its first element) for each operand, outputs first, or `v3` for a
-    number; then sizes: `n` elements (flat); `n` and `n1`.. the inner sizes (nest); `rows`, the inner
-    sizes of the rows `n1`.., `outer`, `inner` and `count` (reductions); then strides `s0_0`.. along
-    each dimension, those that the access class leaves open.
+    number; then sizes: `n` elements (flat); `n` and `n1`.. the inner sizes (nest); `rows`, the
+    inner sizes of the rows `n1`.., `outer`, `inner` and `count` (reductions); then strides
+    `s0_0`.. along each dimension, those that the access class leaves open.
     """
     return _Kernel(spec, "k", scalars, rank).parameters
 
@@ -162,7 +164,8 @@ class _Kernel:
     def _places(
         self, indices: list[str], first: int, base: dict[int, str] | None = None
     ) -> dict[int, str]:
-        """Where each operand's element is: base + indices times the strides from dimension `first` on."""
+        """Where each operand's element is: base + indices times the strides from dimension
+        `first` on."""
         result = {}
         for k in range(len(self.operands)):
             if k in self.by_value:
@@ -248,7 +251,8 @@ class _Kernel:
 
     @contextmanager
     def _along_row(self, start: dict[int, str]) -> Iterator[tuple[Callable, dict[int, str]]]:
-        """A loop over a row's elements: leaves of the element `j`, and where the operands have it."""
+        """A loop over a row's elements: leaves of the element `j`, and where the operands have
+        it."""
         if self.spec.form == "reduce":
             with self._loop("j", "TID", "outer * inner", "NT"):
                 self.em.line("const i64 j1 = j / inner, j0 = j - j1 * inner;")
@@ -285,7 +289,9 @@ class _Kernel:
         """Shared arrays: as many of each type as the pass that needs most."""
         names: dict[str, str] = {}
         for reductions in self.passes:
-            names.update(row for state in _slots([Accumulator(n) for n in reductions]) for row in state)
+            names.update(
+                row for state in _slots([Accumulator(n) for n in reductions]) for row in state
+            )
         return list(names.items())
 
     def _meet(self, states: list[tuple[Accumulator, str]]) -> None:
@@ -326,5 +332,6 @@ def _slots(states: list[Accumulator]) -> list[list[tuple[str, str]]]:
 
 
 def _stored(root: Expr) -> Expr:
-    """What to compute for a store: storing a half rounds, so the root's own rounding is left out."""
+    """What to compute for a store: storing a half rounds, so the root's own rounding is left
+    out."""
     return root.args[0] if root.op == "cast" and root.dtype in dt.OPMATH else root

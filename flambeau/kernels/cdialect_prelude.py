@@ -1,7 +1,7 @@
 """The words of the C dialect: one kernel text is CUDA C++ and OpenCL C through these macros.
 
-Compile with `OPTIONS[device]`: expansions of elementary functions count on every product and sum being
-rounded where it is written, so contraction into fused multiply-adds must be off.
+Compile with `OPTIONS[device]`: expansions of elementary functions count on every product and sum
+being rounded where it is written, so contraction into fused multiply-adds must be off.
 """
 
 from __future__ import annotations
@@ -142,12 +142,15 @@ DEV u16 bf16_of_f32(f32 f) {
 #define STORE_bf16(p, i, v) ((p)[i] = bf16_of_f32(v))
 #define ROUND_bf16(v) f32_of_bf16(bf16_of_f32(v))
 /* float to integer saturates, NaN becomes 0 */
-#define SATURATE(T, F, low, high, first_above) \
-  DEV T T##_from_##F(F x) { return x != x ? (T)0 : x < (F)(low) ? (low) : x >= first_above ? (high) : (T)x; }
+#define SATURATE(T, F, low, high, above) \
+  DEV T T##_from_##F(F x) { \
+    return x != x ? (T)0 : x < (F)(low) ? (low) : x >= above ? (high) : (T)x; \
+  }
+#define I64_HIGH I64_C(9223372036854775807)
 SATURATE(i32, f32, -2147483647 - 1, 2147483647, 2147483648.0f)
 SATURATE(i32, f64, -2147483647 - 1, 2147483647, 2147483648.0)
-SATURATE(i64, f32, -I64_C(9223372036854775807) - 1, I64_C(9223372036854775807), 9223372036854775808.0f)
-SATURATE(i64, f64, -I64_C(9223372036854775807) - 1, I64_C(9223372036854775807), 9223372036854775808.0)
+SATURATE(i64, f32, -I64_HIGH - 1, I64_HIGH, 9223372036854775808.0f)
+SATURATE(i64, f64, -I64_HIGH - 1, I64_HIGH, 9223372036854775808.0)
 SATURATE(u64, f32, 0, U64_C(18446744073709551615), 18446744073709551616.0f)
 SATURATE(u64, f64, 0, U64_C(18446744073709551615), 18446744073709551616.0)
 """

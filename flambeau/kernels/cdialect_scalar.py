@@ -36,7 +36,8 @@ def read(dtype: str, pointer: str, at: str) -> str:
 
 
 def _unsigned(dtype: str) -> str:
-    """Where integer arithmetic is done: unsigned, so that it wraps, and no narrower than C promotes to."""
+    """Where integer arithmetic is done: unsigned, so that it wraps, and no narrower than C
+    promotes to."""
     return "u64" if dt.INFO[dtype].size == 8 else "u32"
 
 
@@ -79,7 +80,7 @@ class ScalarEmitter(GraphEmitter):
         else:
             self.line(f"{pointer}[{at}] = {value};")
 
-    # ---- operations --------------------------------------------------------------------------------
+    # ---- operations ------------------------------------------------------------------------------
 
     def constant(self, value: Number, dtype: str) -> str:
         """A literal; floats are written so that they read back exactly."""

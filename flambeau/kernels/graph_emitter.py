@@ -21,7 +21,8 @@ class GraphEmitter:
     def graph(
         self, roots: list[Expr], leaf: Callable[[Expr], str | None], known: dict[Expr, str]
     ) -> list[str]:
-        """Values of the roots. `leaf` answers for inputs and the like; `known` keeps what was emitted."""
+        """Values of the roots. `leaf` answers for inputs and the like; `known` keeps what was
+        emitted."""
         stack = list(reversed(roots))
         while stack:
             current = stack[-1]
@@ -29,7 +30,9 @@ class GraphEmitter:
                 stack.pop()
                 continue
             value = (
-                self.constant(current.value, current.dtype) if current.op == "const" else leaf(current)
+                self.constant(current.value, current.dtype)
+                if current.op == "const"
+                else leaf(current)
             )
             if value is None:
                 missing = [a for a in current.args if a not in known]

@@ -45,9 +45,9 @@ class Emitter(GraphEmitter):
         """A scalar in every lane."""
         return self.b.splat(value, dt.INFO[dtype].llvm, self.lanes)
 
-    # ---- operations --------------------------------------------------------------------------------
+    # ---- operations ------------------------------------------------------------------------------
 
-    def operation(self, e: Expr, args: list[str]) -> str:
+    def operation(self, e: Expr, args: list[str]) -> str:  # noqa: C901 (a table)
         """One node, its arguments already emitted."""
         kind = dt.kind(e.args[0].dtype) if e.args else dt.kind(e.dtype)
         t = self.type(e.args[0].dtype if e.args else e.dtype)
@@ -65,7 +65,9 @@ class Emitter(GraphEmitter):
         if op == "select":
             return self._select(e, args)
         if op == "neg":
-            return self.b.emit(f"fneg {t} {args[0]}" if kind == "f" else f"sub {t} {self._zero(e)}, {args[0]}")
+            return self.b.emit(
+                f"fneg {t} {args[0]}" if kind == "f" else f"sub {t} {self._zero(e)}, {args[0]}"
+            )
         if op == "not":
             ones = self.constant(True, "bool") if kind == "b" else self.constant(-1, e.dtype)
             return self.b.emit(f"xor {t} {args[0]}, {ones}")
@@ -161,11 +163,15 @@ class Emitter(GraphEmitter):
         types = ", ".join([element] * len(args))
         self.b.declare(e.value, f"declare {element} @{e.value}({types})")
         if self.lanes == 1:
-            return self.b.emit(f"call {element} @{e.value}({', '.join(f'{element} {a}' for a in args)})")
+            return self.b.emit(
+                f"call {element} @{e.value}({', '.join(f'{element} {a}' for a in args)})"
+            )
         vector, result = self.type(e.dtype), "poison"
         for lane in range(self.lanes):
             picks = [self.b.emit(f"extractelement {vector} {a}, i32 {lane}") for a in args]
-            one = self.b.emit(f"call {element} @{e.value}({', '.join(f'{element} {p}' for p in picks)})")
+            one = self.b.emit(
+                f"call {element} @{e.value}({', '.join(f'{element} {p}' for p in picks)})"
+            )
             result = self.b.emit(f"insertelement {vector} {result}, {element} {one}, i32 {lane}")
         return result
 
@@ -184,12 +190,12 @@ class Emitter(GraphEmitter):
             return self.cast(self.cast(value, source, "f32"), "f32", target)
         if b.kind == "b":
             if a.kind == "f":
-                return self.b.emit(f"fcmp une {self.type(source)} {value}, {self.constant(0, source)}")
+                return self.b.emit(
+                    f"fcmp une {self.type(source)} {value}, {self.constant(0, source)}"
+                )
             return self.b.emit(f"icmp ne {self.type(source)} {value}, {self.constant(0, source)}")
         if a.kind == "f" and b.kind == "f":
-            if "f16" in (source, target) and not half.converts_half(self.b.target):
-                return self._convert_half(value, source)
-            return self._convert("fpext" if a.size < b.size else "fptrunc", value, source, target)
+            return self._resize(value, source, target)
         if a.kind == "f":
             return self._float_to_integer(value, source, target)
         if b.kind == "f":
@@ -200,10 +206,13 @@ class Emitter(GraphEmitter):
             return self._convert("sext" if a.kind == "i" else "zext", value, source, target)
         return self._convert("trunc", value, source, target)
 
-    def _convert_half(self, value: str, source: str) -> str:
-        """Between f16 and f32 by integer arithmetic: LLVM would call a library."""
-        convert = half.half_to_float if source == "f16" else half.float_to_half
-        return convert(self.b, value, self.lanes)
+    def _resize(self, value: str, source: str, target: str) -> str:
+        """Between float types; halves by integer arithmetic where LLVM would call a library."""
+        if "f16" in (source, target) and not half.converts_half(self.b.target):
+            convert = half.half_to_float if source == "f16" else half.float_to_half
+            return convert(self.b, value, self.lanes)
+        wider = dt.INFO[source].size < dt.INFO[target].size
+        return self._convert("fpext" if wider else "fptrunc", value, source, target)
 
     def _convert(self, op: str, value: str, source: str, target: str) -> str:
         return self.b.emit(f"{op} {self.type(source)} {value} to {self.type(target)}")
@@ -270,7 +279,9 @@ class Emitter(GraphEmitter):
         part = dt.INFO[dt.COMPLEX_PART[dtype]]
         if self.lanes == 1:
             second = self.b.offset(pointer, 1, part.llvm)
-            return self.b.load(part.llvm, pointer, part.size), self.b.load(part.llvm, second, part.size)
+            return self.b.load(part.llvm, pointer, part.size), self.b.load(
+                part.llvm, second, part.size
+            )
         t = f"<{2 * self.lanes} x {part.llvm}>"
         both = self.b.load(t, pointer, part.size)
         even = self.b.shuffle(both, "poison", t, range(0, 2 * self.lanes, 2))
@@ -292,7 +303,9 @@ class Emitter(GraphEmitter):
         """Elements of a 4- or 8-byte type at pointer + each lane's byte offset."""
         info = dt.INFO[dtype]
         t = self.type(dtype)
-        pointers = self.b.emit(f"getelementptr i8, ptr {pointer}, <{self.lanes} x i64> {byte_offsets}")
+        pointers = self.b.emit(
+            f"getelementptr i8, ptr {pointer}, <{self.lanes} x i64> {byte_offsets}"
+        )
         name = f"llvm.masked.gather.{self._suffix(dtype)}.v{self.lanes}p0"
         self.b.declare(name, f"declare {t} @{name}(<{self.lanes} x ptr>, {self.type('bool')}, {t})")
         where = mask or self.constant(True, "bool")
@@ -311,7 +324,8 @@ class Emitter(GraphEmitter):
 
 
 def maskable(nodes: list[Expr]) -> bool:
-    """May lanes beyond the end be computed on zeros and thrown away? Not where work is done lane by lane."""
+    """May lanes beyond the end be computed on zeros and thrown away? Not where work is done lane
+    by lane."""
     return not any(
         n.op in ("extern", "input_part")
         or (n.op in ("div", "rem") and not dt.is_float(n.dtype))

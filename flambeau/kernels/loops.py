@@ -1,11 +1,12 @@
 """Loop nests around scalar graphs: pointwise, strided, reduced, row-fused.
 
-A `LoopSpec` is a loop program made concrete: stored types and access classes of its operands, and the
-scalar graph of each output. `build` turns it into the LLVM IR of one kernel. Four forms:
+A `LoopSpec` is a loop program made concrete: stored types and access classes of its operands, and
+the scalar graph of each output. `build` turns it into the LLVM IR of one kernel. Four forms:
 
 flat     every operand contiguous or a single element; the kernel runs over elements [begin, end)
 nest     rows [begin, end), an inner loop with one stride an operand
-reduce   rows [begin, end); in each, two nested loops along the reduced axes, lanes along the inner one
+reduce   rows [begin, end); in each, two nested loops along the reduced axes, lanes along the
+         inner one
 columns  the same program with lanes along the rows, which are adjacent in memory
 tile     two dimensions of which some operands walk the wrong way; see tiles.py
 
@@ -64,7 +65,8 @@ def build(spec: LoopSpec, target: Target) -> str:
 
 
 class _Row:
-    """Where the operands of the current row start, and what is known to be the same all along it."""
+    """Where the operands of the current row start, and what is known to be the same all along
+    it."""
 
     def __init__(self, pointers: list[str], strides: list[tuple[str, ...]]) -> None:
         self.pointers = pointers
@@ -112,7 +114,7 @@ class _LoopKernel:
         if n.op == "position":
             return False
         index = n.value[0] if n.op == "input_part" else n.value
-        return self.spec.ins[index].access in "s0" and self.spec.form != "columns" or (
+        return (self.spec.ins[index].access in "s0" and self.spec.form != "columns") or (
             self.spec.ins[index].access == "s"
         )
 
@@ -141,7 +143,9 @@ class _LoopKernel:
         wanted = [
             n
             for n in self.nodes
-            if self.levels[n] == (depth, False) and n.op not in ("reduce", "const") and n not in row.uniform
+            if self.levels[n] == (depth, False)
+            and n.op not in ("reduce", "const")
+            and n not in row.uniform
         ]
         em, leaf = self._scalar_leaf(row)
         em.graph(wanted, leaf, row.uniform)
@@ -157,7 +161,9 @@ class _LoopKernel:
                 splats[n] = em.splat(value, n.dtype)
         return dict(splats)
 
-    def _element_leaf(self, em: Emitter, row: _Row, at: list[str], mask: str | None, position: str | None):
+    def _element_leaf(
+        self, em: Emitter, row: _Row, at: list[str], mask: str | None, position: str | None
+    ):
         """Leaves for the elements whose operand addresses are `at`."""
         outs = len(self.spec.outs)
         pairs: dict[int, tuple[str, str]] = {}
@@ -256,7 +262,8 @@ class _LoopKernel:
         self._elements(row, "%begin", "%end")
 
     def nest(self) -> None:
-        """Rows [begin, end); desc: inner size, then (row stride, inner stride) of each operand, in bytes."""
+        """Rows [begin, end); desc: inner size, then (row stride, inner stride) of each operand,
+        in bytes."""
         pointers = [self.b.argument(k) for k in range(len(self.operands))]
         size = self.b.size(0)
         steps = [
@@ -265,7 +272,8 @@ class _LoopKernel:
         self.count = size
         with self.b.loop("%begin", "%end") as rows:
             at = [
-                self.b.offset(p, self.b.mul(rows.index, s[0])) for p, s in zip(pointers, steps, strict=True)
+                self.b.offset(p, self.b.mul(rows.index, s[0]))
+                for p, s in zip(pointers, steps, strict=True)
             ]
             row = _Row(at, [(s[1],) for s in steps])
             self._settle(row, 0)
@@ -286,7 +294,10 @@ class _LoopKernel:
         pointers = self._reduced_sizes()
         steps = [[self._stride(k, j) for j in range(3)] for k in range(len(self.operands))]
         with self.b.loop("%begin", "%end") as rows:
-            at = [self.b.offset(p, self.b.mul(rows.index, s[0])) for p, s in zip(pointers, steps, strict=True)]
+            at = [
+                self.b.offset(p, self.b.mul(rows.index, s[0]))
+                for p, s in zip(pointers, steps, strict=True)
+            ]
             row = _Row(at, [(s[1], s[2]) for s in steps])
             self._settle(row, 0)
             for depth, reductions in enumerate(self.passes):
@@ -298,7 +309,9 @@ class _LoopKernel:
             else:
                 with self.b.loop("0", self.outer_size) as outer:
                     inner = self._inner_row(row, outer.index)
-                    self._elements(inner, "0", self.inner_size, self.b.mul(outer.index, self.inner_size))
+                    self._elements(
+                        inner, "0", self.inner_size, self.b.mul(outer.index, self.inner_size)
+                    )
 
     def _inner_row(self, row: _Row, index: str) -> _Row:
         at = self._advance(row, index, 0)
@@ -311,18 +324,26 @@ class _LoopKernel:
         types = [t for s in states for t in s.dtypes]
         unroll = max(1, min(self.unroll, 8 // len(types))) if self.lanes > 1 else 1
         wide, narrow = Emitter(self.b, self.lanes), Emitter(self.b, 1)
-        identity = [(wide.type(t), wide.constant(v, t)) for s in states for t, v in zip(s.dtypes, s.identity)]
+        identity = [
+            (wide.type(t), wide.constant(v, t))
+            for s in states
+            for t, v in zip(s.dtypes, s.identity, strict=True)
+        ]
         start = identity * unroll
         scalar_tail = self.lanes > 1 and not self.masked
         if scalar_tail:
             start = start + [
-                (narrow.type(t), narrow.constant(v, t)) for s in states for t, v in zip(s.dtypes, s.identity)
+                (narrow.type(t), narrow.constant(v, t))
+                for s in states
+                for t, v in zip(s.dtypes, s.identity, strict=True)
             ]
         width = len(types)
         with self.b.loop("0", self.outer_size, carry=start) as outer:
             inner = self._inner_row(row, outer.index)
             base = self.b.mul(outer.index, self.inner_size)
-            values = self._reduce_span(inner, states, base, unroll, outer.values, [t for t, _ in start])
+            values = self._reduce_span(
+                inner, states, base, unroll, outer.values, [t for t, _ in start]
+            )
             outer.next(*values)
         total = outer.values[:width]
         for u in range(1, unroll):
@@ -360,7 +381,9 @@ class _LoopKernel:
                 if self.lanes > 1:
                     mask = self.b.lanes_below(self.b.sub(end, tail.index), self.lanes)
                 tail.next(
-                    *self._accumulate(wide, row, states, dict(known), tail.index, base, mask, tail.values)
+                    *self._accumulate(
+                        wide, row, states, dict(known), tail.index, base, mask, tail.values
+                    )
                 )
             return list(tail.values) + vectors[width:]
         rest = carried[width * unroll :]
@@ -368,7 +391,9 @@ class _LoopKernel:
         carry = list(zip(types[width * unroll :], rest, strict=True))
         with self.b.loop(main.index, end, 1, carry) as tail:
             tail.next(
-                *self._accumulate(narrow, row, states, dict(tail_known), tail.index, base, None, tail.values)
+                *self._accumulate(
+                    narrow, row, states, dict(tail_known), tail.index, base, None, tail.values
+                )
             )
         return vectors + list(tail.values)
 
@@ -404,12 +429,14 @@ class _LoopKernel:
         while shift:
             order = [(k + shift) % self.lanes for k in range(self.lanes)]
             turned = [
-                self.b.shuffle(v, "poison", em.type(t), order) for v, t in zip(values, types, strict=True)
+                self.b.shuffle(v, "poison", em.type(t), order)
+                for v, t in zip(values, types, strict=True)
             ]
             values = self._combine(em, states, values, turned)
             shift //= 2
         return [
-            self.b.emit(f"extractelement {em.type(t)} {v}, i32 0") for v, t in zip(values, types, strict=True)
+            self.b.emit(f"extractelement {em.type(t)} {v}, i32 0")
+            for v, t in zip(values, types, strict=True)
         ]
 
     def columns(self) -> None:
@@ -431,7 +458,9 @@ class _LoopKernel:
             self._column_block(Emitter(self.b, 1), pointers, steps, tail.index, None)
 
     def _column_block(self, em: Emitter, pointers, steps, index: str, mask: str | None) -> None:
-        at = [self.b.offset(p, self.b.mul(index, s[0])) for p, s in zip(pointers, steps, strict=True)]
+        at = [
+            self.b.offset(p, self.b.mul(index, s[0])) for p, s in zip(pointers, steps, strict=True)
+        ]
         row = _Row(at, [(s[1], s[2]) for s in steps])
         self._settle(row, 0)
         settled: dict[Expr, str] = self._column_known(em, row)
@@ -464,7 +493,11 @@ class _LoopKernel:
 
     def _column_pass(self, em: Emitter, row: _Row, reductions, settled, mask) -> None:
         states = [Accumulator(n) for n in reductions]
-        start = [(em.type(t), em.constant(v, t)) for s in states for t, v in zip(s.dtypes, s.identity)]
+        start = [
+            (em.type(t), em.constant(v, t))
+            for s in states
+            for t, v in zip(s.dtypes, s.identity, strict=True)
+        ]
         with self.b.loop("0", self.outer_size, carry=start) as outer:
             carry = [(t, v) for (t, _), v in zip(start, outer.values, strict=True)]
             with self.b.loop("0", self.inner_size, carry=carry) as inner:
@@ -476,7 +509,9 @@ class _LoopKernel:
                     n = len(s.dtypes)
                     value = em.graph([s.element], leaf, known)[0]
                     lanes_at = em.splat(where, "i64") if n == 2 else None
-                    result += s.step(em, inner.values[position : position + n], value, lanes_at, None)
+                    result += s.step(
+                        em, inner.values[position : position + n], value, lanes_at, None
+                    )
                     position += n
                 inner.next(*result)
             outer.next(*inner.values)

@@ -1,8 +1,8 @@
 """Scans: each result combines all elements before it along one axis.
 
-Two forms, both over rows (one a chunk of the parallel range): `along` walks a row whose elements may be
-any distance apart; `across` walks all rows side by side, one vector of rows at a time, when the rows are
-adjacent in memory. Sums of float32 are carried in float64: the last digit is worth it.
+Two forms, both over rows (one a chunk of the parallel range): `along` walks a row whose elements may
+be any distance apart; `across` walks all rows side by side, one vector of rows at a time, when the
+rows are adjacent in memory. Sums of float32 are carried in float64: the last digit is worth it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ KINDS = ("add", "mul", "max", "min", "logaddexp")
 
 
 def source(kind: str, stored: str, result: str, across: bool, target: Target) -> KernelSource:
-    """The kernel: args out, [indices,] input; desc: length, then (row, step) byte strides of out, [indices,] input."""
+    """The kernel: args out, [indices,] input.
+
+    desc: length, then (row, step) byte strides of out, [indices,] input.
+    """
     form = "across" if across else "along"
     key = f"scan:{kind}:{stored}:{result}:{form}:{target.name}"
     return KernelSource(key, lambda: _build(kind, stored, result, across, target), "k")
@@ -41,7 +44,11 @@ def _build(kind: str, stored: str, result: str, across: bool, target: Target) ->
 class _Scan:
     def __init__(self, b: Builder, kind: str, stored: str, result: str, across: bool) -> None:
         self.b, self.kind, self.stored, self.result = b, kind, stored, result
-        self.carried = "f64" if result in ("f32", "f64") and kind != "max" and kind != "min" else dt.opmath(result)
+        self.carried = (
+            "f64"
+            if result in ("f32", "f64") and kind != "max" and kind != "min"
+            else dt.opmath(result)
+        )
         if kind in ("max", "min"):
             self.carried = "u8" if stored == "bool" else dt.opmath(stored)
         size = max(dt.INFO[self.carried].size if not dt.is_complex(self.carried) else 16, 4)
@@ -68,8 +75,12 @@ class _Scan:
     def _row(self, em: Emitter, row: str) -> None:
         b = self.b
         at = {n: b.offset(p, b.mul(row, self.row[n])) for n, p in self.pointers.items()}
-        parts = [dt.COMPLEX_PART[self.carried]] * 2 if dt.is_complex(self.carried) else [self.carried]
-        start = [(em.type(p), em.constant(v, p)) for p, v in zip(parts, self._identity(), strict=True)]
+        parts = (
+            [dt.COMPLEX_PART[self.carried]] * 2 if dt.is_complex(self.carried) else [self.carried]
+        )
+        start = [
+            (em.type(p), em.constant(v, p)) for p, v in zip(parts, self._identity(), strict=True)
+        ]
         if self.indices:
             start.append((em.type("i64"), em.constant(0, "i64")))
         with b.loop("0", self.length, carry=start) as steps:
@@ -122,7 +133,9 @@ class _Scan:
         if self.kind == "add":
             roots = [s[0] + s[2], s[1] + s[3]]
         elif self.kind == "logaddexp":
-            sum_ = _logaddexp_complex(scalar.make_complex(s[0], s[1]), scalar.make_complex(s[2], s[3]))
+            sum_ = _logaddexp_complex(
+                scalar.make_complex(s[0], s[1]), scalar.make_complex(s[2], s[3])
+            )
             roots = list(lower([sum_])[0])
         else:
             roots = [s[0] * s[2] - s[1] * s[3], s[0] * s[3] + s[1] * s[2]]

@@ -66,7 +66,10 @@ hardtanh_body.vjp = _hardtanh_vjp
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):
     """input limited to [min_val, max_val]."""
     if input.dtype.code in (0, 1, 12, 13, 14) and (min_val < 0 or max_val < 0):
-        raise RuntimeError(f"hardtanh: cannot do hardtanh on an unsigned type with negative limits, got {input.dtype}")
+        raise RuntimeError(
+            "hardtanh: cannot do hardtanh on an unsigned type with negative limits, got "
+            f"{input.dtype}"
+        )
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val {min_val} cannot be greater than max_val {max_val}")
     return _apply(hardtanh_body, input, inplace, min_val=min_val, max_val=max_val)
@@ -116,7 +119,9 @@ silu = _simple(
     lambda g, input: g * scalar.conj(_sigmoid(input) * (1 + input * (1 - _sigmoid(input)))),
     accepts="fc",
 )
-mish = _simple("mish", "input * tanh(softplus(input)) (Misra 2019).", lambda x: x * mathlib.tanh(_softplus(x)))
+mish = _simple(
+    "mish", "input * tanh(softplus(input)) (Misra 2019).", lambda x: x * mathlib.tanh(_softplus(x))
+)
 hardsigmoid = _simple(
     "hardsigmoid",
     "clamp(input / 6 + 1/2, 0, 1).",
@@ -127,9 +132,7 @@ hardswish = _simple(
     "hardswish",
     "input * clamp(input + 3, 0, 6) / 6 (Howard et al. 2019).",
     lambda x: x * scalar.minimum(scalar.maximum(x + 3, 0.0), 6.0) * (1 / 6),
-    lambda g, input: where(
-        input <= -3, _zero(g), where(input < 3, g * (input * (1 / 3) + 0.5), g)
-    ),
+    lambda g, input: where(input <= -3, _zero(g), where(input < 3, g * (input * (1 / 3) + 0.5), g)),
 )
 logsigmoid = _simple(
     "logsigmoid",
@@ -144,7 +147,9 @@ def _softsign(x):
 
 
 softsign = _simple("softsign", "input / (1 + |input|).", _softsign, accepts="fc")
-tanhshrink = _simple("tanhshrink", "input - tanh(input).", lambda x: x - mathlib.tanh(x), accepts="fc")
+tanhshrink = _simple(
+    "tanhshrink", "input - tanh(input).", lambda x: x - mathlib.tanh(x), accepts="fc"
+)
 
 
 def _softplus(x):
@@ -175,8 +180,8 @@ def elu_body(input, *, alpha, scale, input_scale):
     return scale * where(input > 0, input, alpha * mathlib.expm1(input * input_scale))
 
 
-elu_body.vjp = lambda g, input, alpha, scale, input_scale: g * where(
-    input > 0, scale, scale * alpha * input_scale * mathlib.exp(input * input_scale)
+elu_body.vjp = lambda g, input, alpha, scale, input_scale: (
+    g * where(input > 0, scale, scale * alpha * input_scale * mathlib.exp(input * input_scale))
 )
 
 
@@ -190,7 +195,12 @@ def elu(input, alpha=1.0, inplace=False):
 def selu(input, inplace=False):
     """Self-normalising ELU (Klambauer et al. 2017)."""
     return _apply(
-        elu_body, input, inplace, alpha=1.6732632423543772, scale=1.0507009873554805, input_scale=1.0
+        elu_body,
+        input,
+        inplace,
+        alpha=1.6732632423543772,
+        scale=1.0507009873554805,
+        input_scale=1.0,
     )
 
 
@@ -220,7 +230,9 @@ def leaky_relu(input, negative_slope=0.01, inplace=False):
 @pointwise(register=False, accepts="uif")
 def threshold_body(input, *, threshold, value):
     """input where above threshold, value elsewhere."""
-    return where(input <= scalar.cast(threshold, input.dtype), scalar.cast(value, input.dtype), input)
+    return where(
+        input <= scalar.cast(threshold, input.dtype), scalar.cast(value, input.dtype), input
+    )
 
 
 threshold_body.vjp = lambda g, input, threshold, value: where(input <= threshold, _zero(g), g)
@@ -255,18 +267,26 @@ def softshrink_body(input, *, lambd):
     return where(input > lambd, input - lambd, where(input < -lambd, input + lambd, input * 0.0))
 
 
-softshrink_body.vjp = lambda g, input, lambd: where((input >= -lambd) & (input <= lambd), _zero(g), g)
+softshrink_body.vjp = lambda g, input, lambd: where(
+    (input >= -lambd) & (input <= lambd), _zero(g), g
+)
 
 
 @composite(namespaces=_F, method=False, out=True)
 def softshrink(input, lambd=0.5):
     """input moved towards 0 by lambd, 0 within."""
     if lambd < 0:
-        raise RuntimeError(f"softshrink: lambda must be greater or equal to 0, but found to be {lambd}.")
+        raise RuntimeError(
+            f"softshrink: lambda must be greater or equal to 0, but found to be {lambd}."
+        )
     return softshrink_body(input, lambd=float(lambd))
 
 
-_SQRT_HALF, _INV_SQRT_2PI, _SQRT_2_PI = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi), math.sqrt(2 / math.pi)
+_SQRT_HALF, _INV_SQRT_2PI, _SQRT_2_PI = (
+    math.sqrt(0.5),
+    1 / math.sqrt(2 * math.pi),
+    math.sqrt(2 / math.pi),
+)
 
 
 @pointwise(register=False, accepts="f")
@@ -275,8 +295,12 @@ def gelu_erf(input):
     return 0.5 * input * (1 + mathlib.erf(input * _SQRT_HALF))
 
 
-gelu_erf.vjp = lambda g, input: g * (
-    0.5 * (1 + mathlib.erf(input * _SQRT_HALF)) + input * _INV_SQRT_2PI * mathlib.exp(-0.5 * input * input)
+gelu_erf.vjp = lambda g, input: (
+    g
+    * (
+        0.5 * (1 + mathlib.erf(input * _SQRT_HALF))
+        + input * _INV_SQRT_2PI * mathlib.exp(-0.5 * input * input)
+    )
 )
 
 
@@ -313,19 +337,26 @@ prelu_body.vjp = lambda g, input, weight: (
 def prelu(input, weight):
     """input where positive, weight * input elsewhere; one weight, or one a channel (dim 1)."""
     if weight.dim() > 1:
-        raise RuntimeError(f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}")
+        raise RuntimeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}"
+        )
     if weight.numel() != 1:
         if input.dim() == 0:
             raise RuntimeError("prelu: Not allow zero-dim input tensor.")
         channels = input.size(1) if input.dim() > 1 else 1
         if weight.numel() != channels:
             raise RuntimeError(
-                f"prelu: Mismatch of parameter numbers and input channel size. Found parameter numbers = {weight.numel()} and channel size = {channels}."
+                "prelu: Mismatch of parameter numbers and input channel size. Found parameter "
+                f"numbers = {weight.numel()} and channel size = {channels}."
             )
         weight = weight.reshape((-1,) + (1,) * (input.dim() - 2))
     if weight.dtype != input.dtype:
-        raise RuntimeError(f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype}")
-    return prelu_body(input, weight.reshape(()) if weight.numel() == 1 and input.dim() == 0 else weight)
+        raise RuntimeError(
+            f"prelu: Type promoting not supported. Got {input.dtype} and {weight.dtype}"
+        )
+    return prelu_body(
+        input, weight.reshape(()) if weight.numel() == 1 and input.dim() == 0 else weight
+    )
 
 
 @composite(namespaces=_F, method=False)
@@ -334,6 +365,8 @@ def glu(input, dim=-1):
     if input.dim() == 0:
         raise RuntimeError("glu does not support 0-dimensional tensors")
     if input.size(dim) % 2:
-        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}")
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}"
+        )
     half = input.size(dim) // 2
     return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))

@@ -14,7 +14,9 @@ def _comparison(name, aliases, predicate, doc, accepts="buif"):
         return scalar.compare(predicate, input, other)
 
     body.__doc__ = doc
-    return pointwise(name=name, aliases=aliases, promote=Promote.BOOL, accepts=accepts, inplace=True)(body)
+    return pointwise(
+        name=name, aliases=aliases, promote=Promote.BOOL, accepts=accepts, inplace=True
+    )(body)
 
 
 eq = _comparison("eq", (), "eq", "input == other.", "buifc")
@@ -53,7 +55,13 @@ def _is_infinite(sign):
 
 isposinf = _test("isposinf", _is_infinite(1), "Is the element +inf?", "buif")
 isneginf = _test("isneginf", _is_infinite(-1), "Is the element -inf?", "buif")
-isreal = _test("isreal", lambda x: scalar.eq(scalar.imag(x), 0) if dt.is_complex(x.dtype) else scalar.const(True, "bool"), "Is the imaginary part 0?")
+isreal = _test(
+    "isreal",
+    lambda x: (
+        scalar.eq(scalar.imag(x), 0) if dt.is_complex(x.dtype) else scalar.const(True, "bool")
+    ),
+    "Is the imaginary part 0?",
+)
 signbit = _test(
     "signbit",
     lambda x: (
@@ -83,8 +91,12 @@ def _extreme(name, function, wins, doc, aliases=(), namespaces=("",)):
     return op
 
 
-maximum = _extreme("maximum", scalar.maximum, lambda a, b: a > b, "The larger of both; NaN if either is.")
-minimum = _extreme("minimum", scalar.minimum, lambda a, b: a < b, "The smaller of both; NaN if either is.")
+maximum = _extreme(
+    "maximum", scalar.maximum, lambda a, b: a > b, "The larger of both; NaN if either is."
+)
+minimum = _extreme(
+    "minimum", scalar.minimum, lambda a, b: a < b, "The smaller of both; NaN if either is."
+)
 
 
 def _skip_nan(choose):
@@ -121,7 +133,7 @@ fmax.vjp = _fmax_vjp(lambda a, b: a >= b)
 fmin.vjp = _fmax_vjp(lambda a, b: a <= b)
 
 
-# ---- logical -----------------------------------------------------------------------------------------
+# ---- logical -------------------------------------------------------------------------------------
 
 
 def _truth(x):
@@ -152,7 +164,7 @@ def logical_xor(input, other):
     return _truth(input) ^ _truth(other)
 
 
-# ---- bitwise -----------------------------------------------------------------------------------------
+# ---- bitwise -------------------------------------------------------------------------------------
 
 
 @pointwise(accepts="bui", inplace=True)
@@ -196,16 +208,16 @@ def gcd(input, other):
     """Greatest common divisor, not negative."""
     import numpy
 
-    from .type_info import result_type
     from .creation import from_numpy
+    from .type_info import result_type
 
     kind = result_type(input, other)
     if kind.is_floating_point or kind.is_complex:
-        raise RuntimeError(f'"gcd_cpu" not implemented for \'{kind.name}\': it takes integers')
+        raise RuntimeError(f"\"gcd_cpu\" not implemented for '{kind.name}': it takes integers")
     if kind.code == 0:
         return logical_or(input, other)
     found = numpy.asarray(numpy.gcd(input.to(kind).numpy(), other.to(kind).numpy()))
-    return from_numpy(numpy.array(found, order="C", copy=None)).to(kind)
+    return from_numpy(numpy.asarray(found, order="C")).to(kind)
 
 
 @composite(inplace=True, out=True)
@@ -236,14 +248,18 @@ def close(input, other, *, rtol, atol, equal_nan):
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
     """Are elements equal within atol + rtol * |other|?"""
     if input.dtype != other.dtype:
-        raise RuntimeError(f"isclose: {input.dtype} did not match {other.dtype}: convert one of them first")
+        raise RuntimeError(
+            f"isclose: {input.dtype} did not match {other.dtype}: convert one of them first"
+        )
     if rtol < 0 or atol < 0:
         raise RuntimeError(f"isclose: rtol and atol must not be negative, got {rtol} and {atol}")
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
         from .. import core
 
         wide = core.dtypes[9]
-        return (input == other) | close(input.to(wide), other.to(wide), rtol=rtol, atol=atol, equal_nan=0.0)
+        return (input == other) | close(
+            input.to(wide), other.to(wide), rtol=rtol, atol=atol, equal_nan=0.0
+        )
     return close(input, other, rtol=rtol, atol=atol, equal_nan=float(equal_nan))
 
 
@@ -267,4 +283,6 @@ def heaviside(input, values):
     zero, one = scalar.const(0, input.dtype), scalar.const(1, input.dtype)
     if input.dtype == "bool":
         return input | values
-    return where(scalar.eq(input, 0), values, where(input < 0, zero, where(scalar.isnan(input), zero, one)))
+    return where(
+        scalar.eq(input, 0), values, where(input < 0, zero, where(scalar.isnan(input), zero, one))
+    )

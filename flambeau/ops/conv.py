@@ -8,14 +8,15 @@ from ..kernels.lazy import conv_shape, conv_weight_plan
 from .plans import planned
 from .record import composite, primitive
 
-# (stride, padding, dilation, groups), each of the first three a tuple with one entry a spatial dimension
+# (stride, padding, dilation, groups); the first three have one entry a spatial dimension
 Settings = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]
 
 
 def _same_dtype(name, a, b, what):
     if a.dtype != b.dtype:
         raise RuntimeError(
-            f"{name}: Input type ({a.dtype.name}) and {what} type ({b.dtype.name}) should be the same"
+            f"{name}: Input type ({a.dtype.name}) and {what} type ({b.dtype.name}) should be the "
+            "same"
         )
 
 
@@ -25,18 +26,31 @@ def convolve(input, weight, bias, settings):
     stride, padding, dilation, groups = settings
     x, w = core.contiguous_plain(input), core.contiguous_plain(weight)
     sizes = [
-        conv_shape.output_size(*row) for row in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
+        conv_shape.output_size(*row)
+        for row in zip(x.shape[2:], w.shape[2:], stride, padding, dilation, strict=True)
     ]
     out = core.empty((x.shape[0], w.shape[0], *sizes), x.dtype)
     if out.numel() == 0:
         return out
     if w.shape[1] == 0:
-        return out.zero_() if bias is None else core.copy_(out, bias.reshape((-1,) + (1,) * len(stride)))
+        return (
+            out.zero_()
+            if bias is None
+            else core.copy_(out, bias.reshape((-1,) + (1,) * len(stride)))
+        )
     key = ("conv", x.dtype.code, tuple(x.shape), tuple(w.shape), settings, bias is None)
     plan = planned(
         key,
         lambda threads: planner.plan_conv_forward(
-            x.dtype.short, x.shape, w.shape, stride, padding, dilation, groups, threads, bias=bias is not None
+            x.dtype.short,
+            x.shape,
+            w.shape,
+            stride,
+            padding,
+            dilation,
+            groups,
+            threads,
+            bias=bias is not None,
         ),
     )
     plan.run(out, x, w, None if bias is None else core.contiguous_plain(bias))
@@ -107,7 +121,7 @@ def _convolve_weight_vjp(g, input, cotangent, settings, needs):
     return gx, gy
 
 
-# ---- public forms --------------------------------------------------------------------------------------
+# ---- public forms --------------------------------------------------------------------------------
 
 
 def _tuple(name, what, value, n):
@@ -117,7 +131,10 @@ def _tuple(name, what, value, n):
     if len(values) == 1:
         return values * n
     if len(values) != n:
-        raise RuntimeError(f"{name}: expected {what} to be a single integer value or a list of {n} values, but got {what}={list(values)}")
+        raise RuntimeError(
+            f"{name}: expected {what} to be a single integer value or a list of {n} values, but "
+            f"got {what}={list(values)}"
+        )
     return values
 
 
@@ -141,11 +158,15 @@ def _convolution(name, n, input, weight, bias, stride, padding, dilation, groups
         _same_dtype(name, input, bias, "bias")
         if bias.dim() != 1 or bias.shape[0] != weight.shape[0]:
             raise RuntimeError(
-                f"{name}: Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[0]} elements, but got bias of size {list(bias.shape)} instead"
+                f"{name}: Given weight of size {list(weight.shape)}, expected bias to be "
+                f"1-dimensional with {weight.shape[0]} elements, but got bias of size "
+                f"{list(bias.shape)} instead"
             )
     if weight.dim() != n + 2 or input.dim() not in (n + 1, n + 2):
         raise RuntimeError(
-            f"{name}: Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name} and a {n + 2}D weight, but got input of size: {list(input.shape)} and weight of size {list(weight.shape)}"
+            f"{name}: Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name} and a "
+            f"{n + 2}D weight, but got input of size: {list(input.shape)} and weight of size "
+            f"{list(weight.shape)}"
         )
     stride = _tuple(name, "stride", stride, n)
     dilation = _tuple(name, "dilation", dilation, n)
@@ -157,14 +178,18 @@ def _convolution(name, n, input, weight, bias, stride, padding, dilation, groups
         elif padding == "valid":
             padding = (0,) * n
         else:
-            raise RuntimeError(f"{name}: Invalid padding string: '{padding}': expected 'same' or 'valid'")
+            raise RuntimeError(
+                f"{name}: Invalid padding string: '{padding}': expected 'same' or 'valid'"
+            )
     padding = _tuple(name, "padding", padding, n)
     conv_shape.check(x.shape, weight.shape, stride, padding, dilation, groups)
     for size, kernel, p, d in zip(x.shape[2:], weight.shape[2:], padding, dilation, strict=True):
         if size + 2 * p < d * (kernel - 1) + 1:
             padded = " x ".join(str(s + 2 * q) for s, q in zip(x.shape[2:], padding, strict=True))
             raise RuntimeError(
-                f"{name}: Calculated padded input size per channel: ({padded}). Kernel size: {tuple(weight.shape[2:])} with dilation {dilation}. Kernel size can't be greater than actual input size"
+                f"{name}: Calculated padded input size per channel: ({padded}). Kernel size: "
+                f"{tuple(weight.shape[2:])} with dilation {dilation}. Kernel size can't be "
+                "greater than actual input size"
             )
     out = convolve(x, weight, bias, (stride, padding, dilation, groups))
     return out.squeeze(0) if unbatched else out
@@ -190,7 +215,9 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
     _same_dtype(name, input, weight, "weight")
     if weight.dim() != n + 2 or input.dim() not in (n + 1, n + 2):
         raise RuntimeError(
-            f"{name}: Expected {n + 1}D (unbatched) or {n + 2}D (batched) input and a {n + 2}D weight, but got input of size: {list(input.shape)} and weight of size {list(weight.shape)}"
+            f"{name}: Expected {n + 1}D (unbatched) or {n + 2}D (batched) input and a {n + 2}D "
+            f"weight, but got input of size: {list(input.shape)} and weight of size "
+            f"{list(weight.shape)}"
         )
     stride, padding = _tuple(name, "stride", stride, n), _tuple(name, "padding", padding, n)
     dilation = _tuple(name, "dilation", dilation, n)
@@ -199,21 +226,36 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
     x = input.unsqueeze(0) if unbatched else input
     if x.shape[1] != weight.shape[0]:
         raise RuntimeError(
-            f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have {weight.shape[0]} channels, but got {x.shape[1]} channels instead"
+            f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected "
+            f"input{list(x.shape)} to have {weight.shape[0]} channels, but got {x.shape[1]} "
+            "channels instead"
         )
-    for what, values, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1), ("output_padding", extra, 0)):
+    for what, values, least in (
+        ("stride", stride, 1),
+        ("padding", padding, 0),
+        ("dilation", dilation, 1),
+        ("output_padding", extra, 0),
+    ):
         if min(values) < least:
             raise RuntimeError(f"{name}: {what} must be at least {least}, got {values}")
     if groups < 1 or weight.shape[0] % groups:
-        raise RuntimeError(f"{name}: {weight.shape[0]} input channels cannot be divided into {groups} groups")
+        raise RuntimeError(
+            f"{name}: {weight.shape[0]} input channels cannot be divided into {groups} groups"
+        )
     if any(e >= s and e >= d for e, s, d in zip(extra, stride, dilation, strict=True)):
-        raise RuntimeError(f"{name}: output padding must be smaller than either stride or dilation, but got output_padding: {extra}, stride: {stride}, dilation: {dilation}")
+        raise RuntimeError(
+            f"{name}: output padding must be smaller than either stride or dilation, but got "
+            f"output_padding: {extra}, stride: {stride}, dilation: {dilation}"
+        )
     sizes = [
         conv_shape.transposed_output_size(*row)
         for row in zip(x.shape[2:], weight.shape[2:], stride, padding, extra, dilation, strict=True)
     ]
     if min(sizes) < 1:
-        raise RuntimeError(f"{name}: the output size {tuple(sizes)} is too small for input {tuple(x.shape)} and padding {padding}")
+        raise RuntimeError(
+            f"{name}: the output size {tuple(sizes)} is too small for input {tuple(x.shape)} and "
+            f"padding {padding}"
+        )
     shape = (x.shape[0], weight.shape[1] * groups, *sizes)
     if any(e >= s for e, s in zip(extra, stride, strict=True)):
         x = _pad_whole_strides(x, extra, stride)
@@ -221,7 +263,9 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
     if bias is not None:
         if bias.dim() != 1 or bias.shape[0] != shape[1]:
             raise RuntimeError(
-                f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {shape[1]} elements, but got bias of size {list(bias.shape)} instead"
+                f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected bias "
+                f"to be 1-dimensional with {shape[1]} elements, but got bias of size "
+                f"{list(bias.shape)} instead"
             )
         out = out + bias.reshape((-1,) + (1,) * n)
     return out.squeeze(0) if unbatched else out
@@ -231,14 +275,18 @@ def _pad_whole_strides(x, extra, stride):
     """An output padding of whole strides is zeros at the end of the input."""
     from .resample import pad
 
-    return pad(x, [v for e, s in zip(reversed(extra), reversed(stride), strict=True) for v in (0, e // s)])
+    return pad(
+        x, [v for e, s in zip(reversed(extra), reversed(stride), strict=True) for v in (0, e // s)]
+    )
 
 
 def _conv_transpose(n):
     name = f"conv_transpose{n}d"
 
     def op(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-        return _transposed(name, n, input, weight, bias, stride, padding, output_padding, groups, dilation)
+        return _transposed(
+            name, n, input, weight, bias, stride, padding, output_padding, groups, dilation
+        )
 
     op.__doc__ = f"{n}-d transposed convolution of (N, C, *) with (C, O / groups, *) filters."
     return composite(name=name, namespaces=("", "nn.functional"), method=False)(op)

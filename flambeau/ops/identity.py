@@ -1,9 +1,9 @@
 """What a loop record computes, as a string that is the same in every process.
 
-With it the kernel cache knows a signature's machine code without tracing the body. The string covers the
-body's code and all it holds on to; helper functions that a body calls by name are covered by a hash of
-the sources of the two floors where bodies live. A body from anywhere else has no identity: its kernels
-are found by their IR.
+With it the kernel cache knows a signature's machine code without tracing the body. The string
+covers the body's code and all it holds on to; helper functions that a body calls by name are
+covered by a hash of the sources of the two floors where bodies live. A body from anywhere else
+has no identity: its kernels are found by their IR.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(NotImplemented
 _NOT_MEANING = frozenset(("op", "doc", "samples", "identity"))
 
 
-class _Unknown(Exception):
+class _UnknownError(Exception):
     """Something whose meaning cannot be written down."""
 
 
@@ -38,14 +38,14 @@ def identify(record: Any) -> str | None:
     """The record's identity; None where it has none."""
     try:
         text = _describe(record, 0)
-    except _Unknown:
+    except _UnknownError:
         return None
     return hashlib.sha256(f"{floor_version()}{text}".encode()).hexdigest()
 
 
 def _describe(value: Any, depth: int) -> str:
     if depth > 40:
-        raise _Unknown
+        raise _UnknownError
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, enum.Enum):
@@ -66,12 +66,12 @@ def _describe(value: Any, depth: int) -> str:
     if type(value).__name__ == "LoopRecord":
         meaning = {k: v for k, v in vars(value).items() if k not in _NOT_MEANING}
         return f"record{_describe(meaning, depth + 1)}"
-    raise _Unknown
+    raise _UnknownError
 
 
 def _describe_function(function: types.FunctionType, depth: int) -> str:
     if not (function.__module__ or "").startswith(_HOME):
-        raise _Unknown
+        raise _UnknownError
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     held = (cells, function.__defaults__, function.__kwdefaults__)
     code = _describe_code(function.__code__, depth)
@@ -80,4 +80,6 @@ def _describe_function(function: types.FunctionType, depth: int) -> str:
 
 def _describe_code(code: types.CodeType, depth: int) -> str:
     constants = _describe(code.co_consts, depth)
-    return f"{code.co_firstlineno},{code.co_code.hex()},{code.co_names},{code.co_freevars},{constants}"
+    return (
+        f"{code.co_firstlineno},{code.co_code.hex()},{code.co_names},{code.co_freevars},{constants}"
+    )

@@ -6,7 +6,7 @@ from collections import namedtuple
 from collections.abc import Sequence
 from typing import Any
 
-# By name and fields: `flambeau.return_types` finds the classes here, so that results can be pickled.
+# By name and fields. Pickles find the classes through `flambeau.return_types`.
 KINDS: dict[tuple[str, ...], type] = {}
 
 

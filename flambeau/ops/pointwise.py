@@ -11,7 +11,7 @@ from ..kernels.scalar import where
 from .promotion import Promote
 from .record import METHODS, NAMESPACES, alias, composite, function, pointwise
 
-# ---- arithmetic ------------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 
 
 @pointwise(inplace=True)
@@ -36,7 +36,8 @@ def need_tensor(op, value, name="input", position=1):
     """Raise TypeError unless the value is a tensor."""
     if not hasattr(value, "dtype"):
         raise TypeError(
-            f"{op}(): argument '{name}' (position {position}) must be Tensor, not {type(value).__name__}: "
+            f"{op}(): argument '{name}' (position {position}) must be Tensor, not "
+            f"{type(value).__name__}: "
             "wrap it in torch.tensor(...)"
         )
 
@@ -97,13 +98,18 @@ def floor_div(input, other):
 
 
 def _floor_div_float(a, b):
-    """As Python divides: the remainder's sign is the divisor's, so the quotient does not jump by one."""
+    """As Python divides.
+
+    The remainder's sign is the divisor's, so the quotient does not jump by one.
+    """
     mod = mathlib.fmod(a, b)
     quotient = (a - mod) / b
     quotient = where(scalar.ne(mod, 0) & scalar.ne(b < 0, mod < 0), quotient - 1, quotient)
     floored = scalar.floor(quotient)
     floored = where(quotient - floored > 0.5, floored + 1, floored)
-    floored = where(scalar.eq(quotient, 0), scalar.copysign(scalar.const(0, a.dtype), a / b), floored)
+    floored = where(
+        scalar.eq(quotient, 0), scalar.copysign(scalar.const(0, a.dtype), a / b), floored
+    )
     return where(scalar.eq(b, 0), a / b, floored)
 
 
@@ -117,12 +123,17 @@ def div(input, other, *, rounding_mode=None):
     if rounding_mode == "floor":
         return floor_divide(input, other)
     raise RuntimeError(
-        f"div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'"
+        "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+        f"'{rounding_mode}'"
     )
 
 
 def _integral(x) -> bool:
-    return not x.dtype.is_floating_point and not x.dtype.is_complex if hasattr(x, "dtype") else isinstance(x, int)
+    return (
+        not x.dtype.is_floating_point and not x.dtype.is_complex
+        if hasattr(x, "dtype")
+        else isinstance(x, int)
+    )
 
 
 def _check_zero(op, input, other, name):
@@ -130,7 +141,10 @@ def _check_zero(op, input, other, name):
     if _integral(input) and _integral(other):
         zero = bool((other == 0).any()) if hasattr(other, "dtype") else other == 0
         if zero and getattr(input, "numel", lambda: 1)() and getattr(other, "numel", lambda: 1)():
-            raise RuntimeError(f"{name}: ZeroDivisionError: an integer divisor is zero; convert to float for inf and nan")
+            raise RuntimeError(
+                f"{name}: ZeroDivisionError: an integer divisor is zero; convert to float for inf "
+                "and nan"
+            )
     return op(input, other)
 
 
@@ -212,7 +226,11 @@ def abs(input):
 
 def _abs_vjp(g, input, out):
     if dt.is_complex(input.dtype):
-        return where(scalar.eq(out, 0), scalar.const(0, input.dtype), scalar.cast(g / out, input.dtype) * input)
+        return where(
+            scalar.eq(out, 0),
+            scalar.const(0, input.dtype),
+            scalar.cast(g / out, input.dtype) * input,
+        )
     return g * _sign(input)
 
 
@@ -223,7 +241,8 @@ def _real_abs_inplace(written):
     def inplace(self):
         if self.dtype.is_complex:
             raise RuntimeError(
-                f"abs_: In-place abs is not supported for complex tensors, got {self.dtype}: use x.abs()"
+                f"abs_: In-place abs is not supported for complex tensors, got {self.dtype}: use "
+                "x.abs()"
             )
         return written(self)
 
@@ -239,7 +258,11 @@ for _public in ("abs_", "absolute_"):
 def _sign(x):
     one, zero = scalar.const(1, x.dtype), scalar.const(0, x.dtype)
     positive_ = where(x > 0, one, zero)
-    return positive_ if dt.kind(x.dtype) == "u" else where(x < 0, -one, where(scalar.isnan(x), zero, positive_))
+    return (
+        positive_
+        if dt.kind(x.dtype) == "u"
+        else where(x < 0, -one, where(scalar.isnan(x), zero, positive_))
+    )
 
 
 @pointwise(inplace=True, accepts="buif")
@@ -256,7 +279,9 @@ def sgn(input):
     if not dt.is_complex(input.dtype):
         return _sign(input)
     norm = scalar.absolute(input)
-    return where(scalar.eq(norm, 0), scalar.const(0, input.dtype), input / scalar.cast(norm, input.dtype))
+    return where(
+        scalar.eq(norm, 0), scalar.const(0, input.dtype), input / scalar.cast(norm, input.dtype)
+    )
 
 
 def _sgn_vjp(g, input, out):
@@ -271,7 +296,7 @@ def _sgn_vjp(g, input, out):
 sgn.vjp = _sgn_vjp
 
 
-@pointwise(aliases=("square_body",), register=False)
+@pointwise(name="pow", register=False)
 def square_of(input):
     """input * input."""
     return input * input
@@ -292,7 +317,7 @@ def reciprocal(input):
 reciprocal.vjp = lambda g, input, out: -g * scalar.conj(out * out)
 
 
-# ---- elementary functions --------------------------------------------------------------------------
+# ---- elementary functions ------------------------------------------------------------------------
 
 
 def _elementary(name, function, doc, aliases=(), accepts="buifc", vjp=None, namespaces=("",)):
@@ -301,7 +326,12 @@ def _elementary(name, function, doc, aliases=(), accepts="buifc", vjp=None, name
 
     body.__doc__ = doc
     op = pointwise(
-        name=name, aliases=aliases, promote=Promote.FLOAT, inplace=True, accepts=accepts, namespaces=namespaces
+        name=name,
+        aliases=aliases,
+        promote=Promote.FLOAT,
+        inplace=True,
+        accepts=accepts,
+        namespaces=namespaces,
     )(body)
     if vjp is not None:
         op.vjp = vjp
@@ -358,7 +388,13 @@ sigmoid = _elementary(
 alias("expit", sigmoid, namespaces=("special",))
 
 
-@pointwise(inplace=True, promote=Promote.FLOAT, aliases=("arctan2",), accepts="buif", tensors=("input", "other"))
+@pointwise(
+    inplace=True,
+    promote=Promote.FLOAT,
+    aliases=("arctan2",),
+    accepts="buif",
+    tensors=("input", "other"),
+)
 def atan2(input, other):
     """The angle of (other, input), in radians, in (-pi, pi]."""
     return mathlib.atan2(input, other)
@@ -377,7 +413,11 @@ def copysign(input, other):
 
 
 copysign.vjp = lambda g, input, out: (
-    where(scalar.eq(input, 0), scalar.const(0, g.dtype), g * where(scalar.eq(input, out), scalar.const(1, g.dtype), scalar.const(-1, g.dtype))),
+    where(
+        scalar.eq(input, 0),
+        scalar.const(0, g.dtype),
+        g * where(scalar.eq(input, out), scalar.const(1, g.dtype), scalar.const(-1, g.dtype)),
+    ),
     None,
 )
 
@@ -446,7 +486,7 @@ def frac(input):
     return input - scalar.trunc(input)
 
 
-# ---- powers ------------------------------------------------------------------------------------------
+# ---- powers --------------------------------------------------------------------------------------
 
 
 @pointwise(name="pow", register=False)
@@ -506,7 +546,11 @@ def pow(input, exponent):
     if not hasattr(exponent, "dtype"):
         if not isinstance(exponent, complex):
             quick = _QUICK_POWERS.get(exponent)
-            if quick is not None and input.dtype.code and (isinstance(exponent, int) or not _integral(input)):
+            if (
+                quick is not None
+                and input.dtype.code
+                and (isinstance(exponent, int) or not _integral(input))
+            ):
                 return quick(input)
             if exponent == 0.5 and isinstance(exponent, float) and not _integral(input):
                 return sqrt(input)
@@ -564,7 +608,7 @@ def ldexp(input, other):
     return mul(input, pow(2.0, other))
 
 
-# ---- fused forms -------------------------------------------------------------------------------------
+# ---- fused forms ---------------------------------------------------------------------------------
 
 
 @pointwise(inplace=True, accepts="uifc")
@@ -598,7 +642,9 @@ def lerp(input, end, weight):
     """input + weight * (end - input)."""
     for other, what in ((end, "end"), (weight, "weight")):
         if hasattr(other, "dtype") and other.dtype != input.dtype:
-            raise RuntimeError(f"lerp: expected dtype {input.dtype} for `{what}` but got dtype {other.dtype}")
+            raise RuntimeError(
+                f"lerp: expected dtype {input.dtype} for `{what}` but got dtype {other.dtype}"
+            )
     return lerp_body(input, end, weight)
 
 
@@ -628,7 +674,11 @@ def logaddexp(input, other):
     if dt.is_complex(input.dtype):
         return _logaddexp_complex(input, other)
     high, low = scalar.maximum(input, other), scalar.minimum(input, other)
-    return where(scalar.eq(high, low) & scalar.isinf(high), high, high + mathlib.log1p(mathlib.exp(low - high)))
+    return where(
+        scalar.eq(high, low) & scalar.isinf(high),
+        high,
+        high + mathlib.log1p(mathlib.exp(low - high)),
+    )
 
 
 def _logaddexp_complex(a, b):
@@ -638,7 +688,9 @@ def _logaddexp_complex(a, b):
     value = high + mathlib.log1p(mathlib.exp(low - high))
     top = scalar.real(high)
     both = scalar.isinf(top) & scalar.eq(top, scalar.real(low))
-    return where(both, where(top < 0, low, mathlib.log(mathlib.exp(low) + mathlib.exp(high))), value)
+    return where(
+        both, where(top < 0, low, mathlib.log(mathlib.exp(low) + mathlib.exp(high))), value
+    )
 
 
 logaddexp.vjp = lambda g, input, other: (
@@ -661,7 +713,7 @@ logaddexp2.vjp = lambda g, input, other: (
 )
 
 
-# ---- complex parts -------------------------------------------------------------------------------------
+# ---- complex parts -------------------------------------------------------------------------------
 
 
 @pointwise(name="conj", register=False)
@@ -676,7 +728,9 @@ def angle(input):
     if dt.is_complex(input.dtype):
         return mathlib.atan2(scalar.imag(input), scalar.real(input))
     zero = scalar.const(0, input.dtype)
-    return where(scalar.isnan(input), input, where(input < 0, scalar.const(math.pi, input.dtype), zero))
+    return where(
+        scalar.isnan(input), input, where(input < 0, scalar.const(math.pi, input.dtype), zero)
+    )
 
 
 def _angle_vjp(g, input):
@@ -691,7 +745,7 @@ def _angle_vjp(g, input):
 angle.vjp = _angle_vjp
 
 
-# ---- clamping and cleaning -----------------------------------------------------------------------------
+# ---- clamping and cleaning -----------------------------------------------------------------------
 
 
 @pointwise(name="clamp", register=False, accepts="buif")
@@ -721,8 +775,14 @@ clamp_both.vjp = lambda g, input, low, high: (
     where((input < low) & (low < high), g, _zero(g)),
     where((input > high) | (high < low), g, _zero(g)),
 )
-clamp_low.vjp = lambda g, input, low: (where(input < low, _zero(g), g), where(input < low, g, _zero(g)))
-clamp_high.vjp = lambda g, input, high: (where(input > high, _zero(g), g), where(input > high, g, _zero(g)))
+clamp_low.vjp = lambda g, input, low: (
+    where(input < low, _zero(g), g),
+    where(input < low, g, _zero(g)),
+)
+clamp_high.vjp = lambda g, input, high: (
+    where(input > high, _zero(g), g),
+    where(input > high, g, _zero(g)),
+)
 
 
 @composite(aliases=("clip",), inplace=True, out=True)
@@ -777,12 +837,20 @@ def _nan_to_num_vjp(g, input):
 
 
 nan_to_num_body.vjp = _nan_to_num_vjp
-_LARGEST = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f64": 1.7976931348623157e308, "c128": 1.7976931348623157e308}
+_LARGEST = {
+    "f16": 65504.0,
+    "bf16": 3.3895313892515355e38,
+    "f64": 1.7976931348623157e308,
+    "c128": 1.7976931348623157e308,
+}
 
 
 @composite(inplace=True, out=True)
 def nan_to_num(input, nan=0.0, posinf=None, neginf=None):
-    """NaN, inf and -inf replaced by nan, posinf and neginf (the type's largest numbers by default)."""
+    """NaN, inf and -inf replaced.
+
+    They become nan, posinf and neginf (the type's largest numbers by default).
+    """
     if _integral(input):
         return input.clone()
     largest = _LARGEST.get(input.dtype.short, 3.4028234663852886e38)
@@ -829,13 +897,18 @@ def return_frexp(mantissa, exponent):
 
 
 def _frexp_parts(x):
-    """(mantissa, exponent as a float) of a finite nonzero x, in f64 where every float is normal enough."""
+    """Mantissa and exponent (a float) of a finite nonzero x.
+
+    In f64, where every float is normal enough.
+    """
     wide = scalar.cast(x, "f64")
     tiny = scalar.absolute(wide) < 2.2250738585072014e-308
     scaled = where(tiny, wide * 2.0**54, wide)
     bits = scalar.bitcast(scaled, "i64")
     raw = (bits >> 52) & 0x7FF
-    exponent = scalar.cast(raw - 1022, "f64") - where(tiny, scalar.const(54.0, "f64"), scalar.const(0.0, "f64"))
+    exponent = scalar.cast(raw - 1022, "f64") - where(
+        tiny, scalar.const(54.0, "f64"), scalar.const(0.0, "f64")
+    )
     mantissa = scalar.bitcast((bits & ~(0x7FF << 52)) | (1022 << 52), "f64")
     plain = scalar.eq(wide, 0) | ~scalar.isfinite(wide)
     return where(plain, wide, mantissa), where(plain, scalar.const(0.0, "f64"), exponent)
@@ -853,7 +926,9 @@ def frexp_exponent(input):
     return scalar.cast(_frexp_parts(input)[1], input.dtype)
 
 
-frexp_mantissa.vjp = lambda g, input: g * mathlib.exp2(-scalar.cast(_frexp_parts(input)[1], g.dtype))
+frexp_mantissa.vjp = lambda g, input: (
+    g * mathlib.exp2(-scalar.cast(_frexp_parts(input)[1], g.dtype))
+)
 frexp_exponent.vjp = lambda g: None
 
 

@@ -17,20 +17,28 @@ def _tuple(name, what, value, n):
     if len(values) == 1:
         return values * n
     if len(values) != n:
-        raise RuntimeError(f"{name}: {what} must either be a single int, or a tuple of {n} ints, got {values}")
+        raise RuntimeError(
+            f"{name}: {what} must either be a single int, or a tuple of {n} ints, got {values}"
+        )
     return values
 
 
 def _batched(name, input, n):
     """(N, C, *) and whether a batch dimension was added."""
     if input.dim() not in (n + 1, n + 2):
-        raise RuntimeError(f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor, but got input of shape {tuple(input.shape)}")
+        raise RuntimeError(
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor, but got input of shape "
+            f"{tuple(input.shape)}"
+        )
     if any(s == 0 for s in input.shape[1 if input.dim() == n + 2 else 0 :]):
-        raise RuntimeError(f"{name}: Expected non-zero sizes except for the batch dimension, got input of shape {tuple(input.shape)}")
+        raise RuntimeError(
+            f"{name}: Expected non-zero sizes except for the batch dimension, got input of shape "
+            f"{tuple(input.shape)}"
+        )
     return (input.unsqueeze(0), True) if input.dim() == n + 1 else (input, False)
 
 
-# ---- maxima --------------------------------------------------------------------------------------------
+# ---- maxima --------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -67,7 +75,9 @@ def from_indices(cotangent, indices, shape, spatial):
         return out.zero_()
     plan = planned(
         ("pool_index", dy.dtype.code, shape, tuple(dy.shape), spatial),
-        lambda threads: planner.plan_index_backward(dy.dtype.short, shape, dy.shape, spatial, threads),
+        lambda threads: planner.plan_index_backward(
+            dy.dtype.short, shape, dy.shape, spatial, threads
+        ),
     )
     plan.run(out, dy, core.contiguous_plain(indices))
     return out
@@ -82,7 +92,11 @@ def _from_indices_vjp(g, indices, spatial):
 
 def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode):
     kernel = _tuple(name, "kernel_size", kernel_size, n)
-    stride = kernel if stride is None or stride == [] or stride == () else _tuple(name, "stride", stride, n)
+    stride = (
+        kernel
+        if stride is None or stride == [] or stride == ()
+        else _tuple(name, "stride", stride, n)
+    )
     window = (
         kernel,
         stride,
@@ -92,7 +106,7 @@ def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
     )
     x, added = _batched(name, input, n)
     if x.is_complex() or x.dtype.code == 0:
-        raise RuntimeError(f'{name}: "max_pool{n}d" not implemented for \'{x.dtype.name}\'')
+        raise RuntimeError(f"{name}: \"max_pool{n}d\" not implemented for '{x.dtype.name}'")
     values, indices = max_windows(x, window)
     return (values.squeeze(0), indices.squeeze(0)) if added else (values, indices)
 
@@ -101,17 +115,40 @@ def _define_max_pool(n):
     name = f"max_pool{n}d"
 
     def with_indices(
-        input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+        input,
+        kernel_size,
+        stride=None,
+        padding=0,
+        dilation=1,
+        ceil_mode=False,
+        return_indices=False,
     ):
         return _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
 
-    def op(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False):
-        values, indices = _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
+    def op(
+        input,
+        kernel_size,
+        stride=None,
+        padding=0,
+        dilation=1,
+        ceil_mode=False,
+        return_indices=False,
+    ):
+        values, indices = _max_pool(
+            name, n, input, kernel_size, stride, padding, dilation, ceil_mode
+        )
         return (values, indices) if return_indices else values
 
-    op.__doc__ = f"Maxima over {n}-d windows of (N, C, *); with return_indices also their places in each plane."
-    with_indices.__doc__ = f"Maxima over {n}-d windows of (N, C, *), and their places in each plane."
-    pair = composite(name=f"{name}_with_indices", namespaces=("", "nn.functional"), method=False)(with_indices)
+    op.__doc__ = (
+        f"Maxima over {n}-d windows of (N, C, *); "
+        "with return_indices also their places in each plane."
+    )
+    with_indices.__doc__ = (
+        f"Maxima over {n}-d windows of (N, C, *), and their places in each plane."
+    )
+    pair = composite(name=f"{name}_with_indices", namespaces=("", "nn.functional"), method=False)(
+        with_indices
+    )
     return composite(name=name, namespaces=("", "nn.functional"), method=False)(op), pair
 
 
@@ -123,13 +160,15 @@ def _unpooled_size(name, default, stride, output_size):
     n, given = len(default), list(output_size)
     if len(given) not in (n, n + 2):
         raise ValueError(
-            f"{name}: output_size should be a sequence containing {n} or {n + 2} elements, but it has a length of '{len(given)}'"
+            f"{name}: output_size should be a sequence containing {n} or {n + 2} elements, but it "
+            f"has a length of '{len(given)}'"
         )
     sizes = given[-n:]
     for d, (size, usual, step) in enumerate(zip(sizes, default, stride, strict=True)):
         if not usual - step < size < usual + step:
             raise ValueError(
-                f'{name}: invalid output_size "{sizes}" (dim {d} must be between {usual - step} and {usual + step})'
+                f'{name}: invalid output_size "{sizes}" (dim {d} must be between {usual - step} '
+                f"and {usual + step})"
             )
     return sizes
 
@@ -145,17 +184,27 @@ def _define_max_unpool(n):
             (s - 1) * st + k - 2 * p
             for s, st, k, p in zip(input.shape[-n:], stride_, kernel, padding_, strict=True)
         ]
-        sizes = default if output_size is None else _unpooled_size(name, default, stride_, output_size)
+        sizes = (
+            default if output_size is None else _unpooled_size(name, default, stride_, output_size)
+        )
         if indices.dtype != core.dtypes[5]:
-            raise RuntimeError(f"{name}: elements in indices should be type int64 but got: {indices.dtype}")
+            raise RuntimeError(
+                f"{name}: elements in indices should be type int64 but got: {indices.dtype}"
+            )
         if indices.shape != input.shape:
-            raise RuntimeError(f"{name}: Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}")
+            raise RuntimeError(
+                f"{name}: Expected shape of indices to be same as that of the input tensor "
+                f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}"
+            )
         planes = input.shape[:-n]
         total = 1
         for s in sizes:
             total *= s
         if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= total):
-            raise RuntimeError(f"{name}: found an invalid max index: {int(indices.max())} (output volumes are of size {'x'.join(map(str, sizes))})")
+            raise RuntimeError(
+                f"{name}: found an invalid max index: {int(indices.max())} (output volumes are of "
+                f"size {'x'.join(map(str, sizes))})"
+            )
         out = input.new_zeros((*planes, total))
         out = out.scatter(-1, indices.reshape(*planes, -1), input.reshape(*planes, -1))
         return out.reshape(*planes, *sizes)
@@ -167,16 +216,21 @@ def _define_max_unpool(n):
 max_unpool1d, max_unpool2d, max_unpool3d = (_define_max_unpool(n) for n in (1, 2, 3))
 
 
-# ---- means ---------------------------------------------------------------------------------------------
+# ---- means ---------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
 def mean_windows(input, window):
-    """Means of windows (kernel, stride, padding, ceil_mode, count_include_pad, divisor_override)."""
+    """Means of windows.
+
+    `window` is (kernel, stride, padding, ceil_mode, count_include_pad, divisor_override).
+    """
     kernel, stride, padding, ceil_mode, include, divisor = window
     x = core.contiguous_plain(input)
     ones = (1,) * len(kernel)
-    out = core.empty(planner.pooled_shape("avg_pool", x.shape, kernel, stride, padding, ones, ceil_mode), x.dtype)
+    out = core.empty(
+        planner.pooled_shape("avg_pool", x.shape, kernel, stride, padding, ones, ceil_mode), x.dtype
+    )
     if out.numel():
         plan = planned(
             ("avg_pool", x.dtype.code, tuple(x.shape), window),
@@ -221,18 +275,29 @@ def _define_avg_pool(n):
     name = f"avg_pool{n}d"
 
     def op(
-        input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None
+        input,
+        kernel_size,
+        stride=None,
+        padding=0,
+        ceil_mode=False,
+        count_include_pad=True,
+        divisor_override=None,
     ):
         kernel = _tuple(name, "kernel_size", kernel_size, n)
-        stride = kernel if stride is None or stride == [] or stride == () else _tuple(name, "stride", stride, n)
+        stride = (
+            kernel
+            if stride is None or stride == [] or stride == ()
+            else _tuple(name, "stride", stride, n)
+        )
         if divisor_override == 0:
             raise RuntimeError(f"{name}: divisor must be not zero")
         window = (
-            kernel, stride, _tuple(name, "padding", padding, n), bool(ceil_mode), bool(count_include_pad), divisor_override,
+            kernel, stride, _tuple(name, "padding", padding, n), bool(ceil_mode),
+            bool(count_include_pad), divisor_override,
         )  # fmt: skip
         x, added = _batched(name, input, n)
         if not x.is_floating_point() and x.dtype.code != 5:
-            raise RuntimeError(f'{name}: "avg_pool{n}d" not implemented for \'{x.dtype.name}\'')
+            raise RuntimeError(f"{name}: \"avg_pool{n}d\" not implemented for '{x.dtype.name}'")
         out = mean_windows(x, window)
         return out.squeeze(0) if added else out
 
@@ -244,7 +309,7 @@ def _define_avg_pool(n):
 avg_pool1d, avg_pool2d, avg_pool3d = (_define_avg_pool(n) for n in (1, 2, 3))
 
 
-# ---- adaptive ------------------------------------------------------------------------------------------
+# ---- adaptive ------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
@@ -256,7 +321,9 @@ def adaptive_mean(input, sizes):
     if out.numel():
         plan = planned(
             ("adaptive_avg", x.dtype.code, tuple(x.shape), sizes),
-            lambda threads: planner.plan_adaptive_pool(x.dtype.short, x.shape, sizes, threads, "average"),
+            lambda threads: planner.plan_adaptive_pool(
+                x.dtype.short, x.shape, sizes, threads, "average"
+            ),
         )
         plan.run(out, x)
     return out
@@ -278,7 +345,9 @@ def spread_adaptive(cotangent, shape, sizes):
         return out.zero_()
     plan = planned(
         ("adaptive_avg_back", dy.dtype.code, shape, sizes),
-        lambda threads: planner.plan_adaptive_avg_pool_backward(dy.dtype.short, shape, sizes, threads),
+        lambda threads: planner.plan_adaptive_avg_pool_backward(
+            dy.dtype.short, shape, sizes, threads
+        ),
     )
     plan.run(out, dy)
     return out
@@ -299,7 +368,9 @@ def adaptive_max(input, sizes):
     if out.numel():
         plan = planned(
             ("adaptive_max", x.dtype.code, tuple(x.shape), sizes),
-            lambda threads: planner.plan_adaptive_pool(x.dtype.short, x.shape, sizes, threads, "max"),
+            lambda threads: planner.plan_adaptive_pool(
+                x.dtype.short, x.shape, sizes, threads, "max"
+            ),
         )
         plan.run(out, where, x)
     return out, where
@@ -313,7 +384,9 @@ def _adaptive_max_vjp(g, input_like, sizes, out):
 def _check_rank(input, n):
     """What PyTorch checks before anything else in 2 and 3 dimensions."""
     if n > 1 and input.dim() <= n:
-        raise ValueError(f"Input dimension should be at least {n + 1}, got input of shape {tuple(input.shape)}")
+        raise ValueError(
+            f"Input dimension should be at least {n + 1}, got input of shape {tuple(input.shape)}"
+        )
 
 
 def _adaptive_sizes(name, input, output_size, n):
@@ -321,9 +394,14 @@ def _adaptive_sizes(name, input, output_size, n):
         output_size = (output_size,) * n
     if len(output_size) != n:
         raise RuntimeError(f"{name}: output_size must be {n} numbers, got {tuple(output_size)}")
-    sizes = tuple(s if o is None else int(o) for s, o in zip(input.shape[-n:], output_size, strict=True))
+    sizes = tuple(
+        s if o is None else int(o) for s, o in zip(input.shape[-n:], output_size, strict=True)
+    )
     if min(sizes) < 0:
-        raise RuntimeError(f"{name}: elements of output_size must be greater than or equal to 0 but received {sizes}")
+        raise RuntimeError(
+            f"{name}: elements of output_size must be greater than or equal to 0 but received "
+            f"{sizes}"
+        )
     return sizes
 
 
@@ -334,7 +412,7 @@ def _define_adaptive(n):
         _check_rank(input, n)
         x, added = _batched(average, input, n)
         if not x.is_floating_point():
-            raise RuntimeError(f'{average}: "{average}" not implemented for \'{x.dtype.name}\'')
+            raise RuntimeError(f"{average}: \"{average}\" not implemented for '{x.dtype.name}'")
         out = adaptive_mean(x, _adaptive_sizes(average, x, output_size, n))
         return out.squeeze(0) if added else out
 
@@ -342,7 +420,7 @@ def _define_adaptive(n):
         _check_rank(input, n)
         x, added = _batched(maximum, input, n)
         if not x.is_floating_point():
-            raise RuntimeError(f'{maximum}: "{maximum}" not implemented for \'{x.dtype.name}\'')
+            raise RuntimeError(f"{maximum}: \"{maximum}\" not implemented for '{x.dtype.name}'")
         values, indices = adaptive_max(x, _adaptive_sizes(maximum, x, output_size, n))
         if added:
             values, indices = values.squeeze(0), indices.squeeze(0)

@@ -11,9 +11,9 @@ from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, reduce, where
 from .named_results import named_result
 from .promotion import Promote
-from .record import composite, reduction
+from .record import composite, function, reduction
 
-# ---- sums and products -------------------------------------------------------------------------------
+# ---- sums and products ---------------------------------------------------------------------------
 
 
 @reduction(promote=Promote.SUM, dim=None, dtype=True)
@@ -41,7 +41,8 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
     kind = input.dtype if dtype is None else dtype
     if not (kind.is_floating_point or kind.is_complex):
         raise RuntimeError(
-            f"mean(): could not infer output dtype. Input dtype must be either a floating point or complex dtype. Got: {kind}: convert with .float()"
+            "mean(): could not infer output dtype. Input dtype must be either a floating point "
+            f"or complex dtype. Got: {kind}: convert with .float()"
         )
     return mean_body(input, dim, keepdim, dtype=dtype)
 
@@ -50,7 +51,10 @@ def mean(input, dim=None, keepdim=False, *, dtype=None):
 def nanmean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean along dim over the elements that are not NaN."""
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise RuntimeError(f"nanmean(): expected input to have floating point or complex dtype but got {input.dtype}")
+        raise RuntimeError(
+            "nanmean(): expected input to have floating point or complex dtype but got "
+            f"{input.dtype}"
+        )
     from .compare import isnan, logical_not
 
     counted = sum(logical_not(isnan(input)).detach(), dim, keepdim)
@@ -73,7 +77,10 @@ def prod(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def _prod_by_scan(x, dim, keepdim):
-    """A product tree of plain multiplications: right for zeros, complex numbers and all derivatives."""
+    """A product tree of plain multiplications.
+
+    Right for zeros, complex numbers and all derivatives.
+    """
     flat = dim is None
     n_dims = x.dim()
     if flat:
@@ -98,7 +105,7 @@ def _prod_by_scan(x, dim, keepdim):
     return x if keepdim else x.squeeze(dim)
 
 
-# ---- truth ---------------------------------------------------------------------------------------------
+# ---- truth ---------------------------------------------------------------------------------------
 
 
 @reduction(promote=Promote.BOOL, dim=None, register=False)
@@ -126,7 +133,7 @@ any = _truth(any_body, "any", "Is any element along dim nonzero?")
 all = _truth(all_body, "all", "Is every element along dim nonzero?")
 
 
-# ---- extremes ------------------------------------------------------------------------------------------
+# ---- extremes ------------------------------------------------------------------------------------
 
 
 @reduction(dim=(), accepts="buif", empty=False)
@@ -171,8 +178,30 @@ def _arg(body, name, doc):
     return composite(name=name, out=True)(op)
 
 
-argmax = _arg(argmax_body, "argmax", "Position of the maximum along dim, or in the flattened input.")
-argmin = _arg(argmin_body, "argmin", "Position of the minimum along dim, or in the flattened input.")
+argmax = _arg(
+    argmax_body, "argmax", "Position of the maximum along dim, or in the flattened input."
+)
+argmin = _arg(
+    argmin_body, "argmin", "Position of the minimum along dim, or in the flattened input."
+)
+
+
+@function("sum_to_size", method=True, namespaces=())
+def sum_to_size(self, *size):
+    """The sum over the dimensions that expanding from `size` to the tensor's shape would add.
+
+    >>> import flambeau as torch
+    >>> torch.ones(2, 3).sum_to_size(1, 3)
+    tensor([[2., 2., 2.]])
+    """
+    target = core.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+    pairs = zip(reversed(target), reversed(self.shape), strict=False)
+    if len(target) > self.dim() or any(to not in (1, n) for to, n in pairs):
+        raise RuntimeError(
+            f"sum_to_size: size {list(target)} is not expandable to size {list(self.shape)}"
+        )
+    return core.sum_to_shape(self, target)
+
 
 def named_pair(name: str, values, indices, fields=("values", "indices")):
     """The named tuple (values, indices) that selecting ops return."""
@@ -184,7 +213,9 @@ def _extreme_with_index(input, dim, keepdim, arg, name):
         raise RuntimeError(f"{name}: complex numbers have no order, got {input.dtype}")
     if input.dim() == 0:
         if dim not in (0, -1):
-            raise IndexError(f"Dimension out of range (expected to be in range of [-1, 0], but got {dim})")
+            raise IndexError(
+                f"Dimension out of range (expected to be in range of [-1, 0], but got {dim})"
+            )
         index = core.empty((), core.dtypes[5])
         index.fill_(0)
         return named_pair(name, input.clone() if not input.requires_grad else input * 1, index)
@@ -204,7 +235,8 @@ def _extreme(name, full, arg, pairwise, doc):
         if dim is None and not keepdim:
             if input.numel() == 0:
                 raise RuntimeError(
-                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument."
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. "
+                    "Specify the reduction dim with the 'dim' argument."
                 )
             result = full(input)
         elif isinstance(dim, core.Tensor):
@@ -235,16 +267,36 @@ def _pairwise(name):
     return get
 
 
-max = _extreme("max", amax, argmax_body, _pairwise("maximum"), "Maximum: of all elements, (values, indices) along dim, or of two tensors.")
-min = _extreme("min", amin, argmin_body, _pairwise("minimum"), "Minimum: of all elements, (values, indices) along dim, or of two tensors.")
+max = _extreme(
+    "max",
+    amax,
+    argmax_body,
+    _pairwise("maximum"),
+    "Maximum: of all elements, (values, indices) along dim, or of two tensors.",
+)
+min = _extreme(
+    "min",
+    amin,
+    argmin_body,
+    _pairwise("minimum"),
+    "Minimum: of all elements, (values, indices) along dim, or of two tensors.",
+)
 
 
 @composite
 def aminmax(input, *, dim=None, keepdim=False, out=None):
     """(minimum, maximum) along dim."""
     if dim is None and input.numel() == 0:
-        raise RuntimeError("aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
-    pair = named_pair("aminmax", amin(input, () if dim is None else dim, keepdim), amax(input, () if dim is None else dim, keepdim), ("min", "max"))
+        raise RuntimeError(
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no "
+            "identity."
+        )
+    pair = named_pair(
+        "aminmax",
+        amin(input, () if dim is None else dim, keepdim),
+        amax(input, () if dim is None else dim, keepdim),
+        ("min", "max"),
+    )
     if out is None:
         return pair
     from .record import deliver
@@ -252,7 +304,7 @@ def aminmax(input, *, dim=None, keepdim=False, out=None):
     return deliver("aminmax", out, pair)
 
 
-# ---- moments -------------------------------------------------------------------------------------------
+# ---- moments -------------------------------------------------------------------------------------
 
 
 def _squared_deviations(input):
@@ -278,7 +330,9 @@ def var_body(input, *, correction):
 
 def _var_vjp(g, input, correction):
     mean_ = reduce.add(input) / count(input.dtype)
-    part = dt.COMPLEX_PART.get(g.dtype, g.dtype)  # g is complex when this derivative is derived again
+    part = dt.COMPLEX_PART.get(
+        g.dtype, g.dtype
+    )  # g is complex when this derivative is derived again
     n = count(part) - scalar.cast(correction, part)
     n = where(n < 0, scalar.const(0, part), n)
     return scalar.cast(2 * g / scalar.cast(n, g.dtype), input.dtype) * (input - mean_)
@@ -302,18 +356,26 @@ def _moment_arguments(dim, unbiased):
 
 def _check_float(name, input):
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise RuntimeError(f"{name} only support floating point and complex dtypes, got {input.dtype}: convert with .float()")
+        raise RuntimeError(
+            f"{name} only support floating point and complex dtypes, got {input.dtype}: convert "
+            "with .float()"
+        )
 
 
 def _warn_few(name, input, dim, correction):
-    n = input.numel() if dim is None or dim == () or dim == [] else math.prod(
-        input.size(d) for d in (dim if isinstance(dim, tuple | list) else (dim,))
-    ) if input.dim() else 1
+    n = (
+        input.numel()
+        if dim is None or dim == () or dim == []
+        else math.prod(input.size(d) for d in (dim if isinstance(dim, tuple | list) else (dim,)))
+        if input.dim()
+        else 1
+    )
     if n - correction <= 0:
         import warnings
 
         warnings.warn(
-            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the reduction factor (input numel divided by output numel).",
+            f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
+            "reduction factor (input numel divided by output numel).",
             stacklevel=4,
         )
 
@@ -358,7 +420,7 @@ def std_mean(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     return std(input, dim, unbiased, keepdim, correction=correction), mean(input, dim, keepdim)
 
 
-# ---- norms and logarithms ------------------------------------------------------------------------------
+# ---- norms and logarithms ------------------------------------------------------------------------
 
 
 @reduction(dim=None, dtype=True, promote=Promote.FLOAT, accepts="fc", register=False)
@@ -373,10 +435,17 @@ def logsumexp_body(input):
     return mathlib.log(reduce.add(mathlib.exp(input - top))) + top
 
 
-logsumexp_body.vjp = lambda g, input, out: g * scalar.conj(
-    mathlib.exp(input - out)
-    if dt.is_complex(input.dtype)
-    else where(scalar.isinf(out) & scalar.eq(input, out), scalar.const(1, input.dtype), mathlib.exp(input - out))
+logsumexp_body.vjp = lambda g, input, out: (
+    g
+    * scalar.conj(
+        mathlib.exp(input - out)
+        if dt.is_complex(input.dtype)
+        else where(
+            scalar.isinf(out) & scalar.eq(input, out),
+            scalar.const(1, input.dtype),
+            mathlib.exp(input - out),
+        )
+    )
 )
 
 
@@ -444,7 +513,9 @@ norm1_body.vjp = _norm1_vjp
 @reduction(dim=None, dtype=True, accepts="fc", promote=Promote.FLOAT_REAL, register=False)
 def norm0_body(input):
     """How many elements are nonzero, as a float."""
-    return reduce.add(scalar.cast(scalar.ne(input, 0), dt.COMPLEX_PART.get(input.dtype, input.dtype)))
+    return reduce.add(
+        scalar.cast(scalar.ne(input, 0), dt.COMPLEX_PART.get(input.dtype, input.dtype))
+    )
 
 
 norm0_body.vjp = lambda g, input: None
@@ -458,7 +529,7 @@ def vector_norm_along(x, ord, dim, keepdim, dtype=None):
         return norm1_body(x, dim, keepdim, dtype=dtype)
     if ord == 0:
         return norm0_body(x, dim, keepdim, dtype=dtype)
-    from .pointwise import abs, pow
+    from .pointwise import abs
 
     if dtype is not None:
         x = x.to(dtype)
@@ -486,5 +557,3 @@ p_norm_body.vjp = _p_norm_vjp
 
 def _p_norm(size, p, dim, keepdim):
     return p_norm_body(size, dim, keepdim, p=p)
-
-

@@ -12,12 +12,15 @@ _F = ("nn.functional",)
 _INT64 = core.dtypes[5]
 
 
-# ---- padding -------------------------------------------------------------------------------------------
+# ---- padding -------------------------------------------------------------------------------------
 
 
 @primitive(register=False)
 def pad_constant(input, widths, value):
-    """Pad (or, with negative widths, cut) the last dimensions; widths from the last dimension inwards."""
+    """Pad (or, with negative widths, cut) the last dimensions.
+
+    Widths from the last dimension inwards.
+    """
     shape = list(input.shape)
     source, target = [], []
     for k, size in enumerate(shape):
@@ -28,11 +31,14 @@ def pad_constant(input, widths, value):
         target.append(slice(max(left, 0), shape[k] - max(right, 0)))
     if min(shape, default=0) < 0 or any(s < 0 for s in shape):
         raise RuntimeError(
-            f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would have the negative shape {tuple(shape)}"
+            f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would have "
+            f"the negative shape {tuple(shape)}"
         )
     out = core.empty(shape, input.dtype).fill_(value)
     if out.numel():
-        core.copy_plain(core.basic_index(out, tuple(target)), core.basic_index(input, tuple(source)))
+        core.copy_plain(
+            core.basic_index(out, tuple(target)), core.basic_index(input, tuple(source))
+        )
     return out
 
 
@@ -46,7 +52,8 @@ def _pad_by_index(input, widths, mode):
     n = len(widths) // 2
     if input.dim() not in (n + 1, n + 2) or n not in (1, 2, 3):
         raise NotImplementedError(
-            f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: {mode} padding of {tuple(widths)} for input {tuple(input.shape)}"
+            f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: {mode} "
+            f"padding of {tuple(widths)} for input {tuple(input.shape)}"
         )
     x = input
     for k in range(n):
@@ -55,12 +62,19 @@ def _pad_by_index(input, widths, mode):
         size = input.shape[dim]
         if mode == "reflect" and (left >= size or right >= size):
             raise RuntimeError(
-                f"Padding size should be less than the corresponding input dimension, but got: padding ({left}, {right}) at dimension {dim} of input {list(input.shape)}"
+                "Padding size should be less than the corresponding input dimension, but got: "
+                f"padding ({left}, {right}) at dimension {dim} of input {list(input.shape)}"
             )
         if mode == "circular" and (left > size or right > size):
-            raise RuntimeError(f"Padding value causes wrapping around more than once: ({left}, {right}) at dimension {dim} of input {list(input.shape)}")
+            raise RuntimeError(
+                f"Padding value causes wrapping around more than once: ({left}, {right}) at "
+                f"dimension {dim} of input {list(input.shape)}"
+            )
         if size == 0 or size + left + right <= 0:
-            raise RuntimeError(f"pad: input {tuple(input.shape)} padded by {tuple(widths)} would be empty at dimension {dim}")
+            raise RuntimeError(
+                f"pad: input {tuple(input.shape)} padded by {tuple(widths)} would be empty at "
+                f"dimension {dim}"
+            )
         if left or right:
             x = x.index_select(dim, _sources(size, left, right, mode))
     return x
@@ -78,19 +92,26 @@ def _sources(size, left, right, mode):
         found = [skipped + p % kept for p in range(-max(left, 0), kept + max(right, 0))]
     else:
         period = 2 * (size - 1)
-        found = [0 if period == 0 else (p % period if p % period < size else period - p % period) for p in places]
+        found = [
+            0 if period == 0 else (p % period if p % period < size else period - p % period)
+            for p in places
+        ]
     return tensor(found, dtype=_INT64)
 
 
 @composite(namespaces=_F, method=False)
 def pad(input, pad, mode="constant", value=None):
-    """Pad the last dimensions, (left, right) of the last first; mode constant, reflect, replicate or circular."""
+    """Pad the last dimensions, (left, right) of the last first.
+
+    Mode constant, reflect, replicate or circular.
+    """
     widths = tuple(int(w) for w in pad)
     if len(widths) % 2:
-        raise RuntimeError(f"Padding length must be divisible by 2, got {widths}")
+        raise RuntimeError(f"pad: Padding length must be divisible by 2, got {widths}")
     if len(widths) // 2 > input.dim():
         raise RuntimeError(
-            f"Padding length should be less than or equal to two times the input dimension but got padding length {len(widths)} and input of dimension {input.dim()}"
+            "pad: Padding length should be less than or equal to two times the input dimension "
+            f"but got padding length {len(widths)} and input of dimension {input.dim()}"
         )
     if mode == "constant":
         return pad_constant(input, widths, 0 if value is None else value)
@@ -107,7 +128,7 @@ def constant_pad_nd(input, pad, value=0):
     return pad_constant(input, tuple(int(w) for w in pad), value)
 
 
-# ---- interpolation -------------------------------------------------------------------------------------
+# ---- interpolation -------------------------------------------------------------------------------
 
 
 def _sizes(input, size, scale_factor, recompute):
@@ -115,19 +136,30 @@ def _sizes(input, size, scale_factor, recompute):
     n = input.dim() - 2
     if (size is None) == (scale_factor is None):
         raise ValueError(
-            "either size or scale_factor should be defined" if size is None else "only one of size or scale_factor should be defined"
+            "either size or scale_factor should be defined"
+            if size is None
+            else "only one of size or scale_factor should be defined"
         )
     if size is not None:
         sizes = [int(size)] * n if not isinstance(size, tuple | list) else [int(s) for s in size]
         if len(sizes) != n:
             raise ValueError(
-                f"Input and output must have the same number of spatial dimensions, but got input with spatial dimensions of {list(input.shape[2:])} and output size of {size}. Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in (o1, o2, ...,oK) format."
+                "Input and output must have the same number of spatial dimensions, but got input "
+                f"with spatial dimensions of {list(input.shape[2:])} and output size of {size}. "
+                "Please provide input tensor in (N, C, d1, d2, ...,dK) format and output size in "
+                "(o1, o2, ...,oK) format."
             )
         return sizes, [None] * n
-    factors = [float(scale_factor)] * n if not isinstance(scale_factor, tuple | list) else [float(s) for s in scale_factor]
+    factors = (
+        [float(scale_factor)] * n
+        if not isinstance(scale_factor, tuple | list)
+        else [float(s) for s in scale_factor]
+    )
     if len(factors) != n:
         raise ValueError(
-            f"Input and scale_factor must have the same number of spatial dimensions, but got input with spatial dimensions of {list(input.shape[2:])} and scale_factor of shape {scale_factor}."
+            "Input and scale_factor must have the same number of spatial dimensions, but got "
+            f"input with spatial dimensions of {list(input.shape[2:])} and scale_factor of shape "
+            f"{scale_factor}."
         )
     sizes = [math.floor(s * f) for s, f in zip(input.shape[2:], factors, strict=True)]
     return sizes, [None] * n if recompute else factors
@@ -152,7 +184,9 @@ def _nearest_places(size, out, factor, exact):
     shift = 0.5 if exact else 0.0
     import numpy
 
-    at = numpy.floor((numpy.arange(out, dtype=numpy.float32) + numpy.float32(shift)) * numpy.float32(ratio))
+    at = numpy.floor(
+        (numpy.arange(out, dtype=numpy.float32) + numpy.float32(shift)) * numpy.float32(ratio)
+    )
     return [min(int(a), size - 1) for a in at]
 
 
@@ -237,7 +271,15 @@ def _apply_along(x, dim, rows):
     return mixed.movedim(-1, dim) if dim != x.dim() - 1 else mixed
 
 
-_MODES = {"nearest": None, "nearest-exact": None, "linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5, "area": None}
+_MODES = {
+    "nearest": None,
+    "nearest-exact": None,
+    "linear": 3,
+    "bilinear": 4,
+    "bicubic": 4,
+    "trilinear": 5,
+    "area": None,
+}
 
 
 @composite(namespaces=_F, method=False)
@@ -252,24 +294,35 @@ def interpolate(
 ):
     """Resample the spatial dimensions of (N, C, *) to a size or by a factor."""
     if mode not in _MODES:
-        raise NotImplementedError(f"Input Error: unknown interpolation mode {mode!r}; expected one of {', '.join(_MODES)}")
+        raise NotImplementedError(
+            f"Input Error: unknown interpolation mode {mode!r}; expected one of {', '.join(_MODES)}"
+        )
     if mode in ("nearest", "area", "nearest-exact"):
         if align_corners is not None:
-            raise ValueError("align_corners option can only be set with the interpolating modes: linear | bilinear | bicubic | trilinear")
+            raise ValueError(
+                "align_corners option can only be set with the interpolating modes: linear | "
+                "bilinear | bicubic | trilinear"
+            )
     elif align_corners is None:
         align_corners = False
     if antialias and mode not in ("bilinear", "bicubic"):
-        raise ValueError("Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D tensor as input")
-    if _MODES[mode] is not None and input.dim() != _MODES[mode] or not 3 <= input.dim() <= 5:
+        raise ValueError(
+            "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D "
+            "tensor as input"
+        )
+    if (_MODES[mode] is not None and input.dim() != _MODES[mode]) or not 3 <= input.dim() <= 5:
         raise NotImplementedError(
-            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.dim()}D) for the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact (got {mode})"
+            f"Input Error: Only 3D, 4D and 5D input Tensors supported (got {input.dim()}D) for "
+            "the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact "
+            f"(got {mode})"
         )
     if recompute_scale_factor and scale_factor is None:
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
     sizes, factors = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
     if min(sizes) < 1 or min(input.shape[1:]) < 1:
         raise RuntimeError(
-            f"Input and output sizes should be greater than 0, but got input (N, C, *): {tuple(input.shape)} output: {tuple(sizes)}"
+            "Input and output sizes should be greater than 0, but got input (N, C, *): "
+            f"{tuple(input.shape)} output: {tuple(sizes)}"
         )
     if mode == "area":
         from . import pooling
@@ -321,11 +374,14 @@ upsample_nearest = _upsample("upsample_nearest", "nearest")
 @composite(namespaces=_F, method=False)
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
     """The older name of interpolate."""
-    warnings.warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.", stacklevel=2)
+    warnings.warn(
+        "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
+        stacklevel=2,
+    )
     return interpolate(input, size, scale_factor, mode, align_corners)
 
 
-# ---- grid sampling -------------------------------------------------------------------------------------
+# ---- grid sampling -------------------------------------------------------------------------------
 
 
 @composite(namespaces=_F, method=False)
@@ -337,7 +393,8 @@ def affine_grid(theta, size, align_corners=None):
     n = len(size) - 2
     if n not in (2, 3) or theta.dim() != 3 or tuple(theta.shape[1:]) != (n, n + 1):
         raise ValueError(
-            f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size {tuple(size)}. Got {tuple(theta.shape)}."
+            f"Expected a batch of {n}D affine matrices of shape Nx{n}x{n + 1} for size "
+            f"{tuple(size)}. Got {tuple(theta.shape)}."
         )
     from .filled import ones
     from .join import stack
@@ -387,18 +444,34 @@ def _border(x, size, mode, align):
 def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
     """Read (N, C, [D,] H, W) at the places of grid (N, ..., 2 or 3), in [-1, 1], x first."""
     if mode not in ("bilinear", "nearest", "bicubic"):
-        raise ValueError(f"nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or 'bicubic', but got: '{mode}'")
+        raise ValueError(
+            "nn.functional.grid_sample(): expected mode to be 'bilinear', 'nearest' or "
+            f"'bicubic', but got: '{mode}'"
+        )
     if padding_mode not in ("zeros", "border", "reflection"):
-        raise ValueError(f"nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or 'reflection', but got: '{padding_mode}'")
+        raise ValueError(
+            "nn.functional.grid_sample(): expected padding_mode to be 'zeros', 'border', or "
+            f"'reflection', but got: '{padding_mode}'"
+        )
     n = input.dim() - 2
-    if n not in (2, 3) or grid.dim() != input.dim() or grid.shape[-1] != n or grid.shape[0] != input.shape[0]:
+    if (
+        n not in (2, 3)
+        or grid.dim() != input.dim()
+        or grid.shape[-1] != n
+        or grid.shape[0] != input.shape[0]
+    ):
         raise RuntimeError(
-            f"grid_sampler(): expected grid to have size {n} in last dimension and the input's batch, but got grid with sizes {list(grid.shape)} and input with sizes {list(input.shape)}"
+            f"grid_sampler(): expected grid to have size {n} in last dimension and the input's "
+            f"batch, but got grid with sizes {list(grid.shape)} and input with sizes "
+            f"{list(input.shape)}"
         )
     if mode == "bicubic" and n != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
     if input.dtype != grid.dtype:
-        raise RuntimeError(f"grid_sampler(): expected input and grid to have same dtype, but input has {input.dtype} and grid has {grid.dtype}")
+        raise RuntimeError(
+            "grid_sampler(): expected input and grid to have same dtype, but input has "
+            f"{input.dtype} and grid has {grid.dtype}"
+        )
     align = bool(align_corners)
     sizes = input.shape[2:]
     places = [_unnormalise(grid[..., n - 1 - k], sizes[k], align) for k in range(n)]  # D, H, W
@@ -408,11 +481,18 @@ def grid_sample(input, grid, mode="bilinear", padding_mode="zeros", align_corner
     if mode == "nearest":
         values = _read(input, [p.detach().round() for p in places])
         # a grid that wants a gradient gets zeros
-        return values + (grid.nan_to_num(0.0)[..., 0] * 0).unsqueeze(1) if grid.requires_grad else values
+        return (
+            values + (grid.nan_to_num(0.0)[..., 0] * 0).unsqueeze(1)
+            if grid.requires_grad
+            else values
+        )
     return _sample_linear(input, places)
 
 
-_SAMPLE_MODES, _PADDING_MODES = ("bilinear", "nearest", "bicubic"), ("zeros", "border", "reflection")
+_SAMPLE_MODES, _PADDING_MODES = (
+    ("bilinear", "nearest", "bicubic"),
+    ("zeros", "border", "reflection"),
+)
 
 
 def _define_grid_sampler(n):
@@ -420,9 +500,15 @@ def _define_grid_sampler(n):
 
     def op(input, grid, interpolation_mode, padding_mode, align_corners):
         if input.dim() != n + 2:
-            raise RuntimeError(f"{name}: expected {n + 2}D input, got input of shape {tuple(input.shape)}")
+            raise RuntimeError(
+                f"{name}: expected {n + 2}D input, got input of shape {tuple(input.shape)}"
+            )
         return grid_sample(
-            input, grid, _SAMPLE_MODES[interpolation_mode], _PADDING_MODES[padding_mode], align_corners
+            input,
+            grid,
+            _SAMPLE_MODES[interpolation_mode],
+            _PADDING_MODES[padding_mode],
+            align_corners,
         )
 
     op.__doc__ = f"grid_sample of {n}-d images, the modes given by number."
@@ -479,7 +565,7 @@ def _sample_cubic(input, places, padding_mode, align):
     return total
 
 
-# ---- sliding blocks ------------------------------------------------------------------------------------
+# ---- sliding blocks ------------------------------------------------------------------------------
 
 
 def _pair(value):
@@ -487,16 +573,19 @@ def _pair(value):
 
 
 def _block_places(size, kernel, dilation, padding, stride):
-    count = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-    return count
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 @primitive(register=False)
 def take_blocks(input, kernel, dilation, padding, stride):
     """Sliding blocks of (N, C, H, W) as columns: (N, C * kh * kw, blocks)."""
     n, c, h, w = input.shape
-    oh, ow = (_block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True))
-    x = pad_constant.function(core.contiguous_plain(input), (padding[1], padding[1], padding[0], padding[0]), 0)
+    oh, ow = (
+        _block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True)
+    )
+    x = pad_constant.function(
+        core.contiguous_plain(input), (padding[1], padding[1], padding[0], padding[0]), 0
+    )
     sn, sc, sh, sw = x.stride()
     blocks = core.restride(
         x,
@@ -517,7 +606,9 @@ def sum_blocks(input, size, kernel, dilation, padding, stride):
     n = input.shape[0]
     c = input.shape[1] // (kernel[0] * kernel[1])
     h, w = size
-    oh, ow = (_block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True))
+    oh, ow = (
+        _block_places(*row) for row in zip((h, w), kernel, dilation, padding, stride, strict=True)
+    )
     blocks = core.contiguous_plain(input).view(n, c, kernel[0], kernel[1], oh, ow)
     out = core.empty((n, c, h + 2 * padding[0], w + 2 * padding[1]), input.dtype).zero_()
     for i in range(kernel[0]):
@@ -526,7 +617,9 @@ def sum_blocks(input, size, kernel, dilation, padding, stride):
             columns = slice(j * dilation[1], j * dilation[1] + stride[1] * (ow - 1) + 1, stride[1])
             window = core.basic_index(out, (slice(None), slice(None), rows, columns))
             window.add_(blocks[:, :, i, j])
-    return core.clone_plain(out[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w]).contiguous()
+    return core.clone_plain(
+        out[:, :, padding[0] : padding[0] + h, padding[1] : padding[1] + w]
+    ).contiguous()
 
 
 @sum_blocks.vjp
@@ -535,7 +628,12 @@ def _sum_blocks_vjp(g, kernel, dilation, padding, stride):
 
 
 def _check_blocks(name, kernel, dilation, padding, stride):
-    for what, values, least in (("kernel_size", kernel, 1), ("dilation", dilation, 1), ("padding", padding, 0), ("stride", stride, 1)):
+    for what, values, least in (
+        ("kernel_size", kernel, 1),
+        ("dilation", dilation, 1),
+        ("padding", padding, 0),
+        ("stride", stride, 1),
+    ):
         if min(values) < least:
             raise RuntimeError(f"{name}: {what} should be at least {least}, but got {values}")
 
@@ -547,13 +645,17 @@ def unfold(input, kernel_size, dilation=1, padding=0, stride=1):
     _check_blocks("unfold", *settings)
     if input.dim() not in (3, 4) or 0 in input.shape[-3:]:
         raise RuntimeError(
-            f"unfold: Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, but got: {list(input.shape)}"
+            "unfold: Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other "
+            f"non-zero dimensions for input, but got: {list(input.shape)}"
         )
     x = input if input.dim() == 4 else input.unsqueeze(0)
     counts = [_block_places(*row) for row in zip(x.shape[2:], *settings, strict=True)]
     if min(counts) < 1:
         raise RuntimeError(
-            f"unfold: Given input with spatial size {tuple(x.shape[2:])}, kernel_size={settings[0]}, dilation={settings[1]}, padding={settings[2]}, calculated shape of the array of sliding blocks as {tuple(counts)}, but its components must be at least one."
+            f"unfold: Given input with spatial size {tuple(x.shape[2:])}, "
+            f"kernel_size={settings[0]}, dilation={settings[1]}, padding={settings[2]}, "
+            f"calculated shape of the array of sliding blocks as {tuple(counts)}, but its "
+            "components must be at least one."
         )
     out = take_blocks(x, *settings)
     return out if input.dim() == 4 else out.squeeze(0)
@@ -566,13 +668,18 @@ def fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1):
     settings = tuple(_pair(v) for v in (kernel_size, dilation, padding, stride))
     _check_blocks("fold", *settings)
     if input.dim() not in (2, 3):
-        raise RuntimeError(f"fold: Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for input, but got: {list(input.shape)}")
+        raise RuntimeError(
+            "fold: Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size "
+            f"and non-zero dimensions for input, but got: {list(input.shape)}"
+        )
     x = input if input.dim() == 3 else input.unsqueeze(0)
     area = settings[0][0] * settings[0][1]
     counts = [_block_places(*row) for row in zip(size, *settings, strict=True)]
     if x.shape[1] % area or x.shape[2] != counts[0] * counts[1]:
         raise RuntimeError(
-            f"fold: Given output_size={size}, kernel_size={settings[0]}, dilation={settings[1]}, padding={settings[2]}, stride={settings[3]}, expected input of (N, multiple of {area}, {counts[0] * counts[1]}), but got {tuple(x.shape)}"
+            f"fold: Given output_size={size}, kernel_size={settings[0]}, dilation={settings[1]}, "
+            f"padding={settings[2]}, stride={settings[3]}, expected input of (N, multiple of "
+            f"{area}, {counts[0] * counts[1]}), but got {tuple(x.shape)}"
         )
     out = sum_blocks(x, size, *settings)
     return out if input.dim() == 3 else out.squeeze(0)

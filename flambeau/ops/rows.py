@@ -5,14 +5,13 @@ from __future__ import annotations
 import warnings
 
 from .. import core
-from ..kernels import dtypes as dt
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce
 from .promotion import Promote
 from .record import alias, composite, rows
 
-# ---- softmax -------------------------------------------------------------------------------------------
+# ---- softmax -------------------------------------------------------------------------------------
 
 
 @rows(dtype=True, register=False, accepts="f")
@@ -40,7 +39,8 @@ def _check(name, input, dim, dtype):
         raise TypeError(f"{name}() missing required argument: 'dim'")
     if dtype is None and not input.dtype.is_floating_point:
         raise RuntimeError(
-            f'"{name}" not implemented for \'{input.dtype.name}\': give dtype=torch.float32 or convert the input'
+            f"\"{name}\" not implemented for '{input.dtype.name}': give dtype=torch.float32 or "
+            "convert the input"
         )
 
 
@@ -55,7 +55,8 @@ def _softmax_family(name, body, namespaces=("", "special")):
     def functional(input, dim=None, _stacklevel=3, dtype=None):
         if dim is None:
             warnings.warn(
-                f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+                f"Implicit dimension choice for {name} has been deprecated. Change the call to "
+                "include dim=X as an argument.",
                 stacklevel=_stacklevel,
             )
             dim = 0 if input.dim() in (0, 1, 3) else 1
@@ -79,7 +80,7 @@ def softmin(input, dim=None, _stacklevel=3, dtype=None):
     return NAMESPACES["nn.functional"]["softmax"](-input, dim, _stacklevel, dtype)
 
 
-# ---- normalisations ------------------------------------------------------------------------------------
+# ---- normalisations ------------------------------------------------------------------------------
 
 
 def _standardise(input, eps):
@@ -133,7 +134,10 @@ standardise_affine.vjp = lambda g, input, weight, bias, eps: (
 
 
 def standardised(input, dims, weight, bias, eps):
-    """Standardise along dims, then scale and shift where weight and bias (broadcastable) are given."""
+    """Standardise along dims.
+
+    Then scale and shift where weight and bias (broadcastable) are given.
+    """
     if weight is None and bias is None:
         return standardise(input, dims, eps=eps)
     if bias is None:
@@ -150,15 +154,19 @@ def _trailing(name, input, normalized_shape, weight, bias=None):
     shape = tuple(normalized_shape)
     k = len(shape)
     if k == 0:
-        raise RuntimeError(f"{name}: Expected normalized_shape to be at least 1-dimensional, got {shape}")
+        raise RuntimeError(
+            f"{name}: Expected normalized_shape to be at least 1-dimensional, got {shape}"
+        )
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and tuple(t.shape) != shape:
             raise RuntimeError(
-                f"{name}: Expected {what} to be of same shape as normalized_shape, but got {what} of shape {list(t.shape)} and normalized_shape = {list(shape)}"
+                f"{name}: Expected {what} to be of same shape as normalized_shape, but got {what} "
+                f"of shape {list(t.shape)} and normalized_shape = {list(shape)}"
             )
     if input.dim() < k or tuple(input.shape[-k:]) != shape:
         raise RuntimeError(
-            f"{name}: Given normalized_shape={list(shape)}, expected input with shape [*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+            f"{name}: Given normalized_shape={list(shape)}, expected input with shape [*, "
+            f"{', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
         )
     return tuple(range(-k, 0))
 
@@ -181,33 +189,50 @@ def rms_rows(input, *, eps):
 
 @composite(namespaces=("", "nn.functional"), method=False)
 def rms_norm(input, normalized_shape, weight=None, eps=None):
-    """input / sqrt(mean(input**2) + eps) * weight over the trailing dimensions (Zhang and Sennrich 2019)."""
+    """input / sqrt(mean(input**2) + eps) * weight over the trailing dimensions.
+
+    Zhang and Sennrich 2019.
+    """
     dims = _trailing("rms_norm", input, normalized_shape, weight)
     if eps is None:
-        eps = {"f64": 2.220446049250313e-16, "c128": 2.220446049250313e-16, "f16": 0.0009765625, "bf16": 0.0078125}.get(
-            input.dtype.short, 1.1920928955078125e-07
-        )
+        eps = {
+            "f64": 2.220446049250313e-16,
+            "c128": 2.220446049250313e-16,
+            "f16": 0.0009765625,
+            "bf16": 0.0078125,
+        }.get(input.dtype.short, 1.1920928955078125e-07)
     normal = rms_rows(input, dims, eps=eps)
     return normal if weight is None else normal * weight
 
 
 @composite(namespaces=("", "nn.functional"), method=False)
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True):
-    """Standardise each group of channels of (N, C, *), then a weight and bias per channel (Wu and He 2018)."""
+    """Standardise each group of channels of (N, C, *).
+
+    Then a weight and bias per channel (Wu and He 2018).
+    """
     if input.dim() < 2:
-        raise RuntimeError(f"group_norm: Expected at least 2 dimensions for input tensor but received {input.dim()}")
+        raise RuntimeError(
+            "group_norm: Expected at least 2 dimensions for input tensor but received "
+            f"{input.dim()}"
+        )
     channels = input.size(1)
     if num_groups <= 0 or channels % num_groups:
         raise RuntimeError(
-            f"group_norm: Expected number of channels in input to be divisible by num_groups, but got input of shape {list(input.shape)} and num_groups={num_groups}"
+            "group_norm: Expected number of channels in input to be divisible by num_groups, but "
+            f"got input of shape {list(input.shape)} and num_groups={num_groups}"
         )
     for what, t in (("weight", weight), ("bias", bias)):
         if t is not None and (t.dim() != 1 or t.numel() != channels):
             raise RuntimeError(
-                f"group_norm: Expected {what} to be a vector of size equal to the number of channels in input, but got {what} of shape {list(t.shape)} and input of shape {list(input.shape)}"
+                f"group_norm: Expected {what} to be a vector of size equal to the number of "
+                f"channels in input, but got {what} of shape {list(t.shape)} and input of shape "
+                f"{list(input.shape)}"
             )
     if input.numel() == 0:
-        return input * 1
+        return _scaled_nothing(
+            input, _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
+        )
     grouped = input.contiguous().reshape(input.size(0), num_groups, channels // num_groups, -1)
     shape = (num_groups, channels // num_groups, 1)
     out = standardised(
@@ -225,6 +250,12 @@ def _per_channel(t, dims):
     return None if t is None else t.reshape((-1,) + (1,) * (dims - 2)) if dims > 2 else t
 
 
+def _scaled_nothing(input, weight, bias):
+    """An empty result, with the history of all three."""
+    out = input * 1 if weight is None else input * weight
+    return out if bias is None else out + bias
+
+
 def _update_running(running, batch, momentum):
     if running is not None:
         with_momentum = running * (1 - momentum) + batch.to(running.dtype) * momentum
@@ -233,23 +264,40 @@ def _update_running(running, batch, momentum):
 
 def _check_batch_norm(input, running_mean, running_var, weight, bias, training):
     if input.dim() < 2:
-        raise RuntimeError(f"batch_norm: expected input of at least 2 dimensions (N, C, ...), got {tuple(input.shape)}")
+        raise RuntimeError(
+            "batch_norm: expected input of at least 2 dimensions (N, C, ...), got "
+            f"{tuple(input.shape)}"
+        )
     channels = input.size(1)
-    for what, t in (("running_mean", running_mean), ("running_var", running_var), ("weight", weight), ("bias", bias)):
+    for what, t in (
+        ("running_mean", running_mean),
+        ("running_var", running_var),
+        ("weight", weight),
+        ("bias", bias),
+    ):
         if t is not None and t.numel() != channels:
             raise RuntimeError(f"{what} should contain {channels} elements not {t.numel()}")
     if not training and (running_mean is None or running_var is None):
-        raise RuntimeError("batch_norm: expected running_mean and running_var to be defined when training=False")
+        raise RuntimeError(
+            "batch_norm: expected running_mean and running_var to be defined when training=False"
+        )
 
 
 @composite(namespaces=("nn.functional",), method=False)
 def batch_norm(
-    input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05
+    input,
+    running_mean,
+    running_var,
+    weight=None,
+    bias=None,
+    training=False,
+    momentum=0.1,
+    eps=1e-05,
 ):
     """Standardise every channel of (N, C, *) over the batch (training) or with running statistics.
 
-    (input - mean) / sqrt(var + eps) * weight + bias; running statistics move by `momentum` towards the
-    batch's mean and unbiased variance (Ioffe and Szegedy 2015).
+    (input - mean) / sqrt(var + eps) * weight + bias; running statistics move by `momentum` towards
+    the batch's mean and unbiased variance (Ioffe and Szegedy 2015).
     """
     _check_batch_norm(input, running_mean, running_var, weight, bias, training)
     dims = input.dim()
@@ -262,7 +310,9 @@ def batch_norm(
         return input * _per_channel(scale, dims) + _per_channel(shift, dims)
     size = input.numel() // max(1, input.size(1))
     if size <= 1 and input.numel():
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {input.shape}"
+        )
     axes = (0, *range(2, dims))
     if running_mean is not None or running_var is not None:
         from .reduce import mean_body, var_body
@@ -271,7 +321,7 @@ def batch_norm(
         _update_running(running_mean, mean_body(still, axes), momentum)
         _update_running(running_var, var_body(still, axes, correction=1.0), momentum)
     if input.numel() == 0:
-        return input * 1
+        return _scaled_nothing(input, w, b)
     return standardised(input, axes, w, b, eps)
 
 
@@ -279,7 +329,9 @@ def _statistics(input, axes, eps, keepdim=False):
     """(mean, 1 / sqrt(var + eps)) along axes."""
     from .reduce import mean_body, var_body
 
-    return mean_body(input, axes, keepdim), (var_body(input, axes, keepdim, correction=0.0) + eps).rsqrt()
+    return mean_body(input, axes, keepdim), (
+        var_body(input, axes, keepdim, correction=0.0) + eps
+    ).rsqrt()
 
 
 @composite(name="native_batch_norm", method=False, out=True)
@@ -289,12 +341,19 @@ def native_batch_norm(input, weight, bias, running_mean, running_var, training, 
         mean, inverse = _statistics(input.detach(), (0, *range(2, input.dim())), eps)
     else:
         mean, inverse = core.empty((0,), input.dtype), core.empty((0,), input.dtype)
-    return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps), mean, inverse
+    return (
+        batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps),
+        mean,
+        inverse,
+    )
 
 
 @composite(name="_native_batch_norm_legit", method=False, out=True)
 def native_batch_norm_legit(input, weight, bias, *rest, **named):
-    """native_batch_norm whose running statistics may be left out: (..., [mean, var,] training, momentum, eps)."""
+    """native_batch_norm whose running statistics may be left out.
+
+    (..., [mean, var,] training, momentum, eps).
+    """
     if len(rest) + len(named) == 3:
         rest = (None, None, *rest)
     return native_batch_norm(input, weight, bias, *rest, **named)
@@ -302,7 +361,10 @@ def native_batch_norm_legit(input, weight, bias, *rest, **named):
 
 @composite(name="native_group_norm", method=False)
 def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
-    """group_norm of (N, C, *) with the statistics used: (output, mean, 1 / sqrt(var + eps)), (N, group) each."""
+    """group_norm of (N, C, *) with the statistics used.
+
+    (output, mean, 1 / sqrt(var + eps)), (N, group) each.
+    """
     grouped = input.contiguous().reshape(N, group, C // group * HxW)
     return group_norm(input, group, weight, bias, eps), *_statistics(grouped, (2,), eps)
 
@@ -311,4 +373,6 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """layer_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
     dims = _trailing("native_layer_norm", input, normalized_shape, weight, bias)
-    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(input.detach(), dims, eps, True)
+    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(
+        input.detach(), dims, eps, True
+    )

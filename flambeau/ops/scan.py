@@ -14,7 +14,10 @@ def _wrap(name, dim, n):
     if not isinstance(dim, int):
         raise TypeError(f"{name}(): argument 'dim' must be int, not {type(dim).__name__}")
     if not -low <= dim < low:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-low}, {low - 1}], but got {dim})")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-low}, {low - 1}], but got "
+            f"{dim})"
+        )
     return dim % low
 
 
@@ -46,13 +49,18 @@ def _run(kind, x, dim, result):
         step = [s * inner for s in sizes]
         desc = [length] + [v for pair in zip(row, step, strict=True) for v in pair]
         rows = inner if inner > 1 else outer
-        at = [t.data_ptr() + block * length * inner * s for t, s in zip(operands, sizes, strict=True)]
+        at = [
+            t.data_ptr() + block * length * inner * s for t, s in zip(operands, sizes, strict=True)
+        ]
         core.launch(address, at, desc, rows, max(1, 16384 // length))
     return out, where
 
 
 def _result_type(x, dtype, out=None):
-    """The type to accumulate in: as asked for, else that of out=, else the input's (int64 for integers)."""
+    """The type to accumulate in.
+
+    As asked for, else that of out=, else the input's (int64 for integers).
+    """
     if dtype is not None:
         return dtype
     if out is not None:
@@ -192,7 +200,7 @@ def logcumsumexp(input, dim):
     """log(cumsum(exp(input))) along dim, without overflow."""
     dim = _wrap("logcumsumexp", dim, input.dim())
     if not (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise RuntimeError(f'"logcumsumexp" not implemented for \'{input.dtype.name}\'')
+        raise RuntimeError(f"\"logcumsumexp\" not implemented for '{input.dtype.name}'")
     return running_logsumexp(input, dim)
 
 
@@ -250,16 +258,20 @@ def trapz(y, x=None, *, dx=None, dim=-1):
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
-# ---- numerical gradient --------------------------------------------------------------------------------
+# ---- numerical gradient --------------------------------------------------------------------------
 
 
 def _gradient_dims(input, dim):
     if dim is None:
         return list(range(input.dim()))
-    wanted = [_wrap("gradient", d, input.dim()) for d in (dim if isinstance(dim, tuple | list) else [dim])]
+    wanted = [
+        _wrap("gradient", d, input.dim()) for d in (dim if isinstance(dim, tuple | list) else [dim])
+    ]
     for d in wanted:
         if wanted.count(d) > 1:
-            raise RuntimeError(f"gradient: dim {d} appears multiple times in the list of dims {dim}")
+            raise RuntimeError(
+                f"gradient: dim {d} appears multiple times in the list of dims {dim}"
+            )
     return wanted
 
 
@@ -269,17 +281,22 @@ def _gradient_spacing(input, spacing, dims):
         return [1.0] * len(dims)
     if not isinstance(spacing, tuple | list):
         if isinstance(spacing, core.Tensor):
-            raise TypeError("gradient(): spacing must be a number, or a tuple of numbers or tensors, not a Tensor")
+            raise TypeError(
+                "gradient(): spacing must be a number, or a tuple of numbers or tensors, not a "
+                "Tensor"
+            )
         return [spacing] * len(dims)
     if len(spacing) != len(dims):
         raise RuntimeError(
-            f"torch.gradient expected spacing to be unspecified, a scalar or a list of length {len(dims)}, "
+            "torch.gradient expected spacing to be unspecified, a scalar or a list of length "
+            f"{len(dims)}, "
             f"one for each of the dimensions {dims}, but got a list of length {len(spacing)}"
         )
     for d, s in zip(dims, spacing, strict=True):
         if isinstance(s, core.Tensor) and (s.dim() != 1 or s.shape[0] != input.shape[d]):
             raise RuntimeError(
-                f"torch.gradient expected each element of spacing to be 1-d with one coordinate for each of the "
+                "torch.gradient expected each element of spacing to be 1-d with one coordinate "
+                "for each of the "
                 f"{input.shape[d]} elements along dimension {d}, got shape {tuple(s.shape)}"
             )
     return list(spacing)
@@ -287,12 +304,14 @@ def _gradient_spacing(input, spacing, dims):
 
 @composite(method=False)
 def gradient(input, *, spacing=None, dim=None, edge_order=1):
-    """Estimated derivatives along each dim (a tuple): second order inside, of edge_order at the ends.
+    """Estimated derivatives along each dim (a tuple), of second order inside.
 
-    `spacing` is the distance between neighbours, or for each dim its own distance or coordinates.
+    At the ends they are of order `edge_order`. `spacing` is the distance between neighbours, or for each dim its own distance or coordinates.
     """
     if edge_order not in (1, 2):
-        raise RuntimeError(f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}")
+        raise RuntimeError(
+            f"torch.gradient only supports edge_order=1 and edge_order=2, got {edge_order}"
+        )
     if input.dtype.code == 1:
         raise RuntimeError("torch.gradient does not support uint8 input: convert with .float()")
     dims = _gradient_dims(input, dim)
@@ -300,7 +319,8 @@ def gradient(input, *, spacing=None, dim=None, edge_order=1):
     for d in dims:
         if input.shape[d] < edge_order + 1:
             raise RuntimeError(
-                f"torch.gradient expected each dimension size to be at least edge_order+1 = {edge_order + 1}, "
+                "torch.gradient expected each dimension size to be at least edge_order+1 = "
+                f"{edge_order + 1}, "
                 f"got size {input.shape[d]} at dimension {d}"
             )
     return tuple(_gradient_along(input, d, s, edge_order) for d, s in zip(dims, steps, strict=True))
@@ -324,8 +344,14 @@ def _gradient_along(x, dim, spacing, edge_order):
         slopes = diff(x, dim=dim) / widths
         before, after = widths.narrow(dim, 0, n - 2), widths.narrow(dim, 1, n - 2)
         if edge_order == 2:
-            first = widths.narrow(dim, 0, 1) / (before.narrow(dim, 0, 1) + after.narrow(dim, 0, 1)) * 2
-            last = widths.narrow(dim, n - 2, 1) / (before.narrow(dim, n - 3, 1) + after.narrow(dim, n - 3, 1)) * 2
+            first = (
+                widths.narrow(dim, 0, 1) / (before.narrow(dim, 0, 1) + after.narrow(dim, 0, 1)) * 2
+            )
+            last = (
+                widths.narrow(dim, n - 2, 1)
+                / (before.narrow(dim, n - 3, 1) + after.narrow(dim, n - 3, 1))
+                * 2
+            )
     start, end = slopes.narrow(dim, 0, 1), slopes.narrow(dim, n - 2, 1)
     if n == 2:
         return cat([start, end], dim)

@@ -1,4 +1,7 @@
-"""Sorting, selecting and counting distinct values. Orders come from NumPy's sorts; NaN counts as largest."""
+"""Sorting, selecting and counting distinct values.
+
+Orders come from NumPy's sorts; NaN counts as largest.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,10 @@ def _from_numpy(array, dtype=None):
 def _wrap(name, dim, n):
     low = max(n, 1)
     if not -low <= dim < low:
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-low}, {low - 1}], but got {dim})")
+        raise IndexError(
+            f"Dimension out of range (expected to be in range of [{-low}, {low - 1}], but got "
+            f"{dim})"
+        )
     return dim % low
 
 
@@ -52,7 +58,13 @@ def _order(input, dim, descending):
 def _pick(input, dim, index):
     from .gather import gather
 
-    return gather(input, dim, index) if input.dim() else input * 1 if input.requires_grad else input.clone()
+    return (
+        gather(input, dim, index)
+        if input.dim()
+        else input * 1
+        if input.requires_grad
+        else input.clone()
+    )
 
 
 @composite(out=True)
@@ -81,7 +93,9 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     dim = _wrap("topk", dim, input.dim())
     size = input.shape[dim] if input.dim() else 1
     if not 0 <= k <= size:
-        raise RuntimeError(f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}")
+        raise RuntimeError(
+            f"topk: selected index k out of range: k = {k}, dimension {dim} has size {size}"
+        )
     order = _order(input, dim, largest)
     if input.dim():
         order = order.narrow(dim, 0, k).contiguous()
@@ -94,7 +108,9 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     dim = _wrap("kthvalue", dim, input.dim())
     size = input.shape[dim] if input.dim() else 1
     if not 1 <= k <= size:
-        raise RuntimeError(f"kthvalue(): selected number k out of range for dimension {dim}: k = {k}, size {size}")
+        raise RuntimeError(
+            f"kthvalue(): selected number k out of range for dimension {dim}: k = {k}, size {size}"
+        )
     return _nth("kthvalue", input, k - 1, dim, keepdim)
 
 
@@ -117,11 +133,15 @@ def _empty_reduction(name, input, dim):
 def _median(name, ignore_nan):
     def op(input, dim=None, keepdim=False):
         if input.dtype.is_complex or input.dtype.code == 0:
-            raise RuntimeError(f'{name}: "median_out_impl" not implemented for \'{input.dtype.name}\'')
+            raise RuntimeError(
+                f"{name}: \"median_out_impl\" not implemented for '{input.dtype.name}'"
+            )
         if dim is None:
             flat = input.reshape(-1)
             if flat.numel() == 0:
-                return core.empty((), input.dtype).fill_(math.nan if input.dtype.is_floating_point else -(2**63))
+                return core.empty((), input.dtype).fill_(
+                    math.nan if input.dtype.is_floating_point else -(2**63)
+                )
             return op(flat, 0)[0]
         dim = _wrap(name, dim, input.dim())
         _empty_reduction(name, input, dim)
@@ -132,19 +152,22 @@ def _median(name, ignore_nan):
         if input.dtype.is_floating_point:
             numbers = (input.detach() == input.detach()).sum(dim, True)
             if ignore_nan:
-                place = ((numbers - 1).clamp(min=0) // 2)
+                place = (numbers - 1).clamp(min=0) // 2
             else:
                 # one NaN makes the median NaN: the first of them
                 place = _where(numbers == size, (size - 1) // 2, numbers)
         else:
-            place = core.empty([1 if i == dim else s for i, s in enumerate(input.shape)], _INT64).fill_((size - 1) // 2)
+            place = core.empty(
+                [1 if i == dim else s for i, s in enumerate(input.shape)], _INT64
+            ).fill_((size - 1) // 2)
         index = order.gather(dim, place)
         values = _pick(input, dim, index)
         if not keepdim:
             values, index = values.squeeze(dim), index.squeeze(dim)
         return named_pair(name, values, index)
 
-    op.__doc__ = f"Lower median{' of the numbers' if ignore_nan else ''}: of all elements, or (values, indices) along dim."
+    what = "Lower median of the numbers" if ignore_nan else "Lower median"
+    op.__doc__ = f"{what}: of all elements, or (values, indices) along dim."
     return composite(name=name, out=True)(op)
 
 
@@ -160,7 +183,10 @@ nanmedian = _median("nanmedian", True)
 
 @composite(out=True)
 def mode(input, dim=-1, keepdim=False):
-    """(values, indices) of the most frequent element along dim; the smallest of several, at its last place."""
+    """(values, indices) of the most frequent element along dim.
+
+    The smallest of several, at its last place.
+    """
     import numpy
 
     dim = _wrap("mode", dim, input.dim())
@@ -172,7 +198,11 @@ def mode(input, dim=-1, keepdim=False):
     places = numpy.empty(flat.shape[0], numpy.int64)
     for i, row in enumerate(flat):
         values, counts = numpy.unique(row, return_counts=True, equal_nan=False)
-        places[i] = numpy.nonzero(row == values[counts.argmax()])[0][-1] if (row == row).any() else len(row) - 1
+        places[i] = (
+            numpy.nonzero(row == values[counts.argmax()])[0][-1]
+            if (row == row).any()
+            else len(row) - 1
+        )
     index = _from_numpy(numpy.expand_dims(places.reshape(rows.shape[:-1]), dim))
     values = _pick(input, dim, index)
     if not keepdim:
@@ -180,24 +210,40 @@ def mode(input, dim=-1, keepdim=False):
     return named_pair("mode", values, index)
 
 
-# ---- distinct values -----------------------------------------------------------------------------------
+# ---- distinct values -----------------------------------------------------------------------------
 
 
 @composite
 def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=None):
-    """The distinct elements (or slices along dim), sorted; optionally inverse indices and counts."""
+    """The distinct elements (or slices along dim), sorted.
+
+    Optionally inverse indices and counts.
+    """
     import numpy
 
     a = _numpy(input)
     if dim is not None:
         dim = _wrap("unique", dim, input.dim())
-        if a.shape[dim] == 0 and a.size == 0 and any(s == 0 for i, s in enumerate(a.shape) if i != dim):
-            raise RuntimeError("There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+        if (
+            a.shape[dim] == 0
+            and a.size == 0
+            and any(s == 0 for i, s in enumerate(a.shape) if i != dim)
+        ):
+            raise RuntimeError(
+                "There are 0 sized dimensions, and they aren't selected, so unique cannot be "
+                "applied"
+            )
     values, inverse, counts = numpy.unique(
         a, return_inverse=True, return_counts=True, axis=dim, equal_nan=False
     )
     shape = input.shape if dim is None else (input.shape[dim],)
-    return _distinct(_from_numpy(values, input.dtype), inverse.reshape(tuple(shape)), counts, return_inverse, return_counts)
+    return _distinct(
+        _from_numpy(values, input.dtype),
+        inverse.reshape(tuple(shape)),
+        counts,
+        return_inverse,
+        return_counts,
+    )
 
 
 def _distinct(values, inverse, counts, return_inverse, return_counts):
@@ -246,10 +292,12 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
 
     if not hasattr(elements, "dtype") and not hasattr(test_elements, "dtype"):
         raise TypeError("isin(): expected a Tensor in elements or test_elements")
-    return _from_numpy(numpy.asarray(numpy.isin(array(elements), array(test_elements), invert=invert)))
+    return _from_numpy(
+        numpy.asarray(numpy.isin(array(elements), array(test_elements), invert=invert))
+    )
 
 
-# ---- searching -----------------------------------------------------------------------------------------
+# ---- searching -----------------------------------------------------------------------------------
 
 
 @composite(out=True, method=False)
@@ -260,20 +308,28 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     from .creation import scalar_tensor
 
     if side is not None and side not in ("left", "right"):
-        raise RuntimeError(f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}")
+        raise RuntimeError(
+            f"torch.searchsorted(): side can only be 'left' or 'right' but got {side}"
+        )
     if side == "left" and right:
-        raise RuntimeError("torch.searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        raise RuntimeError(
+            "torch.searchsorted(): side and right can't be set to opposites, got side of left "
+            "while right was True"
+        )
     side = "right" if right or side == "right" else "left"
     number = not hasattr(input, "dtype")
     if number:
         input = scalar_tensor(input, dtype=sorted_sequence.dtype)
     if input.dtype != sorted_sequence.dtype:
         raise RuntimeError(
-            f"torch.searchsorted(): boundary tensor and input value tensor should have same dtype, but got boundary tensor has dtype {sorted_sequence.dtype}, input value has dtype {input.dtype}"
+            "torch.searchsorted(): boundary tensor and input value tensor should have same "
+            f"dtype, but got boundary tensor has dtype {sorted_sequence.dtype}, input value has "
+            f"dtype {input.dtype}"
         )
     if sorter is not None and sorter.shape != sorted_sequence.shape:
         raise RuntimeError(
-            f"torch.searchsorted(): boundary and sorter must have the same size, but got boundary tensor {list(sorted_sequence.shape)}and got sorter tensor {list(sorter.shape)}"
+            "torch.searchsorted(): boundary and sorter must have the same size, but got boundary "
+            f"tensor {list(sorted_sequence.shape)}and got sorter tensor {list(sorter.shape)}"
         )
     edges, values = _numpy(sorted_sequence), _numpy(input)
     if sorter is not None:
@@ -283,10 +339,17 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
     else:
         if edges.ndim != values.ndim or edges.shape[:-1] != values.shape[:-1]:
             raise RuntimeError(
-                f"torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must match, but got boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
+                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+                "dimensions of boundaries tensor and input value tensor must match, but got "
+                f"boundaries tensor {list(edges.shape)} and input value tensor "
+                f"{list(values.shape)}"
             )
         rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
-        found = numpy.stack([numpy.searchsorted(r, v, side) for r, v in zip(rows, wanted, strict=True)]) if len(rows) else wanted
+        found = (
+            numpy.stack([numpy.searchsorted(r, v, side) for r, v in zip(rows, wanted, strict=True)])
+            if len(rows)
+            else wanted
+        )
         found = found.reshape(values.shape)
     return _from_numpy(numpy.asarray(found), core.dtypes[4] if out_int32 else _INT64)
 
@@ -295,7 +358,9 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
 def bucketize(input, boundaries, *, out_int32=False, right=False):
     """The bucket, between sorted boundaries, of each element."""
     if boundaries.dim() != 1:
-        raise RuntimeError(f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries.dim()})")
+        raise RuntimeError(
+            f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries.dim()})"
+        )
     if hasattr(input, "dtype") and input.dtype != boundaries.dtype:
         wide = _common(input, boundaries)
         input, boundaries = input.to(wide), boundaries.to(wide)
@@ -308,7 +373,7 @@ def _common(a, b):
     return promote_types(a.dtype, b.dtype)
 
 
-# ---- quantiles -----------------------------------------------------------------------------------------
+# ---- quantiles -----------------------------------------------------------------------------------
 
 
 def _quantile(name, ignore_nan):
@@ -326,13 +391,22 @@ def _quantile(name, ignore_nan):
         if q.dim() > 1:
             raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
         if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-            raise RuntimeError(f"{name}() interpolation must be one of linear, lower, higher, midpoint or nearest, but got {interpolation}")
+            raise RuntimeError(
+                f"{name}() interpolation must be one of linear, lower, higher, midpoint or "
+                f"nearest, but got {interpolation}"
+            )
         if input.numel() == 0:
             raise RuntimeError(f"{name}() input tensor must be non-empty")
         if q.numel() and (float(q.min()) < 0 or float(q.max()) > 1):
             raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
         flat = dim is None
-        rows = input.reshape(-1) if flat else input.movedim(dim, -1) if input.dim() else input.reshape(1)
+        rows = (
+            input.reshape(-1)
+            if flat
+            else input.movedim(dim, -1)
+            if input.dim()
+            else input.reshape(1)
+        )
         result = _interpolate(rows, q.reshape(-1), ignore_nan, interpolation)  # (q, rows...)
         if keepdim and flat:
             result = result.reshape((result.shape[0],) + (1,) * input.dim())
@@ -342,7 +416,9 @@ def _quantile(name, ignore_nan):
             result = result.reshape(-1)
         return result if q.dim() else result.squeeze(0)
 
-    op.__doc__ = f"The q-quantiles of the elements along dim{', NaN left out' if ignore_nan else ''}."
+    op.__doc__ = (
+        f"The q-quantiles of the elements along dim{', NaN left out' if ignore_nan else ''}."
+    )
     return composite(name=name, out=True)(op)
 
 
@@ -352,13 +428,19 @@ def _interpolate(rows, q, ignore_nan, interpolation):
     size = rows.shape[-1]
     results = []
     for k in range(q.shape[0]):
-        last = (numbers - 1).clamp(min=0).to(rows.dtype) if ignore_nan else _full_like(numbers, size - 1, rows.dtype)
+        last = (
+            (numbers - 1).clamp(min=0).to(rows.dtype)
+            if ignore_nan
+            else _full_like(numbers, size - 1, rows.dtype)
+        )
         place = last * q[k]
         low, high = place.floor(), place.ceil()
         if not ignore_nan:
             # any NaN makes the result NaN: they were sorted last
             bad = numbers < size
-            low, high, place = (_where(bad, _full_like(low, size - 1, low.dtype), t) for t in (low, high, place))
+            low, high, place = (
+                _where(bad, _full_like(low, size - 1, low.dtype), t) for t in (low, high, place)
+            )
         if interpolation == "nearest":
             low = high = place.round()
         elif interpolation == "lower":
@@ -368,7 +450,11 @@ def _interpolate(rows, q, ignore_nan, interpolation):
         weight = 0.5 if interpolation == "midpoint" else place - place.floor()
         a = ordered.gather(-1, low.to(_INT64))
         b = ordered.gather(-1, high.to(_INT64))
-        results.append((a if interpolation in ("nearest", "lower", "higher") else a.lerp(b, weight)).squeeze(-1))
+        results.append(
+            (a if interpolation in ("nearest", "lower", "higher") else a.lerp(b, weight)).squeeze(
+                -1
+            )
+        )
     from .join import stack
 
     return stack(results, 0) if results else rows.new_empty((0, *rows.shape[:-1]))

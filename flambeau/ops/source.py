@@ -12,15 +12,22 @@ _COMMENT = {"cpu": ";", "cuda": "//", "opencl": "//"}
 
 
 def explain(op: Op, device: str, names: Sequence[str], stage: str) -> str:
-    """For a composite, its parts and the kernels of those that are loop programs; for a primitive, where
-    its kernels come from. All but the kernels is comments."""
+    """For a composite, its parts and the kernels of those that are loop programs; for a
+    primitive, where its kernels come from. All but the kernels is comments."""
     if device not in _COMMENT:
-        raise ValueError(f"{op.name}.source: expected a device of cpu, cuda, opencl, got {device!r}")
+        raise ValueError(
+            f"{op.name}.source: expected a device of cpu, cuda, opencl, got {device!r}"
+        )
     mark = "#" if stage == "asm" else _COMMENT[device]
     if op.record is not None:
         return _comment(mark, f"{op.name} is a primitive: {_HOW}")
     parts = list(dict.fromkeys(_parts(op.function, set(), 0)))
-    text = [_comment(mark, f"{op.name} is a composite: Python in terms of other ops, without a kernel of its own.")]
+    text = [
+        _comment(
+            mark,
+            f"{op.name} is a composite: Python in terms of other ops, without a kernel of its own.",
+        )
+    ]
     if parts:
         text.append(_comment(mark, f"It may call {', '.join(sorted({p.name for p in parts}))}."))
     for part in parts:

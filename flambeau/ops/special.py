@@ -15,7 +15,9 @@ from .record import METHODS, alias, composite, make_inplace, pointwise, primitiv
 _BOTH, _SPECIAL = ("", "special"), ("special",)
 
 
-def _define(name, function, doc, *, namespaces=_SPECIAL, aliases=(), method=False, inplace=False, vjp=None):
+def _define(
+    name, function, doc, *, namespaces=_SPECIAL, aliases=(), method=False, inplace=False, vjp=None
+):
     module, public = function
 
     def body(input):
@@ -36,33 +38,91 @@ def _define(name, function, doc, *, namespaces=_SPECIAL, aliases=(), method=Fals
     return op
 
 
-erf = _define("erf", (mathlib, "erf"), "Error function.", namespaces=_BOTH, method=True, inplace=True)
-erfc = _define("erfc", (mathlib, "erfc"), "1 - erf(input), exact for large input.", namespaces=_BOTH, method=True, inplace=True)
-erfinv = _define("erfinv", (mathlib, "erfinv"), "Inverse of erf.", namespaces=_BOTH, method=True, inplace=True)
+erf = _define(
+    "erf", (mathlib, "erf"), "Error function.", namespaces=_BOTH, method=True, inplace=True
+)
+erfc = _define(
+    "erfc",
+    (mathlib, "erfc"),
+    "1 - erf(input), exact for large input.",
+    namespaces=_BOTH,
+    method=True,
+    inplace=True,
+)
+erfinv = _define(
+    "erfinv", (mathlib, "erfinv"), "Inverse of erf.", namespaces=_BOTH, method=True, inplace=True
+)
 lgamma = _define(
-    "lgamma", (mathlib, "lgamma"), "log |Gamma(input)|.", method=True, inplace=True, namespaces=("",)
+    "lgamma",
+    (mathlib, "lgamma"),
+    "log |Gamma(input)|.",
+    method=True,
+    inplace=True,
+    namespaces=("",),
 )
 alias("gammaln", lgamma, namespaces=_SPECIAL)
 digamma = _define(
-    "digamma", (mathlib, "digamma"), "Derivative of lgamma.", method=True, inplace=True, namespaces=("",)
+    "digamma",
+    (mathlib, "digamma"),
+    "Derivative of lgamma.",
+    method=True,
+    inplace=True,
+    namespaces=("",),
 )
 alias("digamma", digamma, namespaces=_SPECIAL)
 alias("psi", digamma, namespaces=_SPECIAL)
-i0 = _define("i0", (functions, "i0"), "Modified Bessel function of order 0.", namespaces=_BOTH, method=True, inplace=True)
+i0 = _define(
+    "i0",
+    (functions, "i0"),
+    "Modified Bessel function of order 0.",
+    namespaces=_BOTH,
+    method=True,
+    inplace=True,
+)
 i0e = _define("i0e", (functions, "i0e"), "exp(-|input|) i0(input).")
 i1 = _define("i1", (functions, "i1"), "Modified Bessel function of order 1.")
 i1e = _define("i1e", (functions, "i1e"), "exp(-|input|) i1(input).")
-bessel_j0 = _define("bessel_j0", (functions, "bessel_j0"), "Bessel function of the first kind, order 0.")
-bessel_j1 = _define("bessel_j1", (functions, "bessel_j1"), "Bessel function of the first kind, order 1.")
-bessel_y0 = _define("bessel_y0", (functions, "bessel_y0"), "Bessel function of the second kind, order 0.")
-bessel_y1 = _define("bessel_y1", (functions, "bessel_y1"), "Bessel function of the second kind, order 1.")
-modified_bessel_i0 = _define("modified_bessel_i0", (functions, "i0"), "Modified Bessel function of order 0.")
-modified_bessel_i1 = _define("modified_bessel_i1", (functions, "i1"), "Modified Bessel function of order 1.")
-modified_bessel_k0 = _define("modified_bessel_k0", (functions, "modified_bessel_k0"), "Modified Bessel function of the second kind, order 0.")
-modified_bessel_k1 = _define("modified_bessel_k1", (functions, "modified_bessel_k1"), "Modified Bessel function of the second kind, order 1.")
-scaled_modified_bessel_k0 = _define("scaled_modified_bessel_k0", (functions, "scaled_modified_bessel_k0"), "exp(input) modified_bessel_k0(input).")
-scaled_modified_bessel_k1 = _define("scaled_modified_bessel_k1", (functions, "scaled_modified_bessel_k1"), "exp(input) modified_bessel_k1(input).")
-spherical_bessel_j0 = _define("spherical_bessel_j0", (functions, "spherical_bessel_j0"), "sin(input) / input.")
+bessel_j0 = _define(
+    "bessel_j0", (functions, "bessel_j0"), "Bessel function of the first kind, order 0."
+)
+bessel_j1 = _define(
+    "bessel_j1", (functions, "bessel_j1"), "Bessel function of the first kind, order 1."
+)
+bessel_y0 = _define(
+    "bessel_y0", (functions, "bessel_y0"), "Bessel function of the second kind, order 0."
+)
+bessel_y1 = _define(
+    "bessel_y1", (functions, "bessel_y1"), "Bessel function of the second kind, order 1."
+)
+modified_bessel_i0 = _define(
+    "modified_bessel_i0", (functions, "i0"), "Modified Bessel function of order 0."
+)
+modified_bessel_i1 = _define(
+    "modified_bessel_i1", (functions, "i1"), "Modified Bessel function of order 1."
+)
+modified_bessel_k0 = _define(
+    "modified_bessel_k0",
+    (functions, "modified_bessel_k0"),
+    "Modified Bessel function of the second kind, order 0.",
+)
+modified_bessel_k1 = _define(
+    "modified_bessel_k1",
+    (functions, "modified_bessel_k1"),
+    "Modified Bessel function of the second kind, order 1.",
+)
+scaled_modified_bessel_k0 = _define(
+    "scaled_modified_bessel_k0",
+    (functions, "scaled_modified_bessel_k0"),
+    "exp(input) modified_bessel_k0(input).",
+)
+scaled_modified_bessel_k1 = _define(
+    "scaled_modified_bessel_k1",
+    (functions, "scaled_modified_bessel_k1"),
+    "exp(input) modified_bessel_k1(input).",
+)
+spherical_bessel_j0 = _define(
+    "spherical_bessel_j0", (functions, "spherical_bessel_j0"), "sin(input) / input."
+)
 entr = _define("entr", (functions, "entr"), "-input log(input), 0 at 0, -inf below.")
 ndtr = _define("ndtr", (functions, "ndtr"), "The normal distribution function.")
 ndtri = _define("ndtri", (functions, "ndtri"), "Inverse of ndtr.")
@@ -123,11 +183,14 @@ def zeta(input, other):
     return zeta_body(input, other)
 
 
-# ---- incomplete gamma functions ------------------------------------------------------------------------
+# ---- incomplete gamma functions ------------------------------------------------------------------
 
 
 def _gamma_series(a, x):
-    """sum of x**n / ((a + 1) ... (a + n)), n from 0 (Abramowitz and Stegun 6.5.29); quick for x < a + 1."""
+    """sum of x**n / ((a + 1) ... (a + n)), n from 0 (Abramowitz and Stegun 6.5.29).
+
+    Quick for x < a + 1.
+    """
     import numpy
 
     term = total = numpy.ones_like(x)
@@ -140,7 +203,10 @@ def _gamma_series(a, x):
 
 
 def _gamma_fraction(a, x):
-    """Continued fraction of Gamma(a, x) x**-a exp(x) (Abramowitz and Stegun 6.5.31), by Lentz's method."""
+    """Continued fraction of Gamma(a, x) x**-a exp(x), by Lentz's method.
+
+    Abramowitz and Stegun 6.5.31.
+    """
     import numpy
 
     tiny = 1e-300
@@ -199,21 +265,24 @@ def incomplete_gamma(input, other, upper):
 @incomplete_gamma.vjp
 def _incomplete_gamma_vjp(g, input, other, upper, needs):
     if needs[0]:
-        raise NotImplementedError("igamma: the derivative for 'input' is not implemented: detach it")
+        raise NotImplementedError(
+            "igamma: the derivative for 'input' is not implemented: detach it"
+        )
     density = pw.exp((input - 1) * pw.log(other) - other - lgamma(input))
     return None, g * (-density if upper else density)
 
 
 def _define_incomplete_gamma(name, upper, doc):
     def op(input, other):
-        from .views import broadcast_tensors
         from .type_info import result_type
+        from .views import broadcast_tensors
 
+        pw.need_tensor(name, input)
         pw.need_tensor(name, other, "other", 2)
         kind = result_type(input, other)
         if not kind.is_floating_point:
             raise NotImplementedError(
-                f'{name}: "{name}_cpu" not implemented for \'{kind.name}\': it takes floating point'
+                f"{name}: \"{name}_cpu\" not implemented for '{kind.name}': it takes floating point"
             )
         a, x = broadcast_tensors(input.to(kind), other.to(kind))
         return incomplete_gamma(a, x, upper)
@@ -222,8 +291,12 @@ def _define_incomplete_gamma(name, upper, doc):
     return composite(name=name, inplace=True, out=True)(op)
 
 
-igamma = _define_incomplete_gamma("igamma", False, "Regularised lower incomplete gamma function P(input, other).")
-igammac = _define_incomplete_gamma("igammac", True, "Regularised upper incomplete gamma function 1 - P(input, other).")
+igamma = _define_incomplete_gamma(
+    "igamma", False, "Regularised lower incomplete gamma function P(input, other)."
+)
+igammac = _define_incomplete_gamma(
+    "igammac", True, "Regularised upper incomplete gamma function 1 - P(input, other)."
+)
 alias("gammainc", igamma, namespaces=_SPECIAL)
 alias("gammaincc", igammac, namespaces=_SPECIAL)
 
@@ -237,7 +310,9 @@ def _polygamma_op(n):
         def body(input):
             return functions.polygamma(n, input)
 
-        op = pointwise(name=f"polygamma_{n}", promote=Promote.FLOAT, accepts="buif", register=False)(body)
+        op = pointwise(
+            name=f"polygamma_{n}", promote=Promote.FLOAT, accepts="buif", register=False
+        )(body)
         op.vjp = lambda g, input: g * functions.polygamma(n + 1, input)
         _polygammas[n] = op
     return op
@@ -302,7 +377,10 @@ logit_clamped.vjp = lambda g, input, eps: where(
 
 @composite(inplace=True, out=True, namespaces=_BOTH)
 def logit(input, eps=None):
-    """log(input / (1 - input)), the inverse of the sigmoid; with eps, of input limited to [eps, 1 - eps]."""
+    """log(input / (1 - input)), the inverse of the sigmoid.
+
+    With eps, of input limited to [eps, 1 - eps].
+    """
     return logit_body(input) if eps is None else logit_clamped(input, eps=float(eps))
 
 
@@ -310,16 +388,16 @@ alias("logit", logit, namespaces=_SPECIAL)
 alias("round", pw.round, namespaces=_SPECIAL)
 
 
-# ---- orthogonal polynomials ----------------------------------------------------------------------------
+# ---- orthogonal polynomials ----------------------------------------------------------------------
 
 
 def _recurrence(name, first, step, doc, start=1.0):
     """P_0 = start, P_1 = first(x), P_{k+1} = step(k, x, P_k, P_{k-1}), for integer degrees."""
 
     def op(input, n):
-        from .type_info import promote_types
         from .creation import scalar_tensor
         from .masked import where as choose
+        from .type_info import promote_types
 
         if not hasattr(input, "dtype") and not hasattr(n, "dtype"):
             raise TypeError(f"{name}(): expected a Tensor in input or n")
@@ -342,15 +420,75 @@ def _recurrence(name, first, step, doc, start=1.0):
     return composite(name=name, namespaces=_SPECIAL, method=False, out=True)(op)
 
 
-chebyshev_polynomial_t = _recurrence("chebyshev_polynomial_t", lambda x: x, lambda k, x, p, q: 2 * x * p - q, "Chebyshev polynomial of the first kind.")
-chebyshev_polynomial_u = _recurrence("chebyshev_polynomial_u", lambda x: 2 * x, lambda k, x, p, q: 2 * x * p - q, "Chebyshev polynomial of the second kind.")
-chebyshev_polynomial_v = _recurrence("chebyshev_polynomial_v", lambda x: 2 * x - 1, lambda k, x, p, q: 2 * x * p - q, "Chebyshev polynomial of the third kind.")
-chebyshev_polynomial_w = _recurrence("chebyshev_polynomial_w", lambda x: 2 * x + 1, lambda k, x, p, q: 2 * x * p - q, "Chebyshev polynomial of the fourth kind.")
-shifted_chebyshev_polynomial_t = _recurrence("shifted_chebyshev_polynomial_t", lambda x: 2 * x - 1, lambda k, x, p, q: (4 * x - 2) * p - q, "chebyshev_polynomial_t(2 input - 1).")
-shifted_chebyshev_polynomial_u = _recurrence("shifted_chebyshev_polynomial_u", lambda x: 4 * x - 2, lambda k, x, p, q: (4 * x - 2) * p - q, "chebyshev_polynomial_u(2 input - 1).")
-shifted_chebyshev_polynomial_v = _recurrence("shifted_chebyshev_polynomial_v", lambda x: 4 * x - 3, lambda k, x, p, q: (4 * x - 2) * p - q, "chebyshev_polynomial_v(2 input - 1).")
-shifted_chebyshev_polynomial_w = _recurrence("shifted_chebyshev_polynomial_w", lambda x: 4 * x - 1, lambda k, x, p, q: (4 * x - 2) * p - q, "chebyshev_polynomial_w(2 input - 1).")
-hermite_polynomial_h = _recurrence("hermite_polynomial_h", lambda x: 2 * x, lambda k, x, p, q: 2 * x * p - 2 * k * q, "Hermite polynomial (physicists').")
-hermite_polynomial_he = _recurrence("hermite_polynomial_he", lambda x: x, lambda k, x, p, q: x * p - k * q, "Hermite polynomial (probabilists').")
-laguerre_polynomial_l = _recurrence("laguerre_polynomial_l", lambda x: 1 - x, lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1), "Laguerre polynomial.")
-legendre_polynomial_p = _recurrence("legendre_polynomial_p", lambda x: x, lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1), "Legendre polynomial.")
+chebyshev_polynomial_t = _recurrence(
+    "chebyshev_polynomial_t",
+    lambda x: x,
+    lambda k, x, p, q: 2 * x * p - q,
+    "Chebyshev polynomial of the first kind.",
+)
+chebyshev_polynomial_u = _recurrence(
+    "chebyshev_polynomial_u",
+    lambda x: 2 * x,
+    lambda k, x, p, q: 2 * x * p - q,
+    "Chebyshev polynomial of the second kind.",
+)
+chebyshev_polynomial_v = _recurrence(
+    "chebyshev_polynomial_v",
+    lambda x: 2 * x - 1,
+    lambda k, x, p, q: 2 * x * p - q,
+    "Chebyshev polynomial of the third kind.",
+)
+chebyshev_polynomial_w = _recurrence(
+    "chebyshev_polynomial_w",
+    lambda x: 2 * x + 1,
+    lambda k, x, p, q: 2 * x * p - q,
+    "Chebyshev polynomial of the fourth kind.",
+)
+shifted_chebyshev_polynomial_t = _recurrence(
+    "shifted_chebyshev_polynomial_t",
+    lambda x: 2 * x - 1,
+    lambda k, x, p, q: (4 * x - 2) * p - q,
+    "chebyshev_polynomial_t(2 input - 1).",
+)
+shifted_chebyshev_polynomial_u = _recurrence(
+    "shifted_chebyshev_polynomial_u",
+    lambda x: 4 * x - 2,
+    lambda k, x, p, q: (4 * x - 2) * p - q,
+    "chebyshev_polynomial_u(2 input - 1).",
+)
+shifted_chebyshev_polynomial_v = _recurrence(
+    "shifted_chebyshev_polynomial_v",
+    lambda x: 4 * x - 3,
+    lambda k, x, p, q: (4 * x - 2) * p - q,
+    "chebyshev_polynomial_v(2 input - 1).",
+)
+shifted_chebyshev_polynomial_w = _recurrence(
+    "shifted_chebyshev_polynomial_w",
+    lambda x: 4 * x - 1,
+    lambda k, x, p, q: (4 * x - 2) * p - q,
+    "chebyshev_polynomial_w(2 input - 1).",
+)
+hermite_polynomial_h = _recurrence(
+    "hermite_polynomial_h",
+    lambda x: 2 * x,
+    lambda k, x, p, q: 2 * x * p - 2 * k * q,
+    "Hermite polynomial (physicists').",
+)
+hermite_polynomial_he = _recurrence(
+    "hermite_polynomial_he",
+    lambda x: x,
+    lambda k, x, p, q: x * p - k * q,
+    "Hermite polynomial (probabilists').",
+)
+laguerre_polynomial_l = _recurrence(
+    "laguerre_polynomial_l",
+    lambda x: 1 - x,
+    lambda k, x, p, q: ((2 * k + 1 - x) * p - k * q) / (k + 1),
+    "Laguerre polynomial.",
+)
+legendre_polynomial_p = _recurrence(
+    "legendre_polynomial_p",
+    lambda x: x,
+    lambda k, x, p, q: ((2 * k + 1) * x * p - k * q) / (k + 1),
+    "Legendre polynomial.",
+)

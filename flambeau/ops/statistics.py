@@ -17,14 +17,22 @@ def bincount(input, weights=None, minlength=0):
     import numpy
 
     if input.dim() != 1 or (input.dtype.is_floating_point or input.dtype.is_complex):
-        raise RuntimeError(f"bincount only supports 1-d non-negative integral inputs, got {input.dtype} of shape {tuple(input.shape)}")
+        raise RuntimeError(
+            f"bincount only supports 1-d non-negative integral inputs, got {input.dtype} of shape "
+            f"{tuple(input.shape)}"
+        )
     if minlength < 0:
         raise RuntimeError(f"minlength should be >= 0, got {minlength}")
     if weights is not None and weights.shape != input.shape:
-        raise RuntimeError(f"weights should be 1-d and have the same length as input: {tuple(weights.shape)} and {tuple(input.shape)}")
+        raise RuntimeError(
+            f"weights should be 1-d and have the same length as input: {tuple(weights.shape)} and "
+            f"{tuple(input.shape)}"
+        )
     if input.numel() and int(input.min()) < 0:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs")
-    counted = numpy.bincount(_numpy(input.to(_INT64)), None if weights is None else _numpy(weights), minlength)
+    counted = numpy.bincount(
+        _numpy(input.to(_INT64)), None if weights is None else _numpy(weights), minlength
+    )
     if weights is None:
         return _from_numpy(counted.astype("int64"))
     kind = weights.dtype if weights.dtype == core.dtypes[8] else core.dtypes[9]
@@ -52,7 +60,9 @@ def histc(input, bins=100, min=0, max=0):
     if bins <= 0:
         raise RuntimeError(f"bins must be > 0, got {bins}")
     low, high = _range("torch.histc", input, min, max)
-    counts, _ = numpy.histogram(_numpy(input).astype("float64"), int(bins), (float(low), float(high)))
+    counts, _ = numpy.histogram(
+        _numpy(input).astype("float64"), int(bins), (float(low), float(high))
+    )
     return _from_numpy(counts.astype("float64"), input.dtype)
 
 
@@ -72,7 +82,12 @@ def histogram(input, bins, *, range=None, weight=None, density=False, out=None):
         low, high = _range("torch.histogram", input, low, high, 0.5)
         edges = numpy.linspace(low, high, bins + 1)
     counts, edges = numpy.histogram(values, edges, weights=weights, density=density)
-    pair = named_pair("histogram", _from_numpy(counts.astype("float64"), input.dtype), _from_numpy(edges, input.dtype), ("hist", "bin_edges"))
+    pair = named_pair(
+        "histogram",
+        _from_numpy(counts.astype("float64"), input.dtype),
+        _from_numpy(edges, input.dtype),
+        ("hist", "bin_edges"),
+    )
     if out is None:
         return pair
     from .record import deliver
@@ -95,13 +110,20 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
         bins = [bins] * n
     if len(bins) != n:
         raise RuntimeError(
-            f"histogramdd: The size of bins must be equal to the innermost dimension of the input: {len(bins)} and {n}"
+            "histogramdd: The size of bins must be equal to the innermost dimension of the "
+            f"input: {len(bins)} and {n}"
         )
     if all(hasattr(b, "dtype") for b in bins):
         edges = [_numpy(b).astype("float64") for b in bins]
     else:
-        limits = [(0, 0)] * n if range is None else [tuple(range[2 * i : 2 * i + 2]) for i in builtins.range(n)]
-        spans = [_range("torch.histogramdd", input[..., i], *limits[i], 0.5) for i in builtins.range(n)]
+        limits = (
+            [(0, 0)] * n
+            if range is None
+            else [tuple(range[2 * i : 2 * i + 2]) for i in builtins.range(n)]
+        )
+        spans = [
+            _range("torch.histogramdd", input[..., i], *limits[i], 0.5) for i in builtins.range(n)
+        ]
         edges = [numpy.linspace(lo, hi, b + 1) for (lo, hi), b in zip(spans, bins, strict=True)]
     counts = _count_points(points, edges, weights, density)
     return named_pair(
@@ -113,7 +135,10 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
 
 
 def _count_points(points, edges, weights, density):
-    """Points (n, d) counted in the cells between the edges of each dimension; edges need not be sorted."""
+    """Points (n, d) counted in the cells between the edges of each dimension.
+
+    Edges need not be sorted.
+    """
     import numpy
 
     shape = [len(e) - 1 for e in edges]
@@ -135,7 +160,10 @@ def _count_points(points, edges, weights, density):
 
 
 def _upper_bound(edges, values):
-    """The first edge above each value, found by halving (what it finds in unsorted edges is part of the contract)."""
+    """The first edge above each value.
+
+    Found by halving (what it finds in unsorted edges is part of the contract).
+    """
     import numpy
 
     first = numpy.zeros(len(values), numpy.int64)
@@ -153,7 +181,10 @@ def _upper_bound(edges, values):
 def cov(input, *, correction=1, fweights=None, aweights=None):
     """Covariance of variables (rows) over observations (columns)."""
     if input.dim() > 2:
-        raise RuntimeError(f"cov(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions")
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.dim()} dimensions"
+        )
     if input.dtype.code == 0:
         raise RuntimeError("cov(): bool dtype is not supported for input")
     x = input.reshape(1, -1) if input.dim() < 2 else input
@@ -163,11 +194,21 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         if w is None:
             continue
         if w.dim() > 1:
-            raise RuntimeError(f"cov(): expected {what} to have one or fewer dimensions but got {what} with {w.dim()} dimensions")
+            raise RuntimeError(
+                f"cov(): expected {what} to have one or fewer dimensions but got {what} with "
+                f"{w.dim()} dimensions"
+            )
         if w.numel() != n:
-            raise RuntimeError(f"cov(): expected {what} to have the same numel as there are observations in the input but got {w.numel()} != {n}")
+            raise RuntimeError(
+                f"cov(): expected {what} to have the same numel as there are observations in the "
+                f"input but got {w.numel()} != {n}"
+            )
         if (what == "fweights") == (w.dtype.is_floating_point or w.dtype.is_complex):
-            raise RuntimeError(f"cov(): expected {what} to have {'integral' if what == 'fweights' else 'floating point'} dtype but got {what} with {w.dtype} dtype")
+            raise RuntimeError(
+                f"cov(): expected {what} to have "
+                f"{'integral' if what == 'fweights' else 'floating point'} dtype but got {what} "
+                f"with {w.dtype} dtype"
+            )
         if w.numel() and float(w.min()) < 0:
             raise RuntimeError(f"cov(): {what} cannot be negative")
         weights = w if weights is None else weights * w
@@ -197,7 +238,10 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
 def corrcoef(input):
     """Correlation coefficients of variables (rows) over observations (columns)."""
     if input.dim() > 2:
-        raise RuntimeError(f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.dim()} dimensions")
+        raise RuntimeError(
+            "corrcoef(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.dim()} dimensions"
+        )
     c = cov(input)
     if c.dim() == 0:
         return c / c
@@ -218,7 +262,9 @@ def renorm(input, p, dim, maxnorm):
     if p <= 0:
         raise RuntimeError(f"renorm: non-positive-norm not supported, got p = {p}")
     if input.dim() < 2:
-        raise RuntimeError(f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions")
+        raise RuntimeError(
+            f"renorm: input needs at least 2 dimensions, got {input.dim()} dimensions"
+        )
     if maxnorm < 0:
         raise RuntimeError(f"renorm: expected maxnorm to be >= 0 but got {maxnorm}")
     dim = dim % input.dim()

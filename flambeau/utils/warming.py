@@ -1,7 +1,7 @@
 """The kernels that most programs need, as a program that uses them.
 
-`warm` runs each step; what it calls is compiled and kept on disk. Sizes matter only where they choose a
-kernel, layouts where they choose a loop form.
+`warm` runs each step; what it calls is compiled and kept on disk. Sizes matter only where they
+choose a kernel, layouts where they choose a loop form.
 """
 
 from __future__ import annotations
@@ -13,12 +13,49 @@ from typing import Any
 Step = tuple[str, Callable[[], Any]]
 Progress = Callable[[int, int, str], Any]
 
-_UNARY = ("neg", "abs", "exp", "log", "sqrt", "rsqrt", "tanh", "sigmoid", "relu", "square", "reciprocal")
+_UNARY = (
+    "neg",
+    "abs",
+    "exp",
+    "log",
+    "sqrt",
+    "rsqrt",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "square",
+    "reciprocal",
+)
 _UNARY += ("sin", "cos", "erf", "log1p", "expm1", "floor", "round", "sign", "isnan", "isfinite")
-_BINARY = ("add", "sub", "mul", "div", "pow", "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge")
+_BINARY = (
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "pow",
+    "maximum",
+    "minimum",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+)
 _TENSORS_ONLY = ("maximum", "minimum")
 _WHOLE = ("add", "sub", "mul", "floor_divide", "remainder", "eq", "ne", "lt", "le", "gt", "ge")
-_REDUCTIONS = ("sum", "mean", "amax", "amin", "argmax", "std", "norm", "logsumexp", "softmax", "log_softmax")
+_REDUCTIONS = (
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "argmax",
+    "std",
+    "norm",
+    "logsumexp",
+    "softmax",
+    "log_softmax",
+)
 
 
 def warm(progress: Progress | None = None) -> int:
@@ -51,7 +88,10 @@ def steps(torch: Any) -> list[Step]:
         result += [(f"{op} {name}", _reduction(torch, op, dtype)) for op in _REDUCTIONS]
         result.append((f"matmul {name}", lambda dtype=dtype: _products(torch, dtype)))
     result += [(f"{op} int64", _pointwise(torch, op, torch.int64)) for op in _WHOLE]
-    result += [(f"convert {d}", lambda d=d: _convert(torch, d)) for d in (torch.bool, torch.uint8, torch.int64)]
+    result += [
+        (f"convert {d}", lambda d=d: _convert(torch, d))
+        for d in (torch.bool, torch.uint8, torch.int64)
+    ]
     result += [
         ("convolution", lambda: _convolution(torch)),
         ("linear layers", lambda: _perceptron(torch)),
@@ -116,10 +156,10 @@ def _convert(torch: Any, dtype: Any) -> None:
 
 
 def _convolution(torch: Any) -> None:
-    functional = torch.nn.functional
-    network = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 6, 5), torch.nn.ReLU(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(6, 16, 3, padding=1),
-        torch.nn.BatchNorm2d(16), torch.nn.ReLU(), torch.nn.AvgPool2d(2), torch.nn.AdaptiveAvgPool2d(1),
+    nn, functional = torch.nn, torch.nn.functional
+    network = nn.Sequential(
+        nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 3, padding=1),
+        nn.BatchNorm2d(16), nn.ReLU(), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(1),
     )  # fmt: skip
     out = network(torch.ones(4, 3, 32, 32)).flatten(1)
     functional.cross_entropy(out, torch.zeros(4, dtype=torch.int64)).backward()

@@ -1,4 +1,5 @@
-"""Compiles C-dialect kernels with the host compiler, many in one unit, and calls them on NumPy arrays."""
+"""Compiles C-dialect kernels with the host compiler, many in one unit, and calls them on NumPy
+arrays."""
 
 from __future__ import annotations
 
@@ -16,17 +17,38 @@ from flambeau.kernels import cdialect, cdialect_prelude
 from flambeau.kernels import dtypes as dt
 from flambeau.kernels.loops import LoopSpec
 
-COMPILER = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+COMPILER = (
+    os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+)
 SHIM = Path(__file__).with_name("shim.hpp")
 # (blocks, threads a block, last thread first): one thread, odd counts, more threads than elements
 SCHEDULES = ((1, 1, 0), (3, 7, 1), (2, 32, 0), (5, 64, 1))
-SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZE = (
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+)
 
 MEMORY = {"f16": np.float16, "bf16": np.uint16, "bool": np.bool_}
 MEMORY |= {"f32": np.float32, "f64": np.float64, "c64": np.complex64, "c128": np.complex128}
-MEMORY |= {f"{k}{n}": np.dtype(f"{name}{n}").type for k, name in (("u", "uint"), ("i", "int")) for n in (8, 16, 32, 64)}
-NUMBER = {"f32": ctypes.c_float, "f64": ctypes.c_double, "i64": ctypes.c_int64, "u64": ctypes.c_uint64}
-NUMBER |= {"i32": ctypes.c_int32, "u32": ctypes.c_uint32, "i16": ctypes.c_int16, "u16": ctypes.c_uint16}
+MEMORY |= {
+    f"{k}{n}": np.dtype(f"{name}{n}").type
+    for k, name in (("u", "uint"), ("i", "int"))
+    for n in (8, 16, 32, 64)
+}
+NUMBER = {
+    "f32": ctypes.c_float,
+    "f64": ctypes.c_double,
+    "i64": ctypes.c_int64,
+    "u64": ctypes.c_uint64,
+}
+NUMBER |= {
+    "i32": ctypes.c_int32,
+    "u32": ctypes.c_uint32,
+    "i16": ctypes.c_int16,
+    "u16": ctypes.c_uint16,
+}
 NUMBER |= {"i8": ctypes.c_int8, "u8": ctypes.c_uint8, "bool": ctypes.c_bool}
 
 
@@ -41,7 +63,10 @@ def compile_kernels(texts: Sequence[str], folder: Path, extra: Sequence[str] = (
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-msse4.1")  # rounding by instructions
     run = subprocess.run(
-        [str(COMPILER), *flags, "-o", str(library), str(source)], capture_output=True, text=True, check=False
+        [str(COMPILER), *flags, "-o", str(library), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert run.returncode == 0, f"the host compiler rejects the C dialect:\n{run.stderr[:4000]}"
     return library
@@ -54,7 +79,14 @@ class Launcher:
         self.library = ctypes.CDLL(str(library))
 
     def __call__(
-        self, name: str, values: Sequence[object], *, blocks: int, threads: int, meets: bool, backwards: bool
+        self,
+        name: str,
+        values: Sequence[object],
+        *,
+        blocks: int,
+        threads: int,
+        meets: bool,
+        backwards: bool,
     ) -> None:
         launch = getattr(self.library, f"launch_{name}")
         launch.restype = ctypes.c_char_p
@@ -72,7 +104,8 @@ def arguments(
     scalars: int,
     rank: int,
 ) -> list[object]:
-    """The launch's values: arrays (numbers for scalars) by operand, sizes and element strides by name."""
+    """The launch's values: arrays (numbers for scalars) by operand, sizes and element strides by
+    name."""
     values: list[object] = []
     steps = {f"s{k}_{d}": s for k, row in enumerate(strides) for d, s in enumerate(row)}
     for p in cdialect.parameters(spec, scalars=scalars, rank=rank):

@@ -1,4 +1,5 @@
-"""Loop programs with data: from an op and a type to kernel text, launches and the oracle's answer."""
+"""Loop programs with data: from an op and a type to kernel text, launches and the oracle's
+answer."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ from flambeau.kernels import cdialect, oracle, scalar
 from flambeau.kernels import dtypes as dt
 from flambeau.kernels.loops import LoopSpec, Operand
 from flambeau.kernels.scalar import Expr
-from tests.cdialect.harness import MEMORY, Launcher, arguments, base_of, element_strides, from_bf16, to_bf16
+from tests.cdialect.harness import (
+    MEMORY,
+    Launcher,
+    arguments,
+    base_of,
+    element_strides,
+    from_bf16,
+    to_bf16,
+)
 from tests.kernels.loop_ops import trace
 
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
@@ -62,13 +71,14 @@ def _access(form: str, k: int, index: int) -> str:
     return "cg0"[(index + k) % 3]
 
 
-# ---- data ------------------------------------------------------------------------------------------
+# ---- data ----------------------------------------------------------------------------------------
 
 
 def draw(
     dtype: str, shape: tuple[int, ...], rng: np.random.Generator, special: bool = True
 ) -> np.ndarray:
-    """Values as they lie in memory; floats with NaN, infinities and zeros of both signs if `special`."""
+    """Values as they lie in memory; floats with NaN, infinities and zeros of both signs if
+    `special`."""
     count = int(np.prod(shape))
     kind = dt.kind(dtype)
     if kind == "b":
@@ -124,7 +134,7 @@ def _sums_nothing(program: Program) -> bool:
     return not any(n.op == "reduce" and n.value[-3:] in ("max", "min") for n in nodes)
 
 
-# ---- running ---------------------------------------------------------------------------------------
+# ---- running -------------------------------------------------------------------------------------
 
 
 class Run(NamedTuple):
@@ -145,7 +155,9 @@ def prepare(program: Program, shape: tuple[int, ...], graph: Expr, with_oracle: 
     special = not (rows and any(o.access == "0" for o in spec.ins))
     operands = []
     for o in spec.ins[: record.operands]:
-        x = lay_out(o.dtype, o.access, _turned(shape, columns), 0 if columns else rows, rng, special)
+        x = lay_out(
+            o.dtype, o.access, _turned(shape, columns), 0 if columns else rows, rng, special
+        )
         operands.append(np.moveaxis(x, -1, 0) if columns else x)
     numbers = _numbers(program)
     kept = shape[:rows] if spec.per_row else shape
@@ -193,7 +205,9 @@ def ask_oracle(graph: Expr, inputs: list, types: list[str], axes: tuple[int, ...
     return oracle.evaluate([plain], arrays, axes)[0]
 
 
-def launch(program: Program, launcher: Launcher, run: Run, schedule: tuple[int, int, int]) -> np.ndarray:
+def launch(
+    program: Program, launcher: Launcher, run: Run, schedule: tuple[int, int, int]
+) -> np.ndarray:
     """Run the kernel once; the output, fresh."""
     record, spec = program.op.record, program.spec
     reduces = program.form in ("reduce", "columns")
@@ -223,7 +237,8 @@ def fresh_like(out: np.ndarray) -> np.ndarray:
 
 
 def assert_right(program: Program, got: np.ndarray, expected: np.ndarray, what: str) -> None:
-    """Equal for integers and bool; near, with NaN and infinities in the same places, for the rest."""
+    """Equal for integers and bool; near, with NaN and infinities in the same places, for the
+    rest."""
     dtype = program.spec.outs[0].dtype
     if dtype == "bf16":
         got, expected = from_bf16(got), from_bf16(to_bf16(expected))
@@ -233,7 +248,5 @@ def assert_right(program: Program, got: np.ndarray, expected: np.ndarray, what: 
     wide = np.complex128 if dt.is_complex(dtype) else np.float64
     finite = np.abs(expected[np.isfinite(expected)])
     scale = min(float(finite.max(initial=1.0)), 20.0)
-    np.testing.assert_allclose(
-        got.astype(wide), expected.astype(wide), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale,
-        err_msg=what,
-    )  # fmt: skip
+    near = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype] * scale}
+    np.testing.assert_allclose(got.astype(wide), expected.astype(wide), err_msg=what, **near)

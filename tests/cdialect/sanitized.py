@@ -1,4 +1,5 @@
-"""Run a sample of the C dialect's kernels under sanitizers; the test starts this with their runtime loaded."""
+"""Run a sample of the C dialect's kernels under sanitizers; the test starts this with their
+runtime loaded."""
 
 from __future__ import annotations
 

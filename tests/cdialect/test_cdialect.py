@@ -1,4 +1,5 @@
-"""The C dialect: every loop op's kernel, run through the host compiler, against the NumPy oracle."""
+"""The C dialect: every loop op's kernel, run through the host compiler, against the NumPy
+oracle."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from tests.kernels.harness import SIGNATURE
 from tests.kernels.loop_ops import CODES, derivatives, label, loop_ops, trace
 
 needs_compiler = pytest.mark.skipif(
-    harness.COMPILER is None, reason="no C++ compiler (g++ or clang++) to compile the C dialect with"
+    harness.COMPILER is None,
+    reason="no C++ compiler (g++ or clang++) to compile the C dialect with",
 )
 GROUPS = 6  # compilation units
 ALWAYS = (dt.INFO["f32"].code,)
@@ -41,8 +43,8 @@ def all_programs() -> list[Program]:
         accepted = [c for c in CODES if c not in ALWAYS and _accepts(op, c)]
         more = [accepted[(index + k * 5) % len(accepted)] for k in range(2)] if accepted else []
         for k, code in enumerate(dict.fromkeys([*ALWAYS, *more])):
-            for form in forms if k == 0 else (forms[(index + k) % 2],):
-                found.append(make_program(op, code, form, index))
+            some = forms if k == 0 else (forms[(index + k) % 2],)
+            found += [make_program(op, code, form, index) for form in some]
         for rule in derivatives(op):
             forms = ("flat", "nest") if rule.record.form == POINTWISE else ("reduce", "columns")
             found.append(make_program(rule, ALWAYS[0], forms[index % 2], 1000 + len(found)))
@@ -59,7 +61,9 @@ def programs() -> list[Program]:
     return all_programs()
 
 
-def compile_group(group: list[Program], folder: Path, extra: tuple[str, ...] = ()) -> harness.Launcher:
+def compile_group(
+    group: list[Program], folder: Path, extra: tuple[str, ...] = ()
+) -> harness.Launcher:
     return harness.Launcher(harness.compile_kernels([p.text for p in group], folder, extra))
 
 
@@ -78,7 +82,9 @@ def check(program: Program, launcher: harness.Launcher, spaces: list[tuple[int, 
 
 @needs_compiler
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_loop_op_matches_the_oracle(group: int, programs: list[Program], tmp_path: Path) -> None:
+def test_every_loop_op_matches_the_oracle(
+    group: int, programs: list[Program], tmp_path: Path
+) -> None:
     mine = programs[group::GROUPS]
     launcher = compile_group(mine, tmp_path)
     for program in mine:
@@ -106,15 +112,23 @@ def test_pointwise_kernels_agree_with_the_cpu_bit_for_bit(
 
 
 def _calls_the_c_library(program: Program) -> bool:
-    return any(f"{t}_{f}(" in program.text for t in ("f32", "f64") for f in ("sin", "cos", "tan", "fmod", "lgamma"))
+    return any(
+        f"{t}_{f}(" in program.text
+        for t in ("f32", "f64")
+        for f in ("sin", "cos", "tan", "fmod", "lgamma")
+    )
 
 
 @needs_compiler
 @pytest.mark.slow
 def test_kernels_stay_inside_their_arrays(programs: list[Program], tmp_path: Path) -> None:
-    """The same under AddressSanitizer and UndefinedBehaviorSanitizer, in a process that preloads them."""
+    """The same under AddressSanitizer and UndefinedBehaviorSanitizer, in a process that preloads
+    them."""
     runtime = subprocess.run(
-        [str(harness.COMPILER), "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+        [str(harness.COMPILER), "-print-file-name=libasan.so"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     if not Path(runtime).is_file():
         pytest.skip("the compiler has no AddressSanitizer runtime")
@@ -146,7 +160,7 @@ def test_unknown_device_is_an_error() -> None:
         cdialect.build(loops.LoopSpec("flat", (), (), ()), "metal")
 
 
-# ---- the shim must notice what it is there for -------------------------------------------------------
+# ---- the shim must notice what it is there for ---------------------------------------------------
 
 BROKEN_BARRIER = """
 KERNEL(broken)(GLOBAL i64 *p0) {

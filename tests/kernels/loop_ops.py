@@ -21,7 +21,9 @@ def loop_ops() -> list[LoopOp]:
     come into being on demand; `derivatives` asks for them.
     """
     found = [x for x in gc.get_objects() if isinstance(x, LoopOp) and _is_written(x)]
-    return sorted(found, key=lambda op: (op.name, op.record.form, op.record.names, op.record.accepts))
+    return sorted(
+        found, key=lambda op: (op.name, op.record.form, op.record.names, op.record.accepts)
+    )
 
 
 def _is_written(op: LoopOp) -> bool:
@@ -36,14 +38,14 @@ def derivatives(op: LoopOp) -> list[LoopOp]:
 
 def ranks(record: LoopRecord, code: int) -> list[tuple[int, int]]:
     """The signature of tensors of one type and default Python numbers."""
-    numbers = []
-    for name in record.names[record.operands :]:
-        numbers.append((dt.INFO["i64" if name in record.integers else "f64"].code, 2))
+    names = record.names[record.operands :]
+    numbers = [(dt.INFO["i64" if n in record.integers else "f64"].code, 2) for n in names]
     return [(code, 0)] * record.operands + numbers
 
 
 def trace(record: LoopRecord, code: int) -> tuple[Expr, list[str], str] | None:
-    """The op's graph, stored types and result for operands of one type; None if it refuses the type.
+    """The op's graph, stored types and result for operands of one type; None if it refuses the
+    type.
 
     Call within `scalar.tracing()`.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from tests.kernels.harness import SIGNATURE
 
 
 def emit(program: Program, target: Target) -> str:
-    """IR of the program's kernel. The graph is traced anew: it must be called within `scalar.tracing()`."""
+    """IR of the program's kernel. The graph is traced anew: it must be called within
+    `scalar.tracing()`."""
     return loops.build(program.spec, target)
 
 
@@ -40,7 +42,13 @@ def run_on_cpu(program: Program, run: Run, target: Target, pieces: int = 1) -> n
         desc[4:6] = [0, 0]
     desc += [0] * (3 * len(numbers))
     for lead in np.ndindex(run.shape[: program.rank - 1]):
-        _call(kernel, [*(x[lead] for x in tensors), *numbers], desc, run.shape[program.rank - 1], pieces)
+        _call(
+            kernel,
+            [*(x[lead] for x in tensors), *numbers],
+            desc,
+            run.shape[program.rank - 1],
+            pieces,
+        )
     return out
 
 
@@ -57,5 +65,5 @@ def _call(kernel, arrays: list, desc: list[int], count: int, pieces: int) -> Non
     pointers = (ctypes.c_void_p * len(arrays))(*(a.ctypes.data for a in arrays))
     sizes = (ctypes.c_int64 * len(desc))(*desc)
     cuts = [count * k // pieces for k in range(pieces + 1)]
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in itertools.pairwise(cuts):
         kernel(pointers, sizes, begin, end, 0)

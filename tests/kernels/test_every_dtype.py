@@ -12,13 +12,18 @@ from flambeau.kernels.loops import LoopSpec, Operand
 from tests.kernels.loop_ops import CODES, derivatives, label, loop_ops, ranks, trace
 
 POINTWISE, REDUCTION = 0, 1
-FORMS = {POINTWISE: ("flat", "nest", "tile"), REDUCTION: ("reduce", "columns"), 2: ("reduce", "columns")}
+FORMS = {
+    POINTWISE: ("flat", "nest", "tile"),
+    REDUCTION: ("reduce", "columns"),
+    2: ("reduce", "columns"),
+}
 GROUPS = 8
 FLOATS = tuple(dt.INFO[n].code for n in ("f16", "bf16", "f32", "f64"))
 
 
 def signatures(step: int, group: int, groups: int):
-    """(op, type, form): each op in every `step`th of its types and one of its forms, all if step is 1."""
+    """(op, type, form): each op in every `step`th of its types and one of its forms, all if step
+    is 1."""
     for index, op in list(enumerate(loop_ops()))[group::groups]:
         for which, rule in enumerate([op, *derivatives(op)]):
             forms = FORMS[rule.record.form]
@@ -40,7 +45,9 @@ def compile_signature(op, code: int, form: str) -> bool:
             return False
         access = "t" if form == "tile" else "c"
         ins = [Operand(s, access if k < op.record.operands else "s") for k, s in enumerate(stored)]
-        spec = LoopSpec(form, (Operand(result, "c"),), tuple(ins), (root,), op.record.form == REDUCTION)
+        spec = LoopSpec(
+            form, (Operand(result, "c"),), tuple(ins), (root,), op.record.form == REDUCTION
+        )
         text = loops.build(spec, target.host())
     try:
         core.load_object(cache.compile_object(text))
@@ -64,6 +71,7 @@ def test_every_accepted_signature_compiles(group: int) -> None:
     assert sum(compile_signature(*s) for s in signatures(1, group, GROUPS)) > 300
 
 
+@pytest.mark.filterwarnings("ignore:Casting complex values")
 def test_mixed_types_compile() -> None:
     """Pairs of unlike types through the public operators."""
     kinds = [torch.bool, torch.uint8, torch.int16, torch.int64, torch.float16, torch.bfloat16]

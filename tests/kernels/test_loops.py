@@ -1,4 +1,5 @@
-"""Loop nests against the NumPy oracle: all forms, layouts and types, through the compiler and the core."""
+"""Loop nests against the NumPy oracle: all forms, layouts and types, through the compiler and the
+core."""
 
 from __future__ import annotations
 
@@ -49,10 +50,12 @@ def test_every_loop_op_matches_the_oracle(group: int) -> None:
             runs = [prepare(program, shape, graph) for shape in shapes(program)]
         for run in runs:
             got = run_on_cpu(program, run, host(), pieces=1 + len(run.shape))
-            assert_right(program, got, run.expected, f"{label(program.op)}, {program.name}, {run.shape}")
+            assert_right(
+                program, got, run.expected, f"{label(program.op)}, {program.name}, {run.shape}"
+            )
 
 
-# ---- through the core ------------------------------------------------------------------------------
+# ---- through the core ----------------------------------------------------------------------------
 
 DTYPES = {
     "bool": np.bool_, "uint8": np.uint8, "int8": np.int8, "int16": np.int16, "int32": np.int32,
@@ -65,7 +68,9 @@ sizes = st.sampled_from([0, 1, 2, 3, 7, 8, 9, 16, 17, 33, 70])
 @st.composite
 def layouts(draw):
     """A shape, an order of the dimensions in memory, and the step of the innermost one."""
-    shape = tuple(draw(st.lists(sizes, min_size=1, max_size=4).filter(lambda s: np.prod(s) < 20000)))
+    shape = tuple(
+        draw(st.lists(sizes, min_size=1, max_size=4).filter(lambda s: np.prod(s) < 20000))
+    )
     return shape, tuple(draw(st.permutations(range(len(shape))))), draw(st.sampled_from([1, 1, 2]))
 
 
@@ -211,7 +216,9 @@ def test_integers_are_summed_in_int64(dtype: str) -> None:
     x = torch.full((3, 1001), high, dtype=getattr(torch, dtype))
     assert torch.sum(x, 1).tolist() == [high * 1001] * 3
     assert torch.sum(x, 0).tolist() == [high * 3] * 1001
-    assert torch.sum(x, 1, dtype=getattr(torch, dtype)).tolist() == [_wrapped(high * 1001, dtype)] * 3
+    assert (
+        torch.sum(x, 1, dtype=getattr(torch, dtype)).tolist() == [_wrapped(high * 1001, dtype)] * 3
+    )
 
 
 def _wrapped(value: int, dtype: str) -> int:
@@ -221,21 +228,28 @@ def _wrapped(value: int, dtype: str) -> int:
 def test_halves_are_summed_in_single_precision() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         x = torch.ones(3000).to(dtype)
-        assert abs(torch.sum(x).item() - 3000) <= 8  # in its own precision it would stop at 2048 or 256
-        assert torch.sum(torch.ones(3000, 9).to(dtype), 0).float().tolist() == [
-            torch.tensor(3000.0).to(dtype).item()
-        ] * 9
+        assert (
+            abs(torch.sum(x).item() - 3000) <= 8
+        )  # in its own precision it would stop at 2048 or 256
+        assert (
+            torch.sum(torch.ones(3000, 9).to(dtype), 0).float().tolist()
+            == [torch.tensor(3000.0).to(dtype).item()] * 9
+        )
 
 
 def test_more_than_two_reduced_dimensions() -> None:
     values = np.random.default_rng(0).standard_normal((3, 4, 5, 6, 7))
     x = torch.from_numpy(values)
     for dims in itertools.combinations(range(5), 3):
-        np.testing.assert_allclose(torch.sum(x, dims).numpy(), values.sum(axis=dims), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(
+            torch.sum(x, dims).numpy(), values.sum(axis=dims), rtol=1e-12, atol=1e-12
+        )
         turned = x.permute(4, 2, 0, 3, 1)
         got = torch.amax(turned, dims).numpy()
         np.testing.assert_array_equal(got, values.transpose(4, 2, 0, 3, 1).max(axis=dims))
-    np.testing.assert_array_equal(torch.argmax(x.permute(2, 0, 4, 1, 3)).item(), np.argmax(values.transpose(2, 0, 4, 1, 3)))
+    np.testing.assert_array_equal(
+        torch.argmax(x.permute(2, 0, 4, 1, 3)).item(), np.argmax(values.transpose(2, 0, 4, 1, 3))
+    )
 
 
 def test_row_programs_over_dimensions_apart() -> None:
@@ -248,9 +262,13 @@ def test_row_programs_over_dimensions_apart() -> None:
             expected = np.log(np.exp(turned.astype(np.float64)).sum(axis=dims))
             np.testing.assert_allclose(got, expected, rtol=1e-5)
             center = torch.var(x, dims, keepdim=True).numpy()
-            np.testing.assert_allclose(center, turned.var(axis=dims, keepdims=True, ddof=1), rtol=1e-4)
+            np.testing.assert_allclose(
+                center, turned.var(axis=dims, keepdims=True, ddof=1), rtol=1e-4
+            )
             x.requires_grad_(True)
             (gradient,) = torch.autograd.grad(torch.amax(x, dims).sum(), x)
             x = x.detach()
             hits = turned == turned.max(axis=dims, keepdims=True)
-            np.testing.assert_array_equal(gradient.numpy(), hits / hits.sum(axis=dims, keepdims=True))
+            np.testing.assert_array_equal(
+                gradient.numpy(), hits / hits.sum(axis=dims, keepdims=True)
+            )

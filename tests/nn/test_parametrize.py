@@ -1,4 +1,4 @@
-"""Parametrizations: registering, assigning, caching, removing; weight and spectral normalisation."""
+"""Parametrizations: registering, assigning, caching, removing; weight_norm and spectral_norm."""
 
 import copy
 

@@ -75,7 +75,8 @@ def test_nan_stays_and_shapes_are_kept(name: str) -> None:
 
 
 IN_PLACE = [
-    "relu", "relu6", "hardtanh", "silu", "mish", "hardsigmoid", "hardswish", "elu", "selu", "celu", "leaky_relu",
+    "relu", "relu6", "hardtanh", "silu", "mish", "hardsigmoid", "hardswish", "elu",
+    "selu", "celu", "leaky_relu",
 ]  # fmt: skip
 
 
@@ -90,7 +91,9 @@ def test_in_place(name: str) -> None:
 @pytest.mark.parametrize("name", ["silu", "softsign", "tanhshrink", "tanh", "sigmoid"])
 def test_complex_numbers(name: str) -> None:
     z = X + 1j * X[::-1] / 3
-    np.testing.assert_allclose(getattr(F, name)(torch.tensor(z)).numpy(), FORMULAS[name](z), rtol=1e-10)
+    np.testing.assert_allclose(
+        getattr(F, name)(torch.tensor(z)).numpy(), FORMULAS[name](z), rtol=1e-10
+    )
     assert gradcheck(getattr(F, name), (torch.tensor(z[2:5], requires_grad=True),))
 
 
@@ -104,7 +107,9 @@ def test_settings() -> None:
     np.testing.assert_allclose(F.threshold(x, 0.5, -9).numpy(), np.where(X > 0.5, X, -9))
     np.testing.assert_allclose(F.hardtanh(x, -2, 0.5).numpy(), np.clip(X, -2, 0.5))
     inner = math.sqrt(2 / math.pi) * (X + 0.044715 * X**3)
-    np.testing.assert_allclose(F.gelu(x, approximate="tanh").numpy(), 0.5 * X * (1 + np.tanh(inner)))
+    np.testing.assert_allclose(
+        F.gelu(x, approximate="tanh").numpy(), 0.5 * X * (1 + np.tanh(inner))
+    )
 
 
 def test_prelu_and_glu() -> None:

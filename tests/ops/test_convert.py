@@ -289,3 +289,29 @@ def test_old_views_survive_a_resize() -> None:
     assert first.tolist() == [1, 2, 3]
     assert second.tolist() == [2, 3]
     assert x[:4].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "wrap", "places"),
+    [
+        ((3, 3), False, [0, 4, 8]),
+        ((2, 4), True, [0, 5]),
+        ((7, 3), False, [0, 4, 8]),
+        ((7, 3), True, [0, 4, 8, 12, 16, 20]),
+        ((2, 2, 2), False, [0, 7]),
+    ],
+)
+def test_fill_diagonal_(shape, wrap, places) -> None:
+    filled = torch.zeros(shape).fill_diagonal_(2.0, wrap=wrap)
+    assert filled.flatten().nonzero().flatten().tolist() == places
+    assert filled.sum() == 2 * len(places)
+
+
+def test_fill_diagonal_cuts_the_gradient_there_and_checks_its_input() -> None:
+    x = torch.ones(2, 2, requires_grad=True)
+    (x * 3).fill_diagonal_(0).sum().backward()
+    assert x.grad.tolist() == [[0, 3], [3, 0]]
+    with pytest.raises(RuntimeError, match="larger than 1"):
+        torch.zeros(3).fill_diagonal_(1)
+    with pytest.raises(RuntimeError, match="equal length"):
+        torch.zeros(2, 2, 3).fill_diagonal_(1)

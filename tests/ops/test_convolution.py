@@ -49,7 +49,9 @@ def transpose(x, w, stride, padding, output_padding, dilation, groups):
     """Every input element adds its multiple of the filter."""
     spatial = [
         (s - 1) * st + d * (k - 1) + 1 + e
-        for s, st, d, k, e in zip(x.shape[2:], stride, dilation, w.shape[2:], output_padding, strict=True)
+        for s, st, d, k, e in zip(
+            x.shape[2:], stride, dilation, w.shape[2:], output_padding, strict=True
+        )
     ]
     per_in, per_out = w.shape[0] // groups, w.shape[1]
     out = np.zeros((x.shape[0], per_out * groups, *spatial))
@@ -89,7 +91,13 @@ def test_values(case: tuple, dtype: str) -> None:
         x, w = (9 * x).astype(dtype), (9 * w).astype(dtype)
     kind = getattr(torch, dtype)
     found = CONV[len(stride)](
-        torch.tensor(x, dtype=kind), torch.tensor(w, dtype=kind), None, stride, padding, dilation, groups
+        torch.tensor(x, dtype=kind),
+        torch.tensor(w, dtype=kind),
+        None,
+        stride,
+        padding,
+        dilation,
+        groups,
     )
     assert found.dtype is kind
     tolerance = 1e-5 if dtype == "float32" else 1e-12
@@ -105,11 +113,15 @@ def test_two_dimensions_of_any_geometry(data: st.DataObject) -> None:
     dilation = tuple(draw(st.integers(1, 2)) for _ in range(2))
     stride = tuple(draw(st.integers(1, 3)) for _ in range(2))
     padding = tuple(draw(st.integers(0, 2)) for _ in range(2))
-    size = [d * (k - 1) + 1 + draw(st.integers(0, 5)) for d, k in zip(dilation, kernel, strict=True)]
+    size = [
+        d * (k - 1) + 1 + draw(st.integers(0, 5)) for d, k in zip(dilation, kernel, strict=True)
+    ]
     groups = draw(st.integers(1, 2))
     x, w = uniform(2, 2 * groups, *size), uniform(3 * groups, 2, *kernel, seed=1)
     found = F.conv2d(torch.tensor(x), torch.tensor(w), None, stride, padding, dilation, groups)
-    np.testing.assert_allclose(found.numpy(), convolve(x, w, stride, padding, dilation, groups), atol=1e-12)
+    np.testing.assert_allclose(
+        found.numpy(), convolve(x, w, stride, padding, dilation, groups), atol=1e-12
+    )
 
 
 def test_bias_unbatched_and_other_layouts() -> None:
@@ -117,7 +129,9 @@ def test_bias_unbatched_and_other_layouts() -> None:
     t, weight, bias = (torch.tensor(v) for v in (x, w, b))
     wanted = convolve(x, w, (1, 1), (0, 0), (1, 1), 1) + b.reshape(-1, 1, 1)
     np.testing.assert_allclose(F.conv2d(t, weight, bias).numpy(), wanted, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(F.conv2d(t[1], weight, bias).numpy(), wanted[1], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        F.conv2d(t[1], weight, bias).numpy(), wanted[1], rtol=1e-10, atol=1e-12
+    )
     turned = F.conv2d(t.transpose(2, 3), weight.transpose(2, 3), bias).numpy()
     np.testing.assert_allclose(turned, wanted.transpose(0, 1, 3, 2), rtol=1e-10, atol=1e-12)
     assert F.conv2d(t[:0], weight).shape == (0, 4, 4, 3)
@@ -134,17 +148,30 @@ def test_padding_by_name() -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_halves_are_carried_in_float32(dtype: str) -> None:
     kind = getattr(torch, dtype)
-    x, w = torch.tensor(uniform(1, 64, 8, 8)).to(kind), torch.tensor(uniform(4, 64, 3, 3, seed=1)).to(kind)
+    x, w = (
+        torch.tensor(uniform(1, 64, 8, 8)).to(kind),
+        torch.tensor(uniform(4, 64, 3, 3, seed=1)).to(kind),
+    )
     exact = F.conv2d(x.double(), w.double()).numpy()
     found = F.conv2d(x, w).double().numpy()
-    np.testing.assert_allclose(found, exact, rtol=2 * torch.finfo(kind).eps, atol=1e-2 * torch.finfo(kind).eps * 64)
+    np.testing.assert_allclose(
+        found, exact, rtol=2 * torch.finfo(kind).eps, atol=1e-2 * torch.finfo(kind).eps * 64
+    )
 
 
 TRANSPOSES = [
     # x, filters, stride, padding, output padding, dilation, groups
     ((2, 4, 5), (4, 3, 3), (1,), (0,), (0,), (1,), 1),
     ((2, 4, 4, 5), (4, 2, 3, 2), (2, 3), (1, 0), (1, 2), (1, 2), 2),
-    ((1, 2, 4, 4), (2, 2, 4, 5), (3, 2), (1, 2), (2, 3), (4, 4), 1),  # output padding beyond the stride
+    (
+        (1, 2, 4, 4),
+        (2, 2, 4, 5),
+        (3, 2),
+        (1, 2),
+        (2, 3),
+        (4, 4),
+        1,
+    ),  # output padding beyond the stride
     ((1, 2, 3, 2, 3), (2, 2, 2, 3, 2), (2, 1, 2), (0, 1, 0), (1, 0, 1), (1, 1, 1), 2),
 ]
 
@@ -155,7 +182,14 @@ def test_transposed_values(case: tuple) -> None:
     x, w = uniform(*x_shape), uniform(*w_shape, seed=1)
     bias = uniform(w.shape[1] * groups, seed=2)
     found = TRANSPOSED[len(stride)](
-        torch.tensor(x), torch.tensor(w), torch.tensor(bias), stride, padding, extra, groups, dilation
+        torch.tensor(x),
+        torch.tensor(w),
+        torch.tensor(bias),
+        stride,
+        padding,
+        extra,
+        groups,
+        dilation,
     )
     wanted = transpose(x, w, stride, padding, extra, dilation, groups)
     wanted = wanted + bias.reshape(-1, *(1,) * len(stride))
@@ -182,23 +216,50 @@ def test_derivatives_in_full() -> None:
 @pytest.mark.parametrize(
     ("call", "parts"),
     [
-        (lambda: F.conv2d(torch.ones(1, 3, 5, 5), torch.ones(4, 2, 3, 3)), ("conv2d", "(4, 2, 3, 3)", "(1, 3, 5, 5)")),
-        (lambda: F.conv2d(torch.ones(3, 5), torch.ones(4, 3, 3, 3)), ("conv2d", "[3, 5]", "[4, 3, 3, 3]")),
+        (
+            lambda: F.conv2d(torch.ones(1, 3, 5, 5), torch.ones(4, 2, 3, 3)),
+            ("conv2d", "(4, 2, 3, 3)", "(1, 3, 5, 5)"),
+        ),
+        (
+            lambda: F.conv2d(torch.ones(3, 5), torch.ones(4, 3, 3, 3)),
+            ("conv2d", "[3, 5]", "[4, 3, 3, 3]"),
+        ),
         (lambda: F.conv1d(torch.ones(1, 1, 2), torch.ones(1, 1, 3)), ("Kernel size", "(3,)")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3).double()), ("float32", "float64")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), stride=0), ("conv1d", "stride")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding=-1), ("conv1d", "padding")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), torch.ones(2)), ("bias", "[2]")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding="sam"), ("conv1d", "sam")),
-        (lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), stride=2, padding="same"), ("same", "strided")),
-        (lambda: F.conv1d(torch.ones(1, 4, 5), torch.ones(3, 2, 3), groups=2), ("conv1d", "3", "2 groups")),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3).double()),
+            ("float32", "float64"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), stride=0),
+            ("conv1d", "stride"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding=-1),
+            ("conv1d", "padding"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), torch.ones(2)),
+            ("bias", "[2]"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), padding="sam"),
+            ("conv1d", "sam"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), stride=2, padding="same"),
+            ("same", "strided"),
+        ),
+        (
+            lambda: F.conv1d(torch.ones(1, 4, 5), torch.ones(3, 2, 3), groups=2),
+            ("conv1d", "3", "2 groups"),
+        ),
         (lambda: F.conv_transpose1d(torch.ones(1, 2, 5), torch.ones(3, 1, 3)), ("3", "2 channels")),
         (
             lambda: F.conv_transpose1d(torch.ones(1, 1, 5), torch.ones(1, 1, 3), output_padding=1),
             ("conv_transpose1d", "output padding"),
         ),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_op(call, parts: tuple[str, ...]) -> None:
     with pytest.raises(RuntimeError) as caught:
         call()

@@ -112,13 +112,16 @@ def test_nan_is_the_maximum() -> None:
     assert found.isnan().tolist() == [[[True, False]]]
 
 
-@pytest.mark.parametrize(("shape", "sizes"), [((2, 3, 7), (3,)), ((2, 2, 5, 8), (3, 4)), ((1, 2, 4, 5, 6), (2, 5, 1))])
+@pytest.mark.parametrize(
+    ("shape", "sizes"), [((2, 3, 7), (3,)), ((2, 2, 5, 8), (3, 4)), ((1, 2, 4, 5, 6), (2, 5, 1))]
+)
 def test_adaptive(shape: tuple[int, ...], sizes: tuple[int, ...]) -> None:
     x, n = distinct(*shape), len(sizes)
     means, maxima = np.empty((*shape[:2], *sizes)), np.empty((*shape[:2], *sizes))
     for place in itertools.product(*map(range, sizes)):
         at = tuple(
-            slice(p * s // o, -(-(p + 1) * s // o)) for p, s, o in zip(place, shape[2:], sizes, strict=True)
+            slice(p * s // o, -(-(p + 1) * s // o))
+            for p, s, o in zip(place, shape[2:], sizes, strict=True)
         )
         window = x[(..., *at)]
         axes = tuple(range(2, 2 + n))
@@ -161,23 +164,56 @@ def test_derivatives(name: str) -> None:
     ("call", "error", "parts"),
     [
         (lambda: F.max_pool2d(torch.ones(3, 3), 2), RuntimeError, ("max_pool2d", "(3, 3)")),
-        (lambda: F.max_pool2d(torch.ones(1, 0, 3, 3), 2), RuntimeError, ("max_pool2d", "(1, 0, 3, 3)")),
-        (lambda: F.max_pool2d(torch.ones(1, 1, 3, 3), (2, 2, 2)), RuntimeError, ("kernel_size", "(2, 2, 2)")),
+        (
+            lambda: F.max_pool2d(torch.ones(1, 0, 3, 3), 2),
+            RuntimeError,
+            ("max_pool2d", "(1, 0, 3, 3)"),
+        ),
+        (
+            lambda: F.max_pool2d(torch.ones(1, 1, 3, 3), (2, 2, 2)),
+            RuntimeError,
+            ("kernel_size", "(2, 2, 2)"),
+        ),
         (lambda: F.max_pool2d(torch.ones(1, 1, 3, 3), 2, padding=2), RuntimeError, ("pad",)),
-        (lambda: F.max_pool2d(torch.ones(1, 1, 3, 3, dtype=torch.bool), 2), RuntimeError, ("bool",)),
-        (lambda: F.avg_pool2d(torch.ones(1, 1, 3, 3), 2, divisor_override=0), RuntimeError, ("divisor",)),
+        (
+            lambda: F.max_pool2d(torch.ones(1, 1, 3, 3, dtype=torch.bool), 2),
+            RuntimeError,
+            ("bool",),
+        ),
+        (
+            lambda: F.avg_pool2d(torch.ones(1, 1, 3, 3), 2, divisor_override=0),
+            RuntimeError,
+            ("divisor",),
+        ),
         (lambda: F.avg_pool2d(torch.ones(1, 1, 3, 3), 4), RuntimeError, ("avg_pool",)),
         (lambda: F.adaptive_avg_pool2d(torch.ones(2, 2), 2), ValueError, ("at least 3", "(2, 2)")),
-        (lambda: F.adaptive_avg_pool2d(torch.ones(1, 2, 2), (-1, 2)), RuntimeError, ("output_size", "-1")),
+        (
+            lambda: F.adaptive_avg_pool2d(torch.ones(1, 2, 2), (-1, 2)),
+            RuntimeError,
+            ("output_size", "-1"),
+        ),
         (
             lambda: F.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 9]]]), 2),
             RuntimeError,
             ("max_unpool1d", "9"),
         ),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
     with pytest.raises(error) as caught:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (2, 4), (4,), (1, 1, 1, 4, 4)])
+def test_max_unpool_refuses_sizes_that_pooling_cannot_come_from(size) -> None:
+    values, places = F.max_pool2d(torch.arange(16.0).view(1, 1, 4, 4), 2, return_indices=True)
+    with pytest.raises(ValueError, match=r"max_unpool2d: .*output_size"):
+        F.max_unpool2d(values, places, 2, output_size=size)
+
+
+@pytest.mark.parametrize("size", [(5, 4), (1, 1, 4, 5)])
+def test_max_unpool_takes_sizes_that_pooling_rounds_down(size) -> None:
+    values, places = F.max_pool2d(torch.arange(16.0).view(1, 1, 4, 4), 2, return_indices=True)
+    assert F.max_unpool2d(values, places, 2, output_size=size).shape == (1, 1, *size[-2:])

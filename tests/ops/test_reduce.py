@@ -20,7 +20,8 @@ def double(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 PLAIN = {
-    "sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min, "nansum": np.nansum,
+    "sum": np.sum, "mean": np.mean, "prod": np.prod, "amax": np.max, "amin": np.min,
+    "nansum": np.nansum,
     "any": np.any, "all": np.all, "nanmean": np.nanmean,
 }  # fmt: skip
 MULTI = sorted(set(PLAIN) - {"prod"})
@@ -163,8 +164,12 @@ def test_extremes_of_every_type(dtype: str) -> None:
 def test_variance(correction: int) -> None:
     x = uniform(4, 6) + 1e6
     t = torch.tensor(x)
-    np.testing.assert_allclose(t.var(1, correction=correction).numpy(), x.var(1, ddof=correction), rtol=1e-8)
-    np.testing.assert_allclose(t.std(correction=correction).numpy(), x.std(ddof=correction), rtol=1e-8)
+    np.testing.assert_allclose(
+        t.var(1, correction=correction).numpy(), x.var(1, ddof=correction), rtol=1e-8
+    )
+    np.testing.assert_allclose(
+        t.std(correction=correction).numpy(), x.std(ddof=correction), rtol=1e-8
+    )
     variance, mean = torch.var_mean(t, 0, correction=correction, keepdim=True)
     assert variance.shape == mean.shape == (1, 6)
     assert t.var(0, False).tolist() == t.var(0, unbiased=False).tolist()
@@ -176,7 +181,9 @@ def test_variance_of_too_few_elements_warns() -> None:
 
 
 def test_logsumexp_does_not_overflow() -> None:
-    x = torch.tensor([[1000.0, 1000.0], [-1000.0, -1001.0], [-math.inf, -math.inf], [math.inf, 0.0]])
+    x = torch.tensor(
+        [[1000.0, 1000.0], [-1000.0, -1001.0], [-math.inf, -math.inf], [math.inf, 0.0]]
+    )
     wanted = [1000 + math.log(2), -1000 + math.log(1 + math.exp(-1)), -math.inf, math.inf]
     np.testing.assert_allclose(torch.logsumexp(x, 1).numpy(), wanted, rtol=1e-6)
     assert torch.logsumexp(torch.tensor([1000 + 1j, 1000 + 1j]), 0).real.item() > 1000
@@ -193,9 +200,12 @@ def test_count_nonzero_and_truth() -> None:
 
 DIFFERENTIABLE = {
     "sum": lambda x: x.sum((0, 2)), "mean": lambda x: x.mean(1), "prod": lambda x: x.prod(0),
-    "whole prod": lambda x: x.prod(), "amax": lambda x: x.amax((0, 1)), "max": lambda x: x.max(1).values,
-    "min": lambda x: x.min(), "var": lambda x: x.var((0, 2)), "std": lambda x: x.std(1, keepdim=True),
-    "logsumexp": lambda x: x.logsumexp((1, 2)), "norm": lambda x: x.norm(2, 1), "p norm": lambda x: x.norm(3),
+    "whole prod": lambda x: x.prod(), "amax": lambda x: x.amax((0, 1)),
+    "max": lambda x: x.max(1).values,
+    "min": lambda x: x.min(), "var": lambda x: x.var((0, 2)),
+    "std": lambda x: x.std(1, keepdim=True),
+    "logsumexp": lambda x: x.logsumexp((1, 2)), "norm": lambda x: x.norm(2, 1),
+    "p norm": lambda x: x.norm(3),
     "1-norm": lambda x: x.norm(1, 0), "nanmean": lambda x: torch.nanmean(x, 0),
 }  # fmt: skip
 
@@ -239,9 +249,21 @@ def test_out() -> None:
         (lambda: torch.tensor([True]).argmax(), RuntimeError, ("argmax", "Bool")),
         (lambda: torch.ones(2).max(1), IndexError, ("Dimension out of range", "1")),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
     with pytest.raises(error) as caught:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_sum_to_size() -> None:
+    x = torch.arange(6.0).view(2, 3).requires_grad_()
+    assert x.sum_to_size(1, 3).tolist() == [[3, 5, 7]]
+    assert x.sum_to_size((2, 1)).tolist() == [[3], [12]]
+    assert x.sum_to_size(3).tolist() == [3, 5, 7]
+    x.sum_to_size(3)[1].backward()
+    assert x.grad.tolist() == [[0, 1, 0], [0, 1, 0]]
+    for size in ((2,), (1, 2, 3)):
+        with pytest.raises(RuntimeError, match="not expandable"):
+            x.sum_to_size(size)

@@ -41,7 +41,9 @@ def test_softmax(dim: int, dtype: str) -> None:
     np.testing.assert_allclose(found.double().numpy(), softmax(x, dim), rtol=tolerance)
     logs = torch.log_softmax(t, dim).double().numpy()
     np.testing.assert_allclose(logs, np.log(softmax(x, dim)), rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(F.softmin(t, dim).double().numpy(), softmax(-x, dim), rtol=2 * tolerance)
+    np.testing.assert_allclose(
+        F.softmin(t, dim).double().numpy(), softmax(-x, dim), rtol=2 * tolerance
+    )
 
 
 def test_softmax_of_other_layouts() -> None:
@@ -153,7 +155,10 @@ DERIVATIVES = {
     "layer_norm scaled": (lambda x, w: F.layer_norm(x, (4,), w), ((2, 4), (4,))),
     "group_norm": (lambda x, w, b: F.group_norm(x, 2, w, b), ((2, 4, 3), (4,), (4,))),
     "rms_norm": (lambda x, w: F.rms_norm(x, (4,), w, 0.1), ((3, 4), (4,))),
-    "batch_norm": (lambda x, w, b: F.batch_norm(x, None, None, w, b, True), ((3, 2, 2), (2,), (2,))),
+    "batch_norm": (
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, True),
+        ((3, 2, 2), (2,), (2,)),
+    ),
 }
 
 
@@ -170,13 +175,29 @@ def test_norm_derivatives(name: str) -> None:
     [
         (lambda: torch.softmax(torch.tensor([1, 2]), 0), RuntimeError, ("softmax", "int64")),
         (lambda: torch.softmax(torch.ones(2), 1), IndexError, ("Dimension out of range",)),
-        (lambda: F.layer_norm(torch.ones(2, 3), (4,)), RuntimeError, ("layer_norm", "[4]", "[2, 3]")),
-        (lambda: F.layer_norm(torch.ones(2, 3), (3,), torch.ones(2)), RuntimeError, ("weight", "[2]")),
+        (
+            lambda: F.layer_norm(torch.ones(2, 3), (4,)),
+            RuntimeError,
+            ("layer_norm", "[4]", "[2, 3]"),
+        ),
+        (
+            lambda: F.layer_norm(torch.ones(2, 3), (3,), torch.ones(2)),
+            RuntimeError,
+            ("weight", "[2]"),
+        ),
         (lambda: F.layer_norm(torch.ones(2, 3), ()), RuntimeError, ("at least 1-dimensional",)),
-        (lambda: F.group_norm(torch.ones(2, 5), 2), RuntimeError, ("group_norm", "divisible", "[2, 5]")),
+        (
+            lambda: F.group_norm(torch.ones(2, 5), 2),
+            RuntimeError,
+            ("group_norm", "divisible", "[2, 5]"),
+        ),
         (lambda: F.group_norm(torch.ones(2, 4), 2, torch.ones(3)), RuntimeError, ("weight", "[3]")),
         (lambda: F.batch_norm(torch.ones(2, 3), None, None), RuntimeError, ("running_mean",)),
-        (lambda: F.batch_norm(torch.ones(1, 3), None, None, training=True), ValueError, ("1 value per channel", "1, 3")),
+        (
+            lambda: F.batch_norm(torch.ones(1, 3), None, None, training=True),
+            ValueError,
+            ("1 value per channel", "1, 3"),
+        ),
         (
             lambda: F.batch_norm(torch.ones(2, 3), torch.ones(2), torch.ones(3)),
             RuntimeError,
@@ -189,3 +210,8 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_batch_norm_needs_more_than_one_value_per_channel() -> None:
+    with pytest.raises(ValueError, match=r"more than 1 value per channel.*torch\.Size\(\[1, 3\]\)"):
+        torch.nn.BatchNorm1d(3)(torch.ones(1, 3))

@@ -28,7 +28,9 @@ def test_sort_every_type(dtype: str, descending: bool) -> None:
     values, indices = torch.sort(x, descending=descending, stable=True)
     assert values.dtype is x.dtype
     wanted = np.sort(x.double().numpy(), 1)
-    np.testing.assert_array_equal(values.double().numpy(), wanted[:, ::-1] if descending else wanted)
+    np.testing.assert_array_equal(
+        values.double().numpy(), wanted[:, ::-1] if descending else wanted
+    )
     assert indices[0].tolist() == ([0, 2, 1, 3] if descending else [1, 3, 2, 0])
 
 
@@ -180,7 +182,8 @@ def test_covariance() -> None:
     np.testing.assert_allclose(torch.corrcoef(t).numpy(), np.corrcoef(x))
     weights = np.arange(1, 9)
     np.testing.assert_allclose(
-        torch.cov(t, fweights=torch.tensor(weights), correction=0).numpy(), np.cov(x, fweights=weights, ddof=0)
+        torch.cov(t, fweights=torch.tensor(weights), correction=0).numpy(),
+        np.cov(x, fweights=weights, ddof=0),
     )
     assert gradcheck(torch.cov, (double(2, 4),))
 
@@ -205,13 +208,25 @@ def test_renorm() -> None:
         (lambda: torch.quantile(torch.ones(2), 1.5), RuntimeError, ("quantile", "1.5")),
         (lambda: torch.bincount(torch.tensor([-1])), RuntimeError, ("bincount",)),
         (lambda: torch.histc(torch.ones(2), 0), RuntimeError, ("bins", "0")),
-        (lambda: torch.histogramdd(torch.ones(2, 3), [1, 1]), RuntimeError, ("histogramdd", "2", "3")),
-        (lambda: torch.bucketize(torch.ones(1), torch.ones(1, 1)), RuntimeError, ("bucketize", "dim(2)")),
-        (lambda: torch.searchsorted(torch.ones(2), torch.tensor([1])), RuntimeError, ("int64", "float32")),
+        (
+            lambda: torch.histogramdd(torch.ones(2, 3), [1, 1]),
+            RuntimeError,
+            ("histogramdd", "2", "3"),
+        ),
+        (
+            lambda: torch.bucketize(torch.ones(1), torch.ones(1, 1)),
+            RuntimeError,
+            ("bucketize", "dim(2)"),
+        ),
+        (
+            lambda: torch.searchsorted(torch.ones(2), torch.tensor([1])),
+            RuntimeError,
+            ("int64", "float32"),
+        ),
         (lambda: torch.cov(torch.ones(1, 1, 1)), RuntimeError, ("cov", "3 dimensions")),
         (lambda: torch.ones(2, 2).renorm(0, 0, 1), RuntimeError, ("renorm", "p = 0")),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
     with pytest.raises(error) as caught:
         call()

@@ -45,8 +45,8 @@ def find_differences(lines: list[str], expected: list[str]) -> list[str]:
 
 
 def agree(line: str, wanted: str) -> bool:
-    """Compare two lines: words exactly, numbers to the tolerance."""
-    if NUMBER.sub("#", line).split() != NUMBER.sub("#", wanted).split():
+    """Compare two lines: words and spaces exactly, numbers to the tolerance."""
+    if NUMBER.sub("#", line) != NUMBER.sub("#", wanted):
         return False
     pairs = zip(NUMBER.findall(line), NUMBER.findall(wanted), strict=True)
     return all(abs(float(a) - float(b)) <= TOLERANCE * max(1, abs(float(b))) for a, b in pairs)

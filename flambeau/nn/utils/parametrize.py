@@ -34,7 +34,7 @@ class _Cache:
     """Values computed inside `cached()` blocks, by (module, name); `depth` counts the blocks."""
 
     depth = 0
-    values: dict[tuple[int, str], Any] = {}  # noqa: RUF012
+    values: dict[tuple[int, str], Any] = {}
 
 
 @contextlib.contextmanager
