@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "flambeau"
 LIBRARIES = """
-    _C _checkpoint _settings amp backends cpu cuda distributions
+    _C _checkpoint _settings _utils amp backends cpu cuda distributions
     fft futures hub library linalg masked mps multiprocessing nested nn onnx optim overrides
     profiler quasirandom random return_types serialization signal sparse special storage testing
     torch_version types utils version

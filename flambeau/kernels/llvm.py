@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from . import dtypes as dt
 from . import half, scalar
 from .graph_emitter import GraphEmitter
@@ -33,7 +35,9 @@ class Emitter(GraphEmitter):
     def constant(self, value, dtype: str) -> str:
         """A constant in every lane."""
         info = dt.INFO[dtype]
-        if info.kind == "f":
+        if dtype == "bf16":
+            text = str(_bf16_bits(value))
+        elif info.kind == "f":
             text = float_bits(value, info.llvm)
         elif info.kind == "b":
             text = "true" if value else "false"
@@ -321,6 +325,13 @@ class Emitter(GraphEmitter):
         t = self.type("i64")
         iota = "<" + ", ".join(f"i64 {k}" for k in range(self.lanes)) + ">"
         return self.b.emit(f"add {t} {self.b.splat(first, 'i64', self.lanes)}, {iota}")
+
+
+def _bf16_bits(value: float) -> int:
+    """The upper half of the float32, to nearest even."""
+    bits = int(float_bits(value, "float"), 16)  # of the double that has the float's value
+    single = struct.unpack("<I", struct.pack("<f", struct.unpack("<d", struct.pack("<Q", bits))[0]))[0]
+    return 0x7FC0 if value != value else (single + 0x7FFF + ((single >> 16) & 1)) >> 16
 
 
 def maskable(nodes: list[Expr]) -> bool:

@@ -348,7 +348,8 @@ def cast(a: Expr | Number, dtype: str) -> Expr:
         value = a.value.real if isinstance(a.value, complex) and not dt.is_complex(dtype) else a.value
         if dt.kind(dtype) in "iu":
             value = int(value)
-        if dt.kind(dtype) in "iuc" or dtype == "f64" or isinstance(value, bool | int):
+        exact = dtype == "f64" or a.dtype in dt.OPMATH or isinstance(value, bool | int)
+        if dt.kind(dtype) in "iuc" or exact:
             return const(value, dtype)
     if dt.is_complex(a.dtype) and not dt.is_complex(dtype):
         return cast(real(a), dtype)

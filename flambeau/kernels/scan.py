@@ -1,8 +1,8 @@
 """Scans: each result combines all elements before it along one axis.
 
-Two forms, both over rows (one a chunk of the parallel range): `along` walks a row whose elements may
-be any distance apart; `across` walks all rows side by side, one vector of rows at a time, when the
-rows are adjacent in memory. Sums of float32 are carried in float64: the last digit is worth it.
+Two forms, both over rows (one a chunk of the parallel range): `along` walks a row whose elements
+may be any distance apart; `across` walks all rows side by side, one vector of rows at a time, when
+the rows are adjacent in memory. Sums of float32 are carried in float64: the last digit is worth it.
 """
 
 from __future__ import annotations

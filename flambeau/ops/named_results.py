@@ -24,7 +24,7 @@ def named_result(name: str, fields: Sequence[str], *values: Any) -> Any:
 
 def define_kind(name: str, fields: Sequence[str]) -> type:
     """Make, and note, the class of a named result."""
-    base = namedtuple(name, fields)
+    base = namedtuple(name, fields)  # type: ignore[misc]
     body = {"__slots__": (), "__repr__": _show, "__module__": "flambeau.return_types"}
     kind = KINDS[(name, *fields)] = type(name, (base,), body)
     return kind

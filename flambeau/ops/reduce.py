@@ -196,7 +196,8 @@ def sum_to_size(self, *size):
     """
     target = core.Size(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
     pairs = zip(reversed(target), reversed(self.shape), strict=False)
-    if len(target) > self.dim() or any(to not in (1, n) for to, n in pairs):
+    fits = [to in (1, n) for to, n in pairs]
+    if len(target) > self.dim() or False in fits:
         raise RuntimeError(
             f"sum_to_size: size {list(target)} is not expandable to size {list(self.shape)}"
         )

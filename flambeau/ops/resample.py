@@ -282,29 +282,17 @@ _MODES = {
 }
 
 
-@composite(namespaces=_F, method=False)
-def interpolate(
-    input,
-    size=None,
-    scale_factor=None,
-    mode="nearest",
-    align_corners=None,
-    recompute_scale_factor=None,
-    antialias=False,
-):
-    """Resample the spatial dimensions of (N, C, *) to a size or by a factor."""
+def _check_interpolation(input, mode, align_corners, antialias, recompute, scale_factor):
+    """Raise for options that do not go together."""
     if mode not in _MODES:
         raise NotImplementedError(
             f"Input Error: unknown interpolation mode {mode!r}; expected one of {', '.join(_MODES)}"
         )
-    if mode in ("nearest", "area", "nearest-exact"):
-        if align_corners is not None:
-            raise ValueError(
-                "align_corners option can only be set with the interpolating modes: linear | "
-                "bilinear | bicubic | trilinear"
-            )
-    elif align_corners is None:
-        align_corners = False
+    if mode in ("nearest", "area", "nearest-exact") and align_corners is not None:
+        raise ValueError(
+            "align_corners option can only be set with the interpolating modes: linear | "
+            "bilinear | bicubic | trilinear"
+        )
     if antialias and mode not in ("bilinear", "bicubic"):
         raise ValueError(
             "Anti-alias option is restricted to bilinear and bicubic modes and requires a 4-D "
@@ -316,20 +304,12 @@ def interpolate(
             "the modes: nearest | linear | bilinear | bicubic | trilinear | area | nearest-exact "
             f"(got {mode})"
         )
-    if recompute_scale_factor and scale_factor is None:
+    if recompute and scale_factor is None:
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
-    sizes, factors = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
-    if min(sizes) < 1 or min(input.shape[1:]) < 1:
-        raise RuntimeError(
-            "Input and output sizes should be greater than 0, but got input (N, C, *): "
-            f"{tuple(input.shape)} output: {tuple(sizes)}"
-        )
-    if mode == "area":
-        from . import pooling
 
-        return getattr(pooling, f"adaptive_avg_pool{len(sizes)}d")(input, tuple(sizes))
-    if mode.startswith("nearest"):
-        return _nearest(input, sizes, factors, mode == "nearest-exact")
+
+def _resample(input, sizes, factors, mode, align_corners, antialias):
+    """Mix along each spatial dimension in turn."""
     x = input
     for k, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
         n = input.shape[k + 2]
@@ -342,6 +322,36 @@ def interpolate(
         else:
             rows = _linear_weights(n, out, factor, align_corners)
         x = _apply_along(x, k + 2, rows)
+    return x
+
+
+@composite(namespaces=_F, method=False)
+def interpolate(
+    input,
+    size=None,
+    scale_factor=None,
+    mode="nearest",
+    align_corners=None,
+    recompute_scale_factor=None,
+    antialias=False,
+):
+    """Resample the spatial dimensions of (N, C, *) to a size or by a factor."""
+    _check_interpolation(
+        input, mode, align_corners, antialias, recompute_scale_factor, scale_factor
+    )
+    sizes, factors = _sizes(input, size, scale_factor, bool(recompute_scale_factor))
+    if min(sizes) < 1 or min(input.shape[1:]) < 1:
+        raise RuntimeError(
+            "Input and output sizes should be greater than 0, but got input (N, C, *): "
+            f"{tuple(input.shape)} output: {tuple(sizes)}"
+        )
+    if mode == "area":
+        from . import pooling
+
+        return getattr(pooling, f"adaptive_avg_pool{len(sizes)}d")(input, tuple(sizes))
+    if mode.startswith("nearest"):
+        return _nearest(input, sizes, factors, mode == "nearest-exact")
+    x = _resample(input, sizes, factors, mode, bool(align_corners), antialias)
     if input.dtype.code == 1:
         x = x.round().clamp(0, 255).to(input.dtype)
     return x.contiguous() if x is not input else input.clone()

@@ -299,6 +299,8 @@ def batch_norm(
     (input - mean) / sqrt(var + eps) * weight + bias; running statistics move by `momentum` towards
     the batch's mean and unbiased variance (Ioffe and Szegedy 2015).
     """
+    if input.dim() == 1 and input.numel() == 0:
+        return _scaled_nothing(input, weight, bias)  # as PyTorch: nothing to normalise, no error
     _check_batch_norm(input, running_mean, running_var, weight, bias, training)
     dims = input.dim()
     w, b = _per_channel(weight, dims), _per_channel(bias, dims)

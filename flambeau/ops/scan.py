@@ -306,7 +306,8 @@ def _gradient_spacing(input, spacing, dims):
 def gradient(input, *, spacing=None, dim=None, edge_order=1):
     """Estimated derivatives along each dim (a tuple), of second order inside.
 
-    At the ends they are of order `edge_order`. `spacing` is the distance between neighbours, or for each dim its own distance or coordinates.
+    At the ends they are of order `edge_order`. `spacing` is the distance between neighbours, or for
+    each dim its own distance or coordinates.
     """
     if edge_order not in (1, 2):
         raise RuntimeError(

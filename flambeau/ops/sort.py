@@ -376,29 +376,35 @@ def _common(a, b):
 # ---- quantiles -----------------------------------------------------------------------------------
 
 
+def _check_quantile(name, input, q, interpolation):
+    """q as a tensor, after all checks."""
+    from .creation import scalar_tensor
+
+    if not input.dtype.is_floating_point:
+        raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
+    if not hasattr(q, "dtype"):
+        if not 0 <= q <= 1:
+            raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
+        q = scalar_tensor(q, dtype=input.dtype)
+    elif q.dtype != input.dtype:
+        raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
+    if q.dim() > 1:
+        raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
+    if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
+        raise RuntimeError(
+            f"{name}() interpolation must be one of linear, lower, higher, midpoint or "
+            f"nearest, but got {interpolation}"
+        )
+    if input.numel() == 0:
+        raise RuntimeError(f"{name}() input tensor must be non-empty")
+    if q.numel() and (float(q.min()) < 0 or float(q.max()) > 1):
+        raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
+    return q
+
+
 def _quantile(name, ignore_nan):
     def op(input, q, dim=None, keepdim=False, *, interpolation="linear"):
-        from .creation import scalar_tensor
-
-        if not input.dtype.is_floating_point:
-            raise RuntimeError(f"{name}() input tensor must be either float or double dtype")
-        if not hasattr(q, "dtype"):
-            if not 0 <= q <= 1:
-                raise RuntimeError(f"{name}() q must be in the range [0, 1] but got {q}")
-            q = scalar_tensor(q, dtype=input.dtype)
-        elif q.dtype != input.dtype:
-            raise RuntimeError(f"{name}() q tensor must be same dtype as the input tensor")
-        if q.dim() > 1:
-            raise RuntimeError(f"{name}() q must be a scalar or 1D tensor")
-        if interpolation not in ("linear", "lower", "higher", "midpoint", "nearest"):
-            raise RuntimeError(
-                f"{name}() interpolation must be one of linear, lower, higher, midpoint or "
-                f"nearest, but got {interpolation}"
-            )
-        if input.numel() == 0:
-            raise RuntimeError(f"{name}() input tensor must be non-empty")
-        if q.numel() and (float(q.min()) < 0 or float(q.max()) > 1):
-            raise RuntimeError(f"{name}() q values must be in the range [0, 1]")
+        q = _check_quantile(name, input, q, interpolation)
         flat = dim is None
         rows = (
             input.reshape(-1)

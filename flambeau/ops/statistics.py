@@ -177,18 +177,8 @@ def _upper_bound(edges, values):
     return first
 
 
-@composite
-def cov(input, *, correction=1, fweights=None, aweights=None):
-    """Covariance of variables (rows) over observations (columns)."""
-    if input.dim() > 2:
-        raise RuntimeError(
-            "cov(): expected input to have two or fewer dimensions but got an input with "
-            f"{input.dim()} dimensions"
-        )
-    if input.dtype.code == 0:
-        raise RuntimeError("cov(): bool dtype is not supported for input")
-    x = input.reshape(1, -1) if input.dim() < 2 else input
-    n = x.shape[1]
+def _observation_weights(n, fweights, aweights):
+    """The checked product of the weights that are given; None if neither is."""
     weights = None
     for what, w in (("fweights", fweights), ("aweights", aweights)):
         if w is None:
@@ -212,6 +202,22 @@ def cov(input, *, correction=1, fweights=None, aweights=None):
         if w.numel() and float(w.min()) < 0:
             raise RuntimeError(f"cov(): {what} cannot be negative")
         weights = w if weights is None else weights * w
+    return weights
+
+
+@composite
+def cov(input, *, correction=1, fweights=None, aweights=None):
+    """Covariance of variables (rows) over observations (columns)."""
+    if input.dim() > 2:
+        raise RuntimeError(
+            "cov(): expected input to have two or fewer dimensions but got an input with "
+            f"{input.dim()} dimensions"
+        )
+    if input.dtype.code == 0:
+        raise RuntimeError("cov(): bool dtype is not supported for input")
+    x = input.reshape(1, -1) if input.dim() < 2 else input
+    n = x.shape[1]
+    weights = _observation_weights(n, fweights, aweights)
     if not (x.dtype.is_floating_point or x.dtype.is_complex):
         x = x.to(core.get_default_dtype())
     total = weights.sum() if weights is not None else None

@@ -391,3 +391,22 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+# ---- incomplete gamma functions ------------------------------------------------------------------
+
+
+def test_incomplete_gamma_functions() -> None:
+    x = uniform(9, low=0.05, high=30)
+    t, half, one = torch.tensor(x), torch.tensor(0.5).double(), torch.tensor(1.0).double()
+    erf = np.vectorize(math.erf)(np.sqrt(x))
+    np.testing.assert_allclose(torch.igamma(half, t).numpy(), erf, rtol=1e-13)
+    np.testing.assert_allclose(torch.igammac(one, t).numpy(), np.exp(-x), rtol=1e-13)
+    edges = torch.igamma(
+        torch.tensor([2.0, 2.0, 0.0, -1.0]), torch.tensor([0.0, math.inf, 1.0, 1.0])
+    )
+    np.testing.assert_array_equal(edges.numpy(), [0, 1, 1, math.nan])
+    assert gradcheck(lambda x: torch.igamma(one * 2.5, x), (double(4, low=0.2, high=5),))
+    assert gradcheck(lambda x: torch.igammac(one * 2.5, x), (double(4, low=0.2, high=5),))
+    with pytest.raises(NotImplementedError, match=r"igamma.*int64"):
+        torch.igamma(torch.tensor([1]), torch.tensor([1]))

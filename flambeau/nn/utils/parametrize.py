@@ -209,7 +209,7 @@ def _give_own_class(module: Module) -> None:
         replica.__dict__ = copy.deepcopy(self.__dict__, memo)
         return replica
 
-    body = {"__getstate__": refuse}
+    body: dict[str, Any] = {"__getstate__": refuse}
     if not hasattr(kind, "__deepcopy__"):
         body["__deepcopy__"] = deepcopy
     module.__class__ = type(f"Parametrized{kind.__name__}", (kind,), body)
