@@ -167,7 +167,7 @@ cdef class Tensor:
         return bool(read_element(self.data_ptr_, self.code))
 
     def __hash__(self):
-        return <Py_hash_t>(<uintptr_t><PyObject*>self >> 4)
+        return <Py_hash_t>(<uintptr_t><PyObject*>self)  # id(self), as in PyTorch
 
     def dim(self):
         """Number of dimensions."""
@@ -446,13 +446,13 @@ cdef class Tensor:
         return _operators["invert"](self)
 
     def __int__(self):
-        return int(self.item())
+        return int(only_element(self))
 
     def __float__(self):
-        return float(self.item())
+        return float(only_element(self))
 
     def __complex__(self):
-        return complex(self.item())
+        return complex(only_element(self))
 
     def __index__(self):
         if CATEGORY[self.code] > 1 or self.count != 1:
@@ -476,3 +476,10 @@ cdef class Tensor:
 
     def __str__(self):
         return _operators["repr"](self)
+
+
+cdef object only_element(Tensor t):
+    """The only element, for int(), float() and complex()."""
+    if t.count != 1:
+        raise ValueError(f"only one element tensors can be converted to Python scalars, got shape {tuple(t.shape)}")
+    return read_element(t.data_ptr_, t.code)

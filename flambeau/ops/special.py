@@ -257,7 +257,7 @@ def incomplete_gamma(input, other, upper):
 
     from .creation import from_numpy
 
-    a, x = (numpy.asarray(t.double().numpy()) for t in (input, other))
+    a, x = (numpy.asarray(t.detach().double().numpy()) for t in (input, other))
     found = _incomplete_gamma(a.reshape(-1), x.reshape(-1), upper)
     return from_numpy(found.reshape(a.shape)).to(input.dtype)
 

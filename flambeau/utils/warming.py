@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 Step = tuple[str, Callable[[], Any]]
@@ -25,8 +26,17 @@ _UNARY = (
     "relu",
     "square",
     "reciprocal",
+    "sin",
+    "cos",
+    "erf",
+    "log1p",
+    "expm1",
+    "floor",
+    "round",
+    "sign",
+    "isnan",
+    "isfinite",
 )
-_UNARY += ("sin", "cos", "erf", "log1p", "expm1", "floor", "round", "sign", "isnan", "isfinite")
 _BINARY = (
     "add",
     "sub",
@@ -86,10 +96,10 @@ def steps(torch: Any) -> list[Step]:
         name = str(dtype).removeprefix("torch.").removeprefix("flambeau.")
         result += [(f"{op} {name}", _pointwise(torch, op, dtype)) for op in (*_UNARY, *_BINARY)]
         result += [(f"{op} {name}", _reduction(torch, op, dtype)) for op in _REDUCTIONS]
-        result.append((f"matmul {name}", lambda dtype=dtype: _products(torch, dtype)))
+        result.append((f"matmul {name}", partial(_products, torch, dtype)))
     result += [(f"{op} int64", _pointwise(torch, op, torch.int64)) for op in _WHOLE]
     result += [
-        (f"convert {d}", lambda d=d: _convert(torch, d))
+        (f"convert {d}", partial(_convert, torch, d))
         for d in (torch.bool, torch.uint8, torch.int64)
     ]
     result += [
