@@ -163,7 +163,8 @@ def time_import(subject: str) -> Row:
     """Time a whole process that only imports the framework."""
     row = Row("import, whole process", "ms", target=IMPORT_TARGET)
     times: dict[str, list[float]] = {"flambeau": [], "torch": []}
-    # Installed packages have their bytecode beside them; a checkout must be allowed to write its own.
+    # Installed packages have their bytecode beside them; a checkout must be allowed to write its
+    # own.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([sys.executable, "-c", f"import {subject}"], cwd=ROOT, env=environment)
     for _ in range(IMPORT_ROUNDS):

@@ -36,8 +36,35 @@ e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
 # Imported when first used, so that `import flambeau` stays fast.
 _LAZY = frozenset(
-    "nn optim utils autograd linalg fft special vision serialization random testing amp cuda backends func "
-    "distributions overrides signal storage version types jit hub futures multiprocessing cli return_types".split()
+    [
+        "nn",
+        "optim",
+        "utils",
+        "autograd",
+        "linalg",
+        "fft",
+        "special",
+        "vision",
+        "serialization",
+        "random",
+        "testing",
+        "amp",
+        "cuda",
+        "backends",
+        "func",
+        "distributions",
+        "overrides",
+        "signal",
+        "storage",
+        "version",
+        "types",
+        "jit",
+        "hub",
+        "futures",
+        "multiprocessing",
+        "cli",
+        "return_types",
+    ]
 )
 # Names that live in a submodule but are public here.
 _FROM = {
@@ -113,7 +140,7 @@ def __getattr__(name: str) -> Any:
 
 if TYPE_CHECKING:
 
-    def __getattr__(name: str) -> Any: ...  # noqa: F811
+    def __getattr__(name: str) -> Any: ...
 
 
 def __dir__() -> list[str]:

@@ -47,9 +47,9 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
         )
     source = self.untyped_storage()
     key = ("storage", source._cdata_key())
-    copied = memo.get(key)
+    copied = memo.get(key)  # type: ignore[call-overload]
     if copied is None:
-        copied = memo[key] = _copy_storage(source)
+        copied = memo[key] = _copy_storage(source)  # type: ignore[index]
     plain = core.from_storage(copied, self.dtype, self.storage_offset(), self.shape, self.stride())
     made = plain if type(self) is Tensor else core.make_subclass(type(self), plain)
     if self.requires_grad:
@@ -97,7 +97,7 @@ class StoredBytes:
             found = cls._alive[key] = cls(storage)
         return found
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
+    def __reduce_ex__(self, protocol: int) -> tuple:  # type: ignore[override]
         size = self.storage.nbytes()
         whole = core.from_storage(self.storage, core.dtypes[1], 0, (size,), (1,))
         if protocol >= 5:
@@ -130,7 +130,7 @@ def _restore_storage(data: Any) -> UntypedStorage:
 def _reduce(self: Tensor, protocol: int) -> tuple:
     """Tensors pickle as their storage and how they view it; the history is left out."""
     _check_picklable(self)
-    plain = (
+    plain = (  # type: ignore[var-annotated]
         StoredBytes.of(self.untyped_storage()),
         self.dtype,
         self.storage_offset(),

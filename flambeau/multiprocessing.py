@@ -30,7 +30,7 @@ def _reduce(tensor: Tensor) -> tuple:
             "multiprocessing: a tensor with history cannot cross to another process: send .detach()"
         )
     if sys.platform == "win32" or tensor.numel() == 0:
-        return tensor.__reduce_ex__(5)
+        return tensor.__reduce_ex__(5)  # type: ignore[return-value]
     plain = tensor.detach()
     if find_block(plain.untyped_storage()) is None:
         tensor.data = plain = plain.share_memory_()

@@ -14,10 +14,18 @@ def leaf(*sizes):
 
 
 CASES = {
-    "shapes that do not broadcast": (lambda: torch.ones(2, 3) + torch.ones(4), RuntimeError, "add.*2, 3.*4"),
+    "shapes that do not broadcast": (
+        lambda: torch.ones(2, 3) + torch.ones(4),
+        RuntimeError,
+        "add.*2, 3.*4",
+    ),
     "inner sizes": (lambda: torch.ones(32, 10) @ torch.ones(12, 50), RuntimeError, r"10 != 12"),
     "linear": (lambda: F.linear(torch.ones(2, 3), torch.ones(5, 4)), RuntimeError, r"3 != 4"),
-    "view of other size": (lambda: torch.ones(6).view(4, 2), RuntimeError, "invalid for input of size 6"),
+    "view of other size": (
+        lambda: torch.ones(6).view(4, 2),
+        RuntimeError,
+        "invalid for input of size 6",
+    ),
     "negative size": (lambda: torch.empty(-1), RuntimeError, "negative"),
     "too many indices": (lambda: torch.ones(2)[0, 0], IndexError, "too many indices"),
     "index past the end": (lambda: torch.ones(3)[3], IndexError, "out of bounds.*size 3"),
@@ -34,7 +42,11 @@ CASES = {
         "",
     ),
     "float index": (lambda: torch.ones(3)[torch.tensor([math.nan])], IndexError, ""),
-    "dimension out of range": (lambda: torch.ones(2, 3).sum(2), IndexError, "Dimension out of range"),
+    "dimension out of range": (
+        lambda: torch.ones(2, 3).sum(2),
+        IndexError,
+        "Dimension out of range",
+    ),
     "dimension twice": (lambda: torch.ones(2, 3).sum((0, 0)), RuntimeError, "multiple times"),
     "mean of integers": (lambda: torch.tensor([1, 2]).mean(), RuntimeError, "mean"),
     "matrix product of unlike types": (
@@ -52,7 +64,11 @@ CASES = {
         "single memory location",
     ),
     "backward of a non-scalar": (lambda: (leaf(2) * 2).backward(), RuntimeError, "scalar outputs"),
-    "backward without history": (lambda: torch.ones(1).backward(), RuntimeError, "does not require grad"),
+    "backward without history": (
+        lambda: torch.ones(1).backward(),
+        RuntimeError,
+        "does not require grad",
+    ),
     "truth of many": (lambda: bool(torch.ones(2)), RuntimeError, "ambiguous"),
     "item of many": (lambda: torch.ones(2).item(), RuntimeError, "2 elements"),
     "integer division by zero": (
@@ -68,7 +84,11 @@ CASES = {
     "ragged nested lists": (lambda: torch.tensor([[1, 2], [3]]), ValueError, "length 2"),
     "unknown argument": (lambda: torch.exp(torch.ones(1), base=2), TypeError, "base"),
     "not a tensor": (lambda: torch.exp("x"), TypeError, "exp.*Tensor.*str"),
-    "another device": (lambda: torch.ones(1, device="cuda"), (RuntimeError, AssertionError), "cuda|CPU"),
+    "another device": (
+        lambda: torch.ones(1, device="cuda"),
+        (RuntimeError, AssertionError),
+        "cuda|CPU",
+    ),
 }
 
 
@@ -106,7 +126,7 @@ def test_write_to_a_saved_tensor_names_the_op():
     y.mul_(2)
     w = x.sigmoid()
     w.mul_(2)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation.*SigmoidBackward0"):
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*SigmoidBackward0"):
         w.sum().backward()
     assert z.item() == pytest.approx(3 * math.e, rel=1e-6)
 

@@ -275,7 +275,7 @@ def get_allowed_globals() -> dict[str, Allowed]:
             table[f"torch.{name}"] = (getattr(flambeau, name), None)
     for factory in _FACTORIES:
         table.setdefault(f"builtins.{factory.__name__}", (factory, None))
-    return {name: Allowed(name, value, call) for name, (value, call) in table.items()}
+    return {name: Allowed(name, value, call) for name, (value, call) in table.items()}  # type: ignore[arg-type]
 
 
 _REBUILDERS: tuple[Callable, ...] = (

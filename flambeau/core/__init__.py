@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from . import _core
-from ._core import *  # noqa: F403
+from ._core import *
 from ._core import _random_fill, _set_generator_hooks, default_generator
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """A small builder of LLVM IR text: structured loops and branches, vectors, named values.
 
-Kernels are functions `void k(ptr args, ptr desc, i64 begin, i64 end, i64 thread)`; see `Builder.kernel`.
+Kernels are functions `void k(ptr args, ptr desc, i64 begin, i64 end, i64 thread)`; see
+`Builder.kernel`.
 Values are strings (`%v12`, `7`); their types are passed beside them.
 """
 
@@ -89,7 +90,9 @@ class Builder:
         """A private constant; its address."""
         self._count += 1
         name = f"@c{self._count}"
-        self._module.append(f"{name} = private unnamed_addr constant {llvm_type} {value}, align {align}")
+        self._module.append(
+            f"{name} = private unnamed_addr constant {llvm_type} {value}, align {align}"
+        )
         return name
 
     # ---- control flow ----------------------------------------------------------------------------
@@ -185,7 +188,11 @@ class Builder:
 
     @contextmanager
     def function(
-        self, name: str, parameters: Sequence[tuple[str, str]], linkage: str = "", attributes: str = ""
+        self,
+        name: str,
+        parameters: Sequence[tuple[str, str]],
+        linkage: str = "",
+        attributes: str = "",
     ) -> Iterator[None]:
         """void name(parameters): (type, %name) pairs. Functions do not nest."""
         if self._lines:
@@ -289,7 +296,9 @@ class Builder:
         self.do(f"store {llvm_type} {value}, ptr {pointer}, align {align}")
 
     def stack(self, llvm_type: str, align: int = 64) -> str:
-        """Room for one value in the function's frame, whatever loop this is called in; its address."""
+        """Room for one value in the function's frame, whatever loop this is called in; its
+        address.
+        """
         name = self.fresh()
         self._stack.append(f"  {name} = alloca {llvm_type}, align {align}")
         return name
@@ -339,7 +348,8 @@ class Builder:
         name = f"llvm.masked.store.v{lanes}{_suffix(element)}.p0"
         self.declare(name, f"declare void @{name}({vector}, ptr, <{lanes} x i1>)")
         self.do(
-            f"call void @{name}({vector} {value}, ptr align {align} {pointer}, <{lanes} x i1> {mask})"
+            f"call void @{name}({vector} {value}, ptr align {align} {pointer}, <{lanes} x i1> "
+            f"{mask})"
         )
 
 

@@ -1,4 +1,5 @@
-"""The compiler's modules, imported when first used: a program that finds its kernels in the cache, or
+"""The compiler's modules, imported when first used: a program that finds its kernels in the cache,
+or
 has not yet called an op, does not pay for loading the generators."""
 
 from __future__ import annotations

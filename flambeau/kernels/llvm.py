@@ -330,7 +330,9 @@ class Emitter(GraphEmitter):
 def _bf16_bits(value: float) -> int:
     """The upper half of the float32, to nearest even."""
     bits = int(float_bits(value, "float"), 16)  # of the double that has the float's value
-    single = struct.unpack("<I", struct.pack("<f", struct.unpack("<d", struct.pack("<Q", bits))[0]))[0]
+    single = struct.unpack(
+        "<I", struct.pack("<f", struct.unpack("<d", struct.pack("<Q", bits))[0])
+    )[0]
     return 0x7FC0 if value != value else (single + 0x7FFF + ((single >> 16) & 1)) >> 16
 
 

@@ -177,7 +177,7 @@ class _LoopKernel:
                     pairs[index] = em.load_pair(self.spec.ins[index].dtype, at[outs + index])
                 return pairs[index][part]
             if n.op == "position":
-                return em.numbers(position)
+                return em.numbers(position)  # type: ignore[arg-type]
             return None
 
         return leaf

@@ -1,6 +1,7 @@
 """Lowering: elementary functions become machine operations, complex numbers become pairs.
 
-After `lower`, a graph holds only operations a backend has an instruction for, plus `extern` calls into
+After `lower`, a graph holds only operations a backend has an instruction for, plus `extern` calls
+into
 the C library where mathlib has no expansion for the type.
 """
 
@@ -61,7 +62,7 @@ def split_complex(roots: list[Expr]) -> list[Expr | Pair]:
             return args[0][0 if current.op == "real" else 1]
         if not dt.is_complex(current.dtype):
             return _with_args(current, args)
-        return _PAIRS[current.op](current, *args)
+        return _PAIRS[current.op](current, *args)  # type: ignore[operator]
 
     return scalar.rebuild(roots, visit)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from .element import Element, transpose
 from .ir import Builder
 

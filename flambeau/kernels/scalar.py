@@ -1,7 +1,9 @@
 """Scalar expressions: the language op bodies are written in.
 
-A body is an ordinary Python function over handles (`lambda x, y: exp(x) * y`). Calling it with `Expr`
-handles records a graph; the interpreters (LLVM, C dialect, NumPy oracle, derivative) walk that graph.
+A body is an ordinary Python function over handles (`lambda x, y: exp(x) * y`). Calling it with
+`Expr`
+handles records a graph; the interpreters (LLVM, C dialect, NumPy oracle, derivative) walk that
+graph.
 Nodes are interned, so equal subexpressions are one node and identity is equality.
 """
 
@@ -22,7 +24,7 @@ Number = bool | int | float | complex
 class Expr:
     """One node: an operation, its arguments, its type, and a value for constants and leaves."""
 
-    __slots__ = ("op", "args", "dtype", "value")
+    __slots__ = ("args", "dtype", "op", "value")
 
     def __init__(self, op: str, args: tuple[Expr, ...], dtype: str, value: Any) -> None:
         self.op = op
@@ -116,9 +118,9 @@ def const(value: Number, dtype: str) -> Expr:
         value = bool(value)
     elif kind in "iu":
         low, high = dt.integer_limits(dtype)
-        value = (int(value) - low) % (high - low + 1) + low
+        value = (int(value) - low) % (high - low + 1) + low  # type: ignore[arg-type]
     elif kind == "f":
-        value = float(value)
+        value = float(value)  # type: ignore[arg-type]
     else:
         value = complex(value)
     return node("const", (), dtype, value)
@@ -150,9 +152,11 @@ def lift(x: Expr | Number, like: str) -> Expr:
 
 
 def _pair(a: Expr | Number, b: Expr | Number) -> tuple[Expr, Expr]:
-    """Both as handles of one type; bool meets a number, a real meets a complex, else types must agree."""
+    """Both as handles of one type; bool meets a number, a real meets a complex, else types must
+    agree.
+    """
     if not isinstance(a, Expr):
-        a = _weak(a, b.dtype)
+        a = _weak(a, b.dtype)  # type: ignore[union-attr]
     if not isinstance(b, Expr):
         b = _weak(b, a.dtype)
     if a.dtype == b.dtype:
@@ -174,7 +178,8 @@ def _weak(value: Number, dtype: str) -> Expr:
     return const(value, dtype)
 
 
-# ---- arithmetic, with the simplifications that keep derivatives small -------------------------------
+# ---- arithmetic, with the simplifications that keep derivatives small
+# -------------------------------
 
 
 def add(a: Expr | Number, b: Expr | Number) -> Expr:
@@ -194,7 +199,8 @@ def add(a: Expr | Number, b: Expr | Number) -> Expr:
 
 
 def _foldable_zero(zero: Expr) -> bool:
-    # x + 0.0 turns -0.0 into 0.0; only an explicit write of it in a body would notice, and derivatives
+    # x + 0.0 turns -0.0 into 0.0; only an explicit write of it in a body would notice, and
+    # derivatives
     # are full of zeros, so fold.
     return True
 
@@ -233,7 +239,7 @@ def mul(a: Expr | Number, b: Expr | Number) -> Expr:
 
 
 def div(a: Expr | Number, b: Expr | Number) -> Expr:
-    """a / b on floats and complex; on integers the quotient rounded towards zero (0 where b is 0)."""
+    """a / b on floats and complex; on integers the quotient towards zero (0 where b is 0)."""
     a, b = _pair(a, b)
     if is_const(b, 1):
         return a
@@ -323,7 +329,9 @@ def invert(a: Expr) -> Expr:
 def where(condition: Expr | bool, a: Expr | Number, b: Expr | Number) -> Expr:
     """a where the condition holds, else b."""
     if not isinstance(a, Expr) and not isinstance(b, Expr):
-        raise TypeError("where needs a handle in one branch to know its type: use const(value, dtype)")
+        raise TypeError(
+            "where needs a handle in one branch to know its type: use const(value, dtype)"
+        )
     a, b = _pair(a, b)
     if not isinstance(condition, Expr):
         return a if condition else b
@@ -345,7 +353,9 @@ def cast(a: Expr | Number, dtype: str) -> Expr:
     if dtype == "bool":
         return ne(a, const(0, a.dtype))
     if a.op == "const" and not (isinstance(a.value, float) and not math.isfinite(a.value)):
-        value = a.value.real if isinstance(a.value, complex) and not dt.is_complex(dtype) else a.value
+        value = (
+            a.value.real if isinstance(a.value, complex) and not dt.is_complex(dtype) else a.value
+        )
         if dt.kind(dtype) in "iu":
             value = int(value)
         exact = dtype == "f64" or a.dtype in dt.OPMATH or isinstance(value, bool | int)
@@ -569,7 +579,7 @@ def topological(roots: list[Expr] | tuple[Expr, ...]) -> list[Expr]:
 
 
 def rebuild(roots: list[Expr], visit: Callable[[Expr, tuple], Any]) -> list[Any]:
-    """Map each node through `visit(node, mapped_args)`, arguments first; the images of the roots."""
+    """The images of the roots when each node maps to `visit(node, images of its arguments)`."""
     image: dict[Expr, Any] = {}
     for current in topological(roots):
         image[current] = visit(current, tuple(image[arg] for arg in current.args))

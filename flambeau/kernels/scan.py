@@ -124,7 +124,7 @@ class _Scan:
             graph = _logaddexp(x, y)
         else:
             graph = node(self.kind, (x, y), self.carried)
-        return em.graph(lower([graph]), lambda n: None, {x: a[0], y: c[0]})
+        return em.graph(lower([graph]), lambda n: None, {x: a[0], y: c[0]})  # type: ignore[arg-type]
 
     def _complex(self, em: Emitter, a: list[str], c: list[str]) -> list[str]:
         part = dt.COMPLEX_PART[self.carried]
@@ -136,7 +136,7 @@ class _Scan:
             sum_ = _logaddexp_complex(
                 scalar.make_complex(s[0], s[1]), scalar.make_complex(s[2], s[3])
             )
-            roots = list(lower([sum_])[0])
+            roots = list(lower([sum_])[0])  # type: ignore[arg-type]
         else:
             roots = [s[0] * s[2] - s[1] * s[3], s[0] * s[3] + s[1] * s[2]]
         return em.graph(roots, lambda n: None, known)

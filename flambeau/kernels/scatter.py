@@ -108,7 +108,7 @@ class _Combine:
             def part(e: Expr) -> str | None:
                 return pairs[e.value[0]][e.value[1]] if e.op == "input_part" else None
 
-            real, imag = emitter.graph(list(self.root), part, {})
+            real, imag = emitter.graph(list(self.root), part, {})  # type: ignore[arg-type]
             emitter.store_pair((real, imag), self.dtype, place)
             return
         loaded = [emitter.load(self.dtype, p) for p in pointers]
@@ -116,7 +116,7 @@ class _Combine:
         def leaf(e: Expr) -> str | None:
             return loaded[e.value] if e.op == "input" else None
 
-        (result,) = emitter.graph([self.root], leaf, {})
+        (result,) = emitter.graph([self.root], leaf, {})  # type: ignore[list-item]
         emitter.store(result, self.dtype, place)
 
 

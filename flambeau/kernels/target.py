@@ -20,7 +20,11 @@ class Target(NamedTuple):
 
 
 # One object format everywhere, so that one small loader serves every system.
-_ENVIRONMENT = {"linux": "unknown-linux-gnu", "win32": "pc-windows-msvc-elf", "darwin": "unknown-none-elf"}
+_ENVIRONMENT = {
+    "linux": "unknown-linux-gnu",
+    "win32": "pc-windows-msvc-elf",
+    "darwin": "unknown-none-elf",
+}
 
 _AVX512 = "+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd"
 _AVX2 = "+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+popcnt"

@@ -1,6 +1,7 @@
 """Tiles: two-dimensional pointwise loops in which some operands run down columns.
 
-Reading such an operand along the rows touches one cache line an element. Instead a square tile is read
+Reading such an operand along the rows touches one cache line an element. Instead a square tile is
+read
 column by column, transposed in registers, and computed row by row. Operands have 4-byte elements.
 """
 
@@ -121,4 +122,3 @@ class _Tiles:
             values = em.graph(k.flat_roots, leaf, {})
             for out, value in enumerate(values):
                 em.store(value, k.operands[out].dtype, at[out])
-

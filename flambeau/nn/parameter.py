@@ -45,7 +45,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
             parameter = Tensor.__new__(cls)
             parameter.data = data
             return parameter.requires_grad_(requires_grad)
-        return _mark_subclass_as_parameter(data, requires_grad)
+        return _mark_subclass_as_parameter(data, requires_grad)  # type: ignore[return-value]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
         if id(self) in memo:
@@ -131,7 +131,7 @@ class Buffer(Tensor, metaclass=_BufferMeta):
     ['steps']
     """
 
-    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Tensor:
+    def __new__(cls, data: Tensor | None = None, *, persistent: bool = True) -> Tensor:  # type: ignore[misc]
         if data is None:
             data = flambeau.empty(0)
         marked = data.detach().requires_grad_(data.requires_grad)

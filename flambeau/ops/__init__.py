@@ -47,7 +47,8 @@ from . import (
     view_copies,
     views,
 )
-from .record import METHODS, NAMESPACES, REGISTRY, composite, pointwise as pointwise_op, primitive
+from .record import METHODS, NAMESPACES, REGISTRY, composite, primitive
+from .record import pointwise as pointwise_op
 
 services.connect()
 

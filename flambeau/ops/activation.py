@@ -34,7 +34,7 @@ def _functional(name, op, *, extra=(), doc=None):
 
     def call(input, *args, inplace=False, **kwargs):
         if args and len(args) > len(extra):
-            *args, inplace = args
+            *args, inplace = args  # type: ignore[assignment]
         return (written if inplace else op)(input, *args, **kwargs)
 
     call.__doc__ = doc or op.__doc__

@@ -45,7 +45,7 @@ def wrap_all(name: str, dims: Sequence[int], ndim: int) -> tuple[int, ...]:
 def read_ints(name: str, given: tuple, argument: str = "size") -> Any:
     """The ints of `f(2, 3)`, `f((2, 3))` or `f([2, 3])`."""
     if len(given) == 1 and isinstance(given[0], tuple | list):
-        given = given[0]
+        given = given[0]  # type: ignore[assignment]
     for n in given:
         if type(n) is not int and (isinstance(n, float) or not hasattr(n, "__index__")):
             raise TypeError(

@@ -24,7 +24,7 @@ def read_size(name: str, size: tuple, named: dict[str, Any] | None = None) -> An
     if len(size) == 1:
         first = size[0]
         if type(first) is not int and isinstance(first, tuple | list):
-            size = first
+            size = first  # type: ignore[assignment]
     elif not size:
         raise TypeError(f"{name}() missing the argument 'size': expected ints or a tuple of ints")
     for n in size:

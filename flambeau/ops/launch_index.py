@@ -331,7 +331,7 @@ def _value_steps(values: Tensor, first: int, count: int) -> tuple[int, int, int]
     shape, strides = values.shape, values.stride()
     parts = [slice(0, first), slice(first, first + count), slice(first + count, None)]
     steps = [merged(shape[p], strides[p]) for p in parts]
-    return None if None in steps else tuple([s[1] for s in steps])  # type: ignore[index]
+    return None if None in steps else tuple([s[1] for s in steps])  # type: ignore[index, return-value]
 
 
 def shares_memory(a: Tensor, b: Tensor) -> bool:

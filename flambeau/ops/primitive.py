@@ -1,4 +1,6 @@
-"""Primitives: Python functions with a derivative of their own, and the saving their derivative asks for."""
+"""Primitives: Python functions with a derivative of their own, and the saving their derivative
+asks for.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Primitive:
         self.node_name = "".join(p.capitalize() for p in name.split("_")) + "Backward0"
         code = forward.__code__
         self.positional = code.co_varnames[: code.co_argcount]
-        self.keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        self.keyword = code.co_varnames[
+            code.co_argcount : code.co_argcount + code.co_kwonlyargcount
+        ]
         self.defaults = dict(
             zip(self.positional[::-1], (forward.__defaults__ or ())[::-1], strict=False)
         ) | (forward.__kwdefaults__ or {})
@@ -50,7 +54,8 @@ class Primitive:
         """The forward call, recorded."""
         if out is not None:
             raise RuntimeError(
-                f"{self.name}(): functions with out=... arguments don't support automatic differentiation, "
+                f"{self.name}(): functions with out=... arguments don't support automatic "
+                f"differentiation, "
                 "but one of the arguments requires grad."
             )
         before = core.set_grad_enabled(False)
@@ -73,7 +78,8 @@ class Primitive:
         outputs = result if isinstance(result, tuple | list) else (result,)
         node = core.new_node(self.node_name, self._backward, inputs)
         differentiable = [
-            o if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex()) else None for o in outputs
+            o if isinstance(o, Tensor) and (o.is_floating_point() or o.is_complex()) else None
+            for o in outputs
         ]
         core.attach(node, differentiable)
         saved: list[Tensor | None] = []
@@ -82,17 +88,24 @@ class Primitive:
             if name == "needs":
                 context.append((name, tuple(t.requires_grad for t in inputs)))
             elif name == "out":
-                context.append((name, len(saved), len(outputs) if isinstance(result, tuple | list) else -1))
+                context.append(
+                    (name, len(saved), len(outputs) if isinstance(result, tuple | list) else -1)
+                )
                 saved.extend(o if isinstance(o, Tensor) else None for o in outputs)
             elif name.endswith("_like") and name not in bound:
                 context.append((name, _like(bound[name[:-5]])))
             else:
                 _keep(name, bound[name], saved, context)
         node.save(saved, [o for o in outputs if isinstance(o, Tensor)])
-        groups = [len(bound[n]) if isinstance(bound[n], tuple | list) else -1
-                  for n in self._order(bound) if _tensors(bound[n])]
+        groups = [
+            len(bound[n]) if isinstance(bound[n], tuple | list) else -1
+            for n in self._order(bound)
+            if _tensors(bound[n])
+        ]
         node.context = (context, groups)
-        node.output_metas = [None if o is None else (tuple(o.shape), o.dtype) for o in differentiable]
+        node.output_metas = [
+            None if o is None else (tuple(o.shape), o.dtype) for o in differentiable
+        ]
         return result
 
     def _backward(self, node: Any, *grads: Tensor | None) -> tuple:
@@ -106,7 +119,7 @@ class Primitive:
                 name, start, count = entry
                 values[name] = saved[start] if count < 0 else tuple(saved[start : start + count])
         g = grads[0] if len(grads) == 1 else grads
-        result = self.derivative(g, **values)
+        result = self.derivative(g, **values)  # type: ignore[misc]
         if len(groups) == 1 and groups[0] < 0:
             return (result if not isinstance(result, tuple) else result[0],)
         if not isinstance(result, tuple):

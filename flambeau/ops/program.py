@@ -1,4 +1,6 @@
-"""The record of a loop program: from body and types to kernels, and from body to derivative programs."""
+"""The record of a loop program: from body and types to kernels, and from body to derivative
+programs.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import core
 from ..core import LoopOp
-from ..kernels import scalar
-from ..kernels.lazy import cache, derive, loops, target
 from ..kernels import dtypes as dt
+from ..kernels import scalar
 from ..kernels.dtypes import BY_CODE, INFO
+from ..kernels.lazy import cache, derive, loops, target
 from ..kernels.scalar import Expr
 from . import promotion
 from .identity import identify
@@ -30,7 +32,9 @@ MOST_OPERANDS = 6  # tensors a loop op may have: MAX_IN of the core
 
 
 class LoopRecord:
-    """One loop op: body, promotion, accepted types; compiles kernels and derives gradients on demand."""
+    """One loop op: body, promotion, accepted types; compiles kernels and derives gradients on
+    demand.
+    """
 
     def __init__(
         self,
@@ -58,7 +62,7 @@ class LoopRecord:
         if names is None:
             names, positional, defaults = _read_signature(body)
         else:
-            positional, defaults = operands, ()
+            positional, defaults = operands, ()  # type: ignore[assignment]
         self.form = form
         self.body = body
         self.name = name
@@ -85,19 +89,29 @@ class LoopRecord:
 
     def make_op(self) -> LoopOp:
         """The callable op."""
-        op = LoopOp(self.name, self, self.form, self.names, self.operands, self.defaults, self.wants_count)
+        op = LoopOp(
+            self.name, self, self.form, self.names, self.operands, self.defaults, self.wants_count
+        )
         op.keyword_dim = self.dim
         op.takes_dtype = self.takes_dtype
-        op.tensor_mask = sum(1 << i for i, n in enumerate(self.names[: self.operands]) if n in self.tensors)
+        op.tensor_mask = sum(
+            1 << i for i, n in enumerate(self.names[: self.operands]) if n in self.tensors
+        )
         op.source = self.source
         self.op = op
         return op
 
     # ---- types -----------------------------------------------------------------------------------
 
-    def types(self, ranks: Sequence[tuple[int, int]], request: str | None = None) -> tuple[list[str], str | None]:
-        """Compute type of each operand (halves in float32 by the caller), and the result's stored type."""
-        taking_part = [r for n, r in zip(self.names, ranks[: self.operands], strict=False) if n in self.over]
+    def types(
+        self, ranks: Sequence[tuple[int, int]], request: str | None = None
+    ) -> tuple[list[str], str | None]:
+        """Compute type of each operand (halves in float32 by the caller), and the result's stored
+        type.
+        """
+        taking_part = [
+            r for n, r in zip(self.names, ranks[: self.operands], strict=False) if n in self.over
+        ]
         common = promotion.result_type(taking_part)
         if self.form != POINTWISE and request is not None:
             common = request
@@ -143,17 +157,26 @@ class LoopRecord:
         return result
 
     def _not_implemented(self, name: str) -> Exception:
-        kinds = {"b": "bool", "u": "unsigned integers", "i": "integers", "f": "floating point", "c": "complex"}
+        kinds = {
+            "b": "bool",
+            "u": "unsigned integers",
+            "i": "integers",
+            "f": "floating point",
+            "c": "complex",
+        }
         takes = ", ".join(kinds[k] for k in "buifc" if k in self.accepts)
         full = core.dtypes[INFO[name].code].name
-        return RuntimeError(f'{self.name}: "{self.name}" not implemented for \'{full}\': it takes {takes}')
+        return RuntimeError(
+            f"{self.name}: \"{self.name}\" not implemented for '{full}': it takes {takes}"
+        )
 
     def check_inplace(self, op: LoopOp, ranks: Sequence[tuple[int, int]], code: int) -> None:
         """Raise unless the result of these operands may be stored in type `code`."""
         _, result = self.types(ranks)
         if result is not None and promotion.category(INFO[result].code) > promotion.category(code):
             raise RuntimeError(
-                f"{self.name}_: result type {core.dtypes[INFO[result].code].name} can't be cast to the desired "
+                f"{self.name}_: result type {core.dtypes[INFO[result].code].name} can't be cast "
+                f"to the desired "
                 f"output type {core.dtypes[code].name}"
             )
 
@@ -161,23 +184,29 @@ class LoopRecord:
         """Raise if reducing nothing has no answer."""
         if not self.allows_empty:
             raise (RuntimeError if self.promote is Promote.DEFAULT else IndexError)(
-                f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 and to have non-zero size"
+                f"{self.name}(): Expected reduction dim to be specified for input.numel() == 0 "
+                f"and to have non-zero size"
             )
 
     # ---- kernels ---------------------------------------------------------------------------------
 
-    def trace(self, ranks: Sequence[tuple[int, int]], request: str | None) -> tuple[Expr, list[str], str]:
-        """The body's graph over stored inputs; each input's stored type; the result's stored type."""
+    def trace(
+        self, ranks: Sequence[tuple[int, int]], request: str | None
+    ) -> tuple[Expr, list[str], str]:
+        """The body's graph over stored inputs; the inputs' stored types; the result's."""
         compute, result = self.types(ranks, request)
         stored = []
         for (code, rank), type_ in zip(ranks[: self.operands], compute, strict=False):
             stored.append(BY_CODE[code].name if rank != 2 else dt.opmath(type_))
         part = dt.opmath(promotion.real_part(_widest(compute)))
-        for name, (code, _) in zip(self.names[self.operands :], ranks[self.operands :], strict=True):
+        for name, (code, _) in zip(
+            self.names[self.operands :], ranks[self.operands :], strict=True
+        ):
             stored.append(self._scalar_type(name, BY_CODE[code].name, compute, part))
         wanted = [dt.opmath(c) for c in compute] + stored[self.operands :]
         handles = [
-            scalar.cast(scalar.input(i, s), w) for i, (s, w) in enumerate(zip(stored, wanted, strict=True))
+            scalar.cast(scalar.input(i, s), w)
+            for i, (s, w) in enumerate(zip(stored, wanted, strict=True))
         ]
         n = self.operands
         root = self.body(*handles[:n], **dict(zip(self.names[n:], handles[n:], strict=True)))
@@ -196,7 +225,9 @@ class LoopRecord:
     def compile(
         self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
     ) -> tuple:
-        """(address, result code, scalar codes, grain[, partial, final, accumulator code]) for a signature."""
+        """(address, result code, scalar codes, grain[, partial, final, accumulator code]) for a
+        signature.
+        """
         key = self._key(form, ranks, accesses, request)
         found = cache.recall(key) if key is not None else None
         if found is None:
@@ -244,7 +275,8 @@ class LoopRecord:
     def _chunked(
         self, form: int, root: Expr, stored: list[str], accesses: list[str], result: str
     ) -> tuple[list[LoopSpec], int]:
-        """Kernels that reduce chunks of a row and then the chunks, where the program is one reduction,
+        """Kernels that reduce chunks of a row and then the chunks, where the program is one
+        reduction,
         and the code of what they carry."""
         nodes = scalar.topological([root])
         reductions = [n for n in nodes if n.op == "reduce"]
@@ -253,7 +285,11 @@ class LoopRecord:
         if len(reductions) != 1 or reductions[0].value.startswith("arg"):
             return [], -1
         one = reductions[0]
-        if one.dtype == "bool" or dt.is_complex(one.dtype) or any(n.op == "position" for n in nodes):
+        if (
+            one.dtype == "bool"
+            or dt.is_complex(one.dtype)
+            or any(n.op == "position" for n in nodes)
+        ):
             return [], -1
         again = scalar.node("reduce", (scalar.input(0, one.dtype),), one.dtype, one.value)
 
@@ -278,7 +314,9 @@ class LoopRecord:
         const f32 x4 = -x3;
         """
         if device not in ("cpu", "cuda", "opencl"):
-            raise ValueError(f"{self.name}.source: expected a device of cpu, cuda, opencl, got {device!r}")
+            raise ValueError(
+                f"{self.name}.source: expected a device of cpu, cuda, opencl, got {device!r}"
+            )
         if stage not in ("ir", "asm"):
             raise ValueError(f"{self.name}.source: expected a stage of ir, asm, got {stage!r}")
         with scalar.tracing():
@@ -304,12 +342,16 @@ class LoopRecord:
         ranks += [(INFO["f64"].code, 2)] * (len(self.names) - self.operands)
         root, stored, result = self.trace(ranks, None)
         form = 0 if self.form == POINTWISE else 2
-        return self._spec(form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result)
+        return self._spec(
+            form, [scalar.cast(root, result)], stored, ["c"] * (1 + self.operands), result
+        )
 
     # ---- derivative ------------------------------------------------------------------------------
 
     def derive(self, op: LoopOp) -> tuple[list, list[int]]:
-        """Per operand: its derivative op (None zero, True the cotangent itself) and what that reads."""
+        """Per operand: its derivative op (None zero, True the cotangent itself) and what that
+        reads.
+        """
         vjps: list[Any] = []
         uses: list[int] = []
         custom = getattr(op, "vjp", None)
@@ -353,9 +395,11 @@ class LoopRecord:
     def _derive_premultiplied(
         self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool
     ) -> tuple[Any, int]:
-        """The derivative as an op of (cotangent * operand 0) and the rest, which are no more than before.
+        """The derivative as an op of (cotangent * operand 0) and the rest, which are no more than
+        before.
 
-        An op that is itself a derivative is linear in its operand 0, the cotangent before; so derivatives of
+        An op that is itself a derivative is linear in its operand 0, the cotangent before; so
+        derivatives of
         any order stay within the operands a loop op may have.
         """
 
@@ -369,7 +413,8 @@ class LoopRecord:
         """The derivative's graph over double-precision stand-ins."""
         main = "f64" if kind == "f" else "c128"
         operands = [
-            scalar.input(k, self.fixed.get(n, main)) for k, n in enumerate(self.names[: self.operands])
+            scalar.input(k, self.fixed.get(n, main))
+            for k, n in enumerate(self.names[: self.operands])
         ]
         scalars = [
             scalar.input(100 + k, "i64" if n in self.integers else "f64")
@@ -378,7 +423,14 @@ class LoopRecord:
         return graph(operands, scalars, None, None)
 
     def _derived_op(
-        self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool, reduces: bool, count: bool
+        self,
+        op: LoopOp,
+        i: int,
+        graph: Callable,
+        used: list[int],
+        with_out: bool,
+        reduces: bool,
+        count: bool,
     ) -> LoopOp:
         kept = [self.names[k] for k in used]
         scalars = list(self.names[self.operands :])
@@ -390,17 +442,18 @@ class LoopRecord:
 
         def body(*handles: Expr) -> Expr:
             g, rest = handles[0], list(handles[1:])
-            operands: list[Expr] = []
             like = g.dtype
-            for k in range(total):
-                # A number of its own: derivatives of derivatives nest, and equal inputs are one node.
-                operands.append(
-                    rest.pop(0)
-                    if k in used
-                    else scalar.input(next(_stand_ins), self.fixed.get(self.names[k], like))
-                )
+            # Stand-ins have numbers of their own: derivatives nest, and equal inputs are one node.
+            operands = [
+                rest.pop(0)
+                if k in used
+                else scalar.input(next(_stand_ins), self.fixed.get(self.names[k], like))
+                for k in range(total)
+            ]
             out = rest.pop(0) if with_out else None
-            result = graph(operands, rest[: len(scalars)], g, out, rest[len(scalars)] if as_scalar else None)
+            result = graph(
+                operands, rest[: len(scalars)], g, out, rest[len(scalars)] if as_scalar else None
+            )
             return result if result is not None else scalar.const(0, g.dtype)
 
         parameters = names + scalars + ([_unused("count", names + scalars)] if as_scalar else [])
@@ -414,7 +467,11 @@ class LoopRecord:
             integers=[s for s in scalars if s in self.integers],
             operands=len(names),
             names=parameters,
-            uniform=[n for n in kept if n in (self.uniform if self.promote is Promote.EACH else self.over)],
+            uniform=[
+                n
+                for n in kept
+                if n in (self.uniform if self.promote is Promote.EACH else self.over)
+            ],
             count=as_scalar,
             doc=f"Derivative of {self.name} with respect to {self.names[i]}.",
         )
@@ -432,7 +489,7 @@ def _by_position(body: Callable, operands: int, parameters: list[str]) -> Callab
 
 
 def _read_signature(body: Callable) -> tuple[tuple[str, ...], int, tuple]:
-    """A body's parameter names, how many are positional (the operands), and the scalars' defaults."""
+    """A body's parameter names, how many are operands (positional), the scalars' defaults."""
     code = body.__code__
     total = code.co_argcount + code.co_kwonlyargcount
     keyword = code.co_varnames[code.co_argcount : total]
@@ -442,11 +499,14 @@ def _read_signature(body: Callable) -> tuple[tuple[str, ...], int, tuple]:
 
 
 def _forward(record: LoopRecord, operands: list[Expr], scalars: list[Expr]) -> Expr:
-    return record.body(*operands, **dict(zip(record.names[record.operands :], scalars, strict=True)))
+    return record.body(
+        *operands, **dict(zip(record.names[record.operands :], scalars, strict=True))
+    )
 
 
 def _row_inputs(record: LoopRecord, extra: list[Expr | None]) -> frozenset[int]:
-    """Inputs with one value a row: cotangent and output of a reduction. Anything else may broadcast, and
+    """Inputs with one value a row: cotangent and output of a reduction. Anything else may
+    broadcast, and
     the core sums its gradient over the broadcast dimensions."""
     if record.form != REDUCTION:
         return frozenset()
@@ -478,7 +538,9 @@ def _auto_graph(record: LoopRecord, i: int) -> Callable:
         result = derive.vjp([root], [g], [operands[i]], rows)[0]
         if result is None:
             return None
-        stand_in = out if out is not None else (scalar.input(_OUT, root.dtype) if structure else None)
+        stand_in = (
+            out if out is not None else (scalar.input(_OUT, root.dtype) if structure else None)
+        )
         if stand_in is not None:
             result = _use_output(result, root, stand_in, len(operands), force=not structure)
         return _replace_count(result, count)
@@ -493,8 +555,12 @@ def _use_output(result: Expr, root: Expr, out: Expr, operands: int, force: bool)
         return out if n is root else _again(n, args)
 
     (replaced,) = scalar.rebuild([result], visit)
-    before = {n.value for n in scalar.topological([result]) if n.op == "input" and n.value < operands}
-    after = {n.value for n in scalar.topological([replaced]) if n.op == "input" and n.value < operands}
+    before = {
+        n.value for n in scalar.topological([result]) if n.op == "input" and n.value < operands
+    }
+    after = {
+        n.value for n in scalar.topological([replaced]) if n.op == "input" and n.value < operands
+    }
     return replaced if force or len(after) < len(before) else result
 
 
@@ -513,7 +579,7 @@ def _replace_count(result: Expr, count: Expr | None) -> Expr:
 
 
 def _custom_graph(record: LoopRecord, custom: Callable, i: int) -> Callable:
-    """The derivative given on the record: vjp(g, operands..., [out]) -> one cotangent or a tuple."""
+    """The derivative given on the record: vjp(g, operands, out) -> a cotangent or a tuple."""
     code = custom.__code__
     wanted = list(code.co_varnames[1 : code.co_argcount])
 
@@ -521,10 +587,10 @@ def _custom_graph(record: LoopRecord, custom: Callable, i: int) -> Callable:
         root = None
         if g is None or "out" in wanted:
             root = _forward(record, operands, scalars) if out is None else out
-        g = g if g is not None else scalar.input(_G, root.dtype)
+        g = g if g is not None else scalar.input(_G, root.dtype)  # type: ignore[union-attr]
         values = dict(zip(record.names, [*operands, *scalars], strict=True))
         if "out" in wanted:
-            values["out"] = out if out is not None else scalar.input(_OUT, root.dtype)
+            values["out"] = out if out is not None else scalar.input(_OUT, root.dtype)  # type: ignore[union-attr]
         result = custom(g, *(values[w] for w in wanted))
         if isinstance(result, tuple):
             result = result[i]

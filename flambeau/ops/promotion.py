@@ -1,7 +1,9 @@
 """Type promotion: the element type an op computes in and the one it returns.
 
-Operands come as (dtype code, rank): rank 0 a tensor with dimensions, 1 a 0-d tensor, 2 a Python number.
-A category (bool < integer < float < complex) that appears only among lower ranks raises the category,
+Operands come as (dtype code, rank): rank 0 a tensor with dimensions, 1 a 0-d tensor, 2 a Python
+number.
+A category (bool < integer < float < complex) that appears only among lower ranks raises the
+category,
 never the width, of the higher ones.
 """
 
@@ -74,7 +76,10 @@ def _promote_integers(a: dt.Info, b: dt.Info) -> str:
         return signed.name
     wider = {1: "i16", 2: "i32", 4: "i64"}.get(unsigned.size)
     if wider is None:
-        raise TypeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}")
+        raise TypeError(
+            f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote "
+            f"{a.name} and {b.name}"
+        )
     return wider
 
 
@@ -91,9 +96,9 @@ def result_type(ranks: Sequence[Rank]) -> str:
     best: list[str | None] = [None, None, None]
     for code, rank in ranks:
         name = number_type(code) if rank == 2 else BY_CODE[code].name
-        best[rank] = name if best[rank] is None else promote_names(best[rank], name)
+        best[rank] = name if best[rank] is None else promote_names(best[rank], name)  # type: ignore[arg-type]
     result: str | None = None
-    for name in best:
+    for name in best:  # type: ignore[assignment]
         if name is None:
             continue
         if result is None:
@@ -105,7 +110,7 @@ def result_type(ranks: Sequence[Rank]) -> str:
 
 
 def _raise_category(high: str, low: str) -> str:
-    """`low` has the higher category but the lower rank: take its category, the other's precision."""
+    """`low` has the higher category but the lower rank: its category, the other's precision."""
     if dt.is_complex(low) and dt.is_float(high):
         return dt.COMPLEX_OF[high]
     return low

@@ -322,7 +322,7 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     shape = list(input.shape[:-1])
     for d in sorted((a, b)):
         shape.insert(d, n)
-    whole = zeros_plain(shape, input.dtype)
+    whole = zeros_plain(shape, input.dtype)  # type: ignore[arg-type]
     return diagonal_scatter(whole, input, offset, a, b)
 
 

@@ -1,7 +1,9 @@
 """Op records: one page per op, from which kernels, gradients, methods and errors follow.
 
-`pointwise`, `reduction` and `rows` make loop programs from scalar bodies; `primitive` wraps a Python
-function that launches kernels, with a hand-written derivative; `composite` is plain Python in terms of
+`pointwise`, `reduction` and `rows` make loop programs from scalar bodies; `primitive` wraps a
+Python
+function that launches kernels, with a hand-written derivative; `composite` is plain Python in
+terms of
 other ops. Each registers the public function and what follows from it.
 """
 
@@ -18,13 +20,24 @@ from .promotion import Promote
 
 REGISTRY: dict[str, Any] = {}  # qualified name -> op
 METHODS: dict[str, Any] = {}  # Tensor attribute -> function or op
-NAMESPACES: dict[str, dict[str, Any]] = {"": {}, "nn.functional": {}, "linalg": {}, "fft": {}, "special": {}}
+NAMESPACES: dict[str, dict[str, Any]] = {
+    "": {},
+    "nn.functional": {},
+    "linalg": {},
+    "fft": {},
+    "special": {},
+}
 
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
 
 
 def _publish(
-    op: Any, name: str, namespaces: Sequence[str], aliases: Sequence[str], method: bool, inplace: bool
+    op: Any,
+    name: str,
+    namespaces: Sequence[str],
+    aliases: Sequence[str],
+    method: bool,
+    inplace: bool,
 ) -> None:
     REGISTRY[name] = op
     for public in (name, *aliases):
@@ -57,13 +70,16 @@ def make_inplace(op: Any, public: str) -> Op:
                 return self
             if result.shape != self.shape:
                 raise RuntimeError(
-                    f"{public}_: output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}"
+                    f"{public}_: output with shape {list(self.shape)} doesn't match the broadcast "
+                    f"shape {list(result.shape)}"
                 )
             check_castable(result.dtype, self.dtype)
             return core.copy_(self, result)
 
     inplace.__name__ = public + "_"
-    inplace.__doc__ = f"In-place {public}: writes the result over the first argument and returns it."
+    inplace.__doc__ = (
+        f"In-place {public}: writes the result over the first argument and returns it."
+    )
     written = Op(public + "_", None, inplace)
     written.source = op.source
     REGISTRY.setdefault(public + "_", written)
@@ -86,7 +102,10 @@ def _positional(op: LoopOp, names: tuple, args: tuple, kwargs: dict) -> tuple:
     for key, value in kwargs.items():
         key = names[0] if key == "self" else key
         if key not in names:
-            raise TypeError(f"{op.name}_() got an unexpected keyword argument '{key}'; it takes {', '.join(names)}")
+            raise TypeError(
+                f"{op.name}_() got an unexpected keyword argument '{key}'; it takes "
+                f"{', '.join(names)}"
+            )
         if key in values:
             raise TypeError(f"{op.name}_() got multiple values for argument '{key}'")
         values[key] = value
@@ -102,11 +121,14 @@ def _positional(op: LoopOp, names: tuple, args: tuple, kwargs: dict) -> tuple:
     return tuple(result)
 
 
-# ---- loop programs ---------------------------------------------------------------------------------
+# ---- loop programs
+# ---------------------------------------------------------------------------------
 
 
 def loop_op(form: int, body: Callable, **options: Any) -> LoopOp:
-    """A loop op from its body; the body's positional parameters are operands, keyword-only ones scalars."""
+    """A loop op from its body; the body's positional parameters are operands, keyword-only ones
+    scalars.
+    """
     record = LoopRecord(form, body, **options)
     return record.make_op()
 
@@ -138,12 +160,15 @@ def _loop_decorator(form: int, defaults: dict[str, Any]):
 
 
 pointwise = _loop_decorator(POINTWISE, {"promote": Promote.DEFAULT})
-pointwise.__doc__ = """Register a pointwise op: `@pointwise(promote=Promote.FLOAT) def exp(input): ...`."""
+pointwise.__doc__ = (
+    """Register a pointwise op: `@pointwise(promote=Promote.FLOAT) def exp(input): ...`."""
+)
 reduction = _loop_decorator(REDUCTION, {"promote": Promote.DEFAULT})
 rows = _loop_decorator(ROWS, {"promote": Promote.FLOAT})
 
 
-# ---- Python ops --------------------------------------------------------------------------------------
+# ---- Python ops
+# --------------------------------------------------------------------------------------
 
 
 def primitive(
@@ -159,8 +184,10 @@ def primitive(
 ):
     """Register an op that launches kernels itself; give its derivative with `@op.vjp`.
 
-    The vjp takes the cotangent(s) first, then, by name, whatever it needs: any parameter of the op (the
-    tensor is saved), `out` (the result), `NAME_like` (shape, dtype and strides only), `needs` (which
+    The vjp takes the cotangent(s) first, then, by name, whatever it needs: any parameter of the op
+    (the
+    tensor is saved), `out` (the result), `NAME_like` (shape, dtype and strides only), `needs`
+    (which
     tensors need a gradient). It returns one gradient per tensor parameter, in order; None is zero.
     """
 
@@ -203,7 +230,9 @@ def composite(
 
 
 def function(public: str, *, namespaces: Sequence[str] = ("",), method: bool = False):
-    """Register under an exact name (in-place ops whose name ends in an underscore, dunder helpers)."""
+    """Register under an exact name (in-place ops whose name ends in an underscore, dunder
+    helpers).
+    """
 
     def make(fn: Callable) -> Op:
         op = Op(public, None, fn)
@@ -234,7 +263,7 @@ def _with_out(function: Callable, public: str) -> Callable:
 
     with_out.__doc__ = function.__doc__
     with_out.__name__ = function.__name__
-    with_out.__wrapped__ = function
+    with_out.__wrapped__ = function  # type: ignore[attr-defined]
     with_out.__module__ = function.__module__
     return with_out
 
@@ -253,7 +282,8 @@ def deliver(public: str, out: Any, result: Any) -> Any:
         raise TypeError(f"{public}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if core.needs_history(result, out):
         raise RuntimeError(
-            f"{public}(): functions with out=... arguments don't support automatic differentiation, "
+            f"{public}(): functions with out=... arguments don't support automatic "
+            f"differentiation, "
             "but one of the arguments requires grad."
         )
     return core.deliver_out(public, out, result.detach())

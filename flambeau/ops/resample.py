@@ -539,9 +539,9 @@ def _read(input, at):
         i = p.nan_to_num(0.0).clamp(0, s - 1).to(_INT64)
         flat = i if flat is None else flat * s + i
     n, c = input.shape[:2]
-    values = input.reshape(n, c, -1).gather(2, flat.reshape(n, 1, -1).expand(n, c, -1))
-    values = values.reshape(n, c, *flat.shape[1:])
-    return values * inside.unsqueeze(1).to(input.dtype)
+    values = input.reshape(n, c, -1).gather(2, flat.reshape(n, 1, -1).expand(n, c, -1))  # type: ignore[union-attr]
+    values = values.reshape(n, c, *flat.shape[1:])  # type: ignore[union-attr]
+    return values * inside.unsqueeze(1).to(input.dtype)  # type: ignore[union-attr]
 
 
 def _sample_linear(input, places):
@@ -555,7 +555,7 @@ def _sample_linear(input, places):
         for b, t in zip(bits, part, strict=True):
             w = t if b else 1 - t
             weight = w if weight is None else weight * w
-        term = _read(input, [q + b for q, b in zip(low, bits, strict=True)]) * weight.unsqueeze(1)
+        term = _read(input, [q + b for q, b in zip(low, bits, strict=True)]) * weight.unsqueeze(1)  # type: ignore[union-attr]
         total = term if total is None else total + term
     return total
 

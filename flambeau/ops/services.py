@@ -59,7 +59,19 @@ def _operators() -> dict[str, object]:
     return table
 
 
-_REFLECTED = ("sub", "truediv", "floordiv", "mod", "pow", "matmul", "lshift", "rshift", "and", "or", "xor")
+_REFLECTED = (
+    "sub",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "lshift",
+    "rshift",
+    "and",
+    "or",
+    "xor",
+)
 _INPLACE = {
     "add": "add_",
     "sub": "sub_",

@@ -20,8 +20,8 @@ from typing import Any
 import flambeau
 from flambeau import core
 from flambeau.kernels import scalar
-from flambeau.kernels.lazy import cache, loops, target
 from flambeau.kernels.dtypes import BY_CODE, opmath
+from flambeau.kernels.lazy import cache, loops, target
 
 
 def sqrt(x: Any) -> Any:
@@ -104,7 +104,9 @@ class _Finder:
             results = self.rule(*handles, **numbers)
             roots = tuple(scalar.cast(r, stored) for r in results)
             outs = tuple(loops.Operand(stored, "c") for _ in self.written)
-            ins = [loops.Operand(stored, "c")] * self.operands + [loops.Operand(compute, "s")] * len(self.names)
+            ins = [loops.Operand(stored, "c")] * self.operands + [
+                loops.Operand(compute, "s")
+            ] * len(self.names)
             return cache.function(
                 loops.build(loops.LoopSpec("flat", outs, tuple(ins), roots), target.host())
             )

@@ -178,7 +178,7 @@ def multi_head_attention_forward(
         if use_separate_proj_weight
         else in_proj_weight
     )
-    q, k, v = _project_inputs(query, key, value, weights, in_proj_bias)
+    q, k, v = _project_inputs(query, key, value, weights, in_proj_bias)  # type: ignore[arg-type]
     if bias_k is not None and bias_v is not None:
         if static_k is not None or static_v is not None:
             raise AssertionError("bias cannot be added to static key or value")

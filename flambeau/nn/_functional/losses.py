@@ -442,14 +442,14 @@ def gaussian_nll_loss(
         var = flambeau.full_like(input, float(var))
     elif bool((var < 0).any()):
         raise ValueError("var has negative entry/entries")
-    if var.shape != input.shape:
-        var = _fit_variance(input, var)
+    if var.shape != input.shape:  # type: ignore[union-attr]
+        var = _fit_variance(input, var)  # type: ignore[arg-type]
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
-    var = var.clone()
+    var = var.clone()  # type: ignore[union-attr]
     with flambeau.no_grad():
-        var.clamp_(min=eps)  # in place and unrecorded: the floor must not block the gradient
-    loss = 0.5 * (var.log() + (input - target) ** 2 / var)
+        var.clamp_(min=eps)  # in place and unrecorded: the floor must not block the gradient  # type: ignore[union-attr]
+    loss = 0.5 * (var.log() + (input - target) ** 2 / var)  # type: ignore[union-attr]
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
     return reduce_loss(loss, reduction)

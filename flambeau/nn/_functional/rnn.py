@@ -204,4 +204,4 @@ def run_cell(
     has_bias = bias_ih is not None
     weights = [weight_ih, weight_hh, bias_ih, bias_hh] if has_bias else [weight_ih, weight_hh]
     gates_x = primitives.linear(input, weight_ih, bias_ih)
-    return STEPS[mode](gates_x, state, Recurrent(weights, has_bias))
+    return STEPS[mode](gates_x, state, Recurrent(weights, has_bias))  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class WalkMethods:
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Parameter]]:
         """Iterate over (dotted name, parameter)."""
-        yield from self._named_members(
+        yield from self._named_members(  # type: ignore[misc]
             lambda module: module._parameters.items(), prefix, recurse, remove_duplicate
         )
 
@@ -157,7 +157,7 @@ class WalkMethods:
 
     def get_parameter(self, target: str) -> Parameter:
         """The parameter with the dotted name `target`."""
-        return self._get_member(target, Parameter, "`{}` is not an nn.Parameter")
+        return self._get_member(target, Parameter, "`{}` is not an nn.Parameter")  # type: ignore[return-value]
 
     def get_buffer(self, target: str) -> Tensor:
         """The buffer with the dotted name `target`."""
@@ -175,4 +175,4 @@ class WalkMethods:
         member = getattr(owner, name)
         if not isinstance(member, kind):
             raise AttributeError(message.format(name))
-        return member
+        return member  # type: ignore[return-value]

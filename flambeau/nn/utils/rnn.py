@@ -152,7 +152,7 @@ def pack_padded_sequence(
         input = input.index_select(0 if batch_first else 1, sorted_indices)
     if batch_first:
         input = input.transpose(0, 1)
-    values = lengths.tolist()
+    values = lengths.tolist()  # type: ignore[union-attr]
     _check_lengths(values, input)
     sizes = _count_alive(values)
     rows = [input[time, :size] for time, size in enumerate(sizes)]
