@@ -122,8 +122,8 @@ def histogramdd(input, bins, *, range=None, weight=None, density=False):
             else [tuple(range[2 * i : 2 * i + 2]) for i in builtins.range(n)]
         )
         spans = [
-            _range("torch.histogramdd", input[..., i], *limits[i], 0.5)
-            for i in builtins.range(n)  # type: ignore[call-arg]
+            _range("torch.histogramdd", input[..., i], limits[i][0], limits[i][1], 0.5)
+            for i in builtins.range(n)
         ]
         edges = [numpy.linspace(lo, hi, b + 1) for (lo, hi), b in zip(spans, bins, strict=True)]
     counts = _count_points(points, edges, weights, density)

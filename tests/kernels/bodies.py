@@ -7,13 +7,12 @@ import functools
 import itertools
 from collections.abc import Callable
 
-import llvmlite.binding as llvm
 import numpy as np
 
-from flambeau.kernels import ir, lower, mathlib, oracle, scalar
+from flambeau.kernels import cache, ir, lower, mathlib, oracle, scalar
 from flambeau.kernels.llvm import Emitter
 from flambeau.kernels.target import Target
-from tests.kernels.harness import SIGNATURE, machine
+from tests.kernels.harness import SIGNATURE
 
 TYPES = {"f32": np.float32, "f64": np.float64}
 _LLVM = {"f32": "float", "f64": "double"}
@@ -45,11 +44,7 @@ def interpret(body: Callable, *arrays: np.ndarray) -> np.ndarray:
 def compiled(body: Callable, dtype: str, arity: int, target: Target) -> Callable:
     """A body as vector code of the target, callable on arrays of equal length."""
     lanes = target.vector_bytes // np.dtype(TYPES[dtype]).itemsize
-    engine = llvm.create_mcjit_compiler(
-        llvm.parse_assembly(module_text(body, dtype, arity, target)), machine(target)
-    )
-    engine.finalize_object()
-    run = SIGNATURE(engine.get_function_address("k"))
+    run = SIGNATURE(cache.function(module_text(body, dtype, arity, target), "k", target))
 
     def call(*arrays: np.ndarray) -> np.ndarray:
         size = len(arrays[0])
@@ -62,7 +57,6 @@ def compiled(body: Callable, dtype: str, arity: int, target: Target) -> Callable
         run(pointers, None, 0, padded, 0)
         return out[:size]
 
-    call.engine = engine  # owns the code
     return call
 
 

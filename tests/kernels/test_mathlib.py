@@ -7,7 +7,7 @@ import pytest
 
 from flambeau.kernels import mathlib
 from flambeau.kernels.oracle_math import FORMULAS
-from flambeau.kernels.target import AVX2, AVX512, NEON
+from flambeau.kernels.target import AVX2, AVX512, NEON, host
 from tests.kernels.bodies import (
     SPECIAL,
     TYPES,
@@ -21,9 +21,9 @@ from tests.kernels.bodies import (
     special_pairs,
     worst,
 )
-from tests.kernels.harness import assemble, host_target
+from tests.kernels.harness import assemble
 
-HOST = host_target()
+HOST = host()
 TARGETS = [HOST] + [AVX2] * (HOST is AVX512)
 
 

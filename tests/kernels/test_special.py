@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from flambeau.kernels import derive, scalar, special
+from flambeau.kernels.target import host
 from tests.kernels.bodies import compiled, interpret
-from tests.kernels.harness import host_target
 
 # computed with mpmath to 40 digits: (argument, value)
 GOLDEN = {
@@ -163,7 +163,7 @@ def test_values_of_pairs(name):
 @pytest.mark.parametrize("name", ["i0", "bessel_j1", "k1", "ndtri", "polygamma2"])
 def test_compiled_code_agrees(name):
     x = np.random.default_rng(0).uniform(0.01, 0.99, 500) * (1 if name == "ndtri" else 30)
-    run = compiled(_body(name), "f64", 1, host_target())
+    run = compiled(_body(name), "f64", 1, host())
     np.testing.assert_allclose(run(x), interpret(_body(name), x), rtol=1e-13, atol=1e-16)
 
 

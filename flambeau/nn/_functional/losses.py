@@ -448,7 +448,8 @@ def gaussian_nll_loss(
         raise ValueError(f"{reduction} is not valid")
     var = var.clone()  # type: ignore[union-attr]
     with flambeau.no_grad():
-        var.clamp_(min=eps)  # in place and unrecorded: the floor must not block the gradient  # type: ignore[union-attr]
+        # in place and unrecorded: the floor must not block the gradient
+        var.clamp_(min=eps)  # type: ignore[union-attr]
     loss = 0.5 * (var.log() + (input - target) ** 2 / var)  # type: ignore[union-attr]
     if full:
         loss = loss + 0.5 * math.log(2 * math.pi)
