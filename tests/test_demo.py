@@ -25,7 +25,13 @@ def start(out, *options):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a test run in the background of a shell hands down an ignored Ctrl-C
+        preexec_fn=None if sys.platform == "win32" else _listen_to_interrupts,
     )
+
+
+def _listen_to_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process, *codes):
