@@ -1,48 +1,45 @@
-"""Drive the two children and collect the rows of the table."""
+"""Drive the children and make the rows of the table."""
 
-import json
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .workloads import WORKLOADS
+from .children import ROOT, Child, Pair, Side
+from .machine import Machine
+from .workloads import Workload
 
-ROOT = Path(__file__).resolve().parent.parent
-THREADS = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "FLAMBEAU_NUM_THREADS": "2"}
-IMPORT_ROUNDS = 7
+PROCESS_ROUNDS = 7
+SLOWEST_BLOCK = 0.3  # seconds; slower workloads get fewer blocks
 IMPORT_TARGET = 0.12
-MEMORY_BATCH = 64
-MEMORY_ROWS = (
-    f"CNN step batch {MEMORY_BATCH}, memory above import",
-    f"CNN step batch {MEMORY_BATCH}, peak of the process",
-)
-DEMO_ROWS = ("demo, first run, cold cache", "demo, second run to first step")
-DEMO = [sys.executable, str(ROOT / "examples" / "digits_demo.py"), "--fresh", "--out"]
-DEMO_COLD_SECONDS = 15.0
-DEMO_WARM_SECONDS = 5.0
-# The demo says when it had done its first training step, counted from its first line of code.
-FIRST_STEP = re.compile(r"first training step after\s+([\d.]+) s")
-DEMO_LIMIT_SECONDS = 180
+# Builds the tutorial's network, trains it one step, and ends.
+FIRST_STEP = """
+import importlib
+torch = importlib.import_module("{module}")
+from benchmarks.workloads.models import ROWS
+statement, names = ROWS["tutorial CNN step, batch 4"](torch)
+exec(statement, names)
+"""
 
 
 @dataclass
 class Row:
-    """One line of the table; `target` bounds the ratio, or Flambeau's figure where `absolute`."""
+    """One line of the table; `floor` is the least possible time in the row's unit."""
 
+    group: str
     name: str
-    unit: str
+    unit: str = "us"
     flambeau: float | None = None
     torch: float | None = None
     target: float | None = None
-    absolute: bool = False
+    floor: float | None = None
     error: str = ""
 
     @property
@@ -53,195 +50,177 @@ class Row:
         return self.flambeau / self.torch
 
     @property
-    def reached(self) -> bool | None:
-        """Tell whether the target is met; None where there is none."""
-        if self.target is None:
+    def share(self) -> float | None:
+        """Return the share of the machine's limit that Flambeau reaches."""
+        if not self.floor or not self.flambeau:
             return None
-        figure = self.flambeau if self.absolute else self.ratio
-        return figure is not None and figure <= self.target
+        return self.floor / self.flambeau
+
+    @property
+    def reached(self) -> bool | None:
+        """Tell whether the target is met; None where there is none or nothing to compare."""
+        if self.target is None or self.ratio is None:
+            return None
+        return self.ratio <= self.target
 
 
-class Child:
-    """A worker process of one framework."""
-
-    def __init__(self, module: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, **THREADS},
-        )
-
-    def ask(self, **command: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; a dead child raises RuntimeError."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(command) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise RuntimeError(f"the process ended with status {self.process.wait()}")
-        reply = json.loads(line)
-        if "error" in reply:
-            raise RuntimeError(reply["error"])
-        return reply
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
+Show = Callable[[Row], None]
 
 
-@dataclass
-class Pair:
-    """The two children; one that died is started again for the next workload."""
-
-    subject: str
-    children: dict[str, Child]
-
-    @classmethod
-    def start(cls, subject: str) -> "Pair":
-        """Start both frameworks."""
-        return cls(subject, {"flambeau": Child(subject), "torch": Child("torch")})
-
-    def close(self) -> None:
-        """End both."""
-        for child in self.children.values():
-            child.close()
-
-    def revive(self) -> None:
-        """Start again what died."""
-        for key, module in (("flambeau", self.subject), ("torch", "torch")):
-            if self.children[key].process.poll() is not None:
-                self.children[key] = Child(module)
-
-
-def time_workload(pair: Pair, name: str, target: float | None, rounds: int) -> Row:
-    """Time one workload in both frameworks, block by block in turn."""
-    row = Row(name, "us", target=target)
+def time_pair(pair: Pair, key: str, rounds: int) -> tuple[list[float | None], str]:
+    """Time a workload in both children, block by block in turn: median seconds, what failed."""
     pair.revive()
-    times: dict[str, list[float]] = {}
-    for key, child in pair.children.items():
+    times: list[list[float]] = [[], []]
+    errors, ready = [], []
+    for i, child in enumerate(pair.children):
         try:
-            child.ask(do="prepare", name=name)
-            times[key] = []
+            seconds = child.ask(do="prepare", key=key)["seconds"]
+            rounds = min(rounds, max(3, int(rounds * SLOWEST_BLOCK / seconds)))
+            ready.append(i)
         except RuntimeError as error:
-            row.error = f"{key}: {error}"
+            errors.append(f"{pair.sides[i].module}: {error}")
     try:
         for _ in range(rounds):
-            for key, found in times.items():
-                found.append(pair.children[key].ask(do="block")["seconds"])
+            for i in ready:
+                times[i].append(pair.children[i].ask(do="block")["seconds"])
     except RuntimeError as error:
-        row.error = row.error or str(error)
-    for key, found in times.items():
-        if found:
-            setattr(row, key, statistics.median(found) * 1e6)
-    return row
+        errors.append(str(error))
+    return [statistics.median(found) if found else None for found in times], "; ".join(errors)
 
 
 def time_workloads(
-    subject: str, pattern: re.Pattern[str], rounds: int, show: Callable[[Row], None]
+    sides: tuple[Side, Side],
+    workloads: Iterable[Workload],
+    machine: Machine,
+    rounds: int,
+    show: Show,
 ) -> None:
-    """Time every workload whose name matches."""
-    chosen = [w for w in WORKLOADS if pattern.search(w.name)]
-    if not chosen:
-        return
-    pair = Pair.start(subject)
+    """Time the workloads in both frameworks."""
+    with Pair(sides) as pair:
+        for workload in workloads:
+            (ours, theirs), error = time_pair(pair, workload.key, rounds)
+            row = Row(workload.group, workload.name, target=workload.target, error=error)
+            row.flambeau = None if ours is None else ours * 1e6
+            row.torch = None if theirs is None else theirs * 1e6
+            floor = machine.floor(workload.work)
+            row.floor = None if floor is None else floor * 1e6
+            show(row)
+
+
+def measure_memory(sides: tuple[Side, Side], workloads: Iterable[Workload], show: Show) -> None:
+    """Measure the growth of peak memory by model steps, each in a process of its own."""
+    for workload in workloads:
+        row = Row("memory", workload.name, "MB", target=1.0)
+        for i, side in enumerate(sides):
+            try:
+                _ask_memory(side, workload.key)  # fills the kernel cache: compiling must not count
+                growth = _ask_memory(side, workload.key) / 1e6
+            except RuntimeError as error:
+                row.error = f"{side.module}: {error}"
+                continue
+            setattr(row, ("flambeau", "torch")[i], growth)
+        show(row)
+
+
+def _ask_memory(side: Side, key: str) -> float:
+    child = Child(side)
     try:
-        for workload in chosen:
-            show(time_workload(pair, workload.name, workload.target, rounds))
-    finally:
-        pair.close()
-
-
-def time_import(subject: str) -> Row:
-    """Time a whole process that only imports the framework."""
-    row = Row("import, whole process", "ms", target=IMPORT_TARGET)
-    times: dict[str, list[float]] = {"flambeau": [], "torch": []}
-    # Installed packages have their bytecode beside them; a checkout must be allowed to write its
-    # own.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run([sys.executable, "-c", f"import {subject}"], cwd=ROOT, env=environment)
-    for _ in range(IMPORT_ROUNDS):
-        for key, module in (("flambeau", subject), ("torch", "torch")):
-            start = time.perf_counter()
-            done = subprocess.run(
-                [sys.executable, "-c", f"import {module}"],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-            )
-            times[key].append(time.perf_counter() - start)
-            if done.returncode:
-                row.error = f"{key}: {done.stderr.strip().splitlines()[-1]}"[:200]
-                return row
-    row.flambeau = statistics.median(times["flambeau"]) * 1e3
-    row.torch = statistics.median(times["torch"]) * 1e3
-    return row
-
-
-def measure_memory(subject: str) -> list[Row]:
-    """Measure the CNN step's memory in processes of their own, kernels already in the cache."""
-    rows = [Row(name, "MB") for name in MEMORY_ROWS]
-    for key, module in (("flambeau", subject), ("torch", "torch")):
-        try:
-            _ask_once(module)  # the compiler must not count: fill the kernel cache first
-            reply = _ask_once(module)
-        except RuntimeError as error:
-            rows[0].error = rows[1].error = f"{key}: {error}"
-            continue
-        setattr(rows[0], key, reply["growth"] / 1e6)
-        setattr(rows[1], key, reply["peak"] / 1e6)
-    return rows
-
-
-def _ask_once(module: str) -> dict[str, Any]:
-    child = Child(module)
-    try:
-        return child.ask(do="memory", batch=MEMORY_BATCH)
+        return child.ask(do="memory", key=key)["growth"]
     finally:
         child.close()
 
 
-def time_demo() -> list[Row]:
-    """Time the demo with an empty kernel cache, then its second run up to the first step."""
-    cold = Row(DEMO_ROWS[0], "s", target=DEMO_COLD_SECONDS, absolute=True)
-    warm = Row(DEMO_ROWS[1], "s", target=DEMO_WARM_SECONDS, absolute=True)
-    with tempfile.TemporaryDirectory(prefix="flambeau-demo-") as folder:
-        try:
-            cold.flambeau, _ = _run_demo(Path(folder))
-            _, warm.flambeau = _run_demo(Path(folder))
-        except RuntimeError as error:
-            cold.error = warm.error = f"demo: {error}"
-    return [cold, warm]
+def time_processes(
+    name: str, sides: tuple[Side, Side], script: str, target: float, rounds: int, cold: bool = False
+) -> Row:
+    """Time whole processes that run a script; `cold` gives each an empty kernel cache."""
+    row = Row("start", name, "ms", target=target)
+    times: list[list[float]] = [[], []]
+    # Installed packages have their bytecode beside them; a checkout must be allowed to write its
+    # own.
+    base = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for turn in range(-1, rounds):  # the first turn fills the caches of files and bytecode
+        for i, side in enumerate(sides):
+            command = [sys.executable, "-c", script.format(module=side.module)]
+            with tempfile.TemporaryDirectory(prefix="flambeau-benchmark-") as folder:
+                environment = base | side.environment
+                environment.pop("PYTHONDONTWRITEBYTECODE", None)
+                if cold:
+                    environment["FLAMBEAU_CACHE"] = folder
+                start = time.perf_counter()
+                done = subprocess.run(
+                    command, cwd=ROOT, env=environment, capture_output=True, text=True
+                )
+                seconds = time.perf_counter() - start
+            if done.returncode:
+                last = done.stderr.strip().splitlines()[-1:] or ["no output"]
+                row.error = f"{side.module}: {last[0]}"[:200]
+                return row
+            if turn >= 0:
+                times[i].append(seconds * 1e3)
+    row.flambeau, row.torch = (statistics.median(found) for found in times)
+    return row
 
 
-def _run_demo(folder: Path) -> tuple[float, float]:
-    """Return the seconds of a whole run and those up to its first training step."""
-    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, **THREADS, "PYTHONPATH": paths}
-    environment["FLAMBEAU_CACHE"] = str(folder / "kernels")
-    start = time.perf_counter()
+def time_starts(sides: tuple[Side, Side], only: re.Pattern[str], show: Show) -> None:
+    """Time imports and first steps in whole processes."""
+    rows = (
+        ("import, whole process", "import {module}", IMPORT_TARGET, PROCESS_ROUNDS, False),
+        ("first CNN step, kernels cached", FIRST_STEP, 0.5, PROCESS_ROUNDS, False),
+        ("first CNN step, nothing cached", FIRST_STEP, 1.0, 3, True),
+    )
+    for name, script, target, rounds, cold in rows:
+        if only.search(f"start: {name}"):
+            show(time_processes(name, sides, script, target, rounds, cold))
+
+
+def time_scaling(module: str, workloads: Iterable[Workload], rounds: int, show: Show) -> None:
+    """Compare two threads with one; the columns are `two threads` and `one thread`."""
+    with Pair((Side(module, threads=2), Side(module, threads=1))) as pair:
+        for workload in workloads:
+            (two, one), error = time_pair(pair, workload.key, rounds)
+            row = Row("scaling", workload.key, target=1 / 1.7, error=error)
+            row.flambeau = None if two is None else two * 1e6
+            row.torch = None if one is None else one * 1e6
+            show(row)
+
+
+def time_neighbour(module: str, workloads: Iterable[Workload], rounds: int, show: Show) -> None:
+    """Compare a machine with one busy core with a quiet one; the columns are in that order."""
+    spin = "import os, sys\nif hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {0})\n"
+    spinner = subprocess.Popen([sys.executable, "-c", spin + "while True: pass"])
+    child = Child(Side(module))
     try:
-        done = subprocess.run(
-            [*DEMO, str(folder / "out")],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=DEMO_LIMIT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"took more than {DEMO_LIMIT_SECONDS} s") from None
-    seconds = time.perf_counter() - start
-    first = FIRST_STEP.search(done.stdout)
-    if done.returncode or not first:
-        last = (done.stdout + done.stderr).strip().splitlines()[-1:] or ["no output"]
-        raise RuntimeError(f"status {done.returncode}: {last[0]}"[:200])
-    return seconds, float(first[1])
+        for workload in workloads:
+            row = Row("neighbour", workload.key, target=2.5)
+            try:
+                child.ask(do="prepare", key=workload.key)
+                times: list[list[float]] = [[], []]
+                for _ in range(rounds):
+                    for i, action in enumerate((signal.SIGCONT, signal.SIGSTOP)):
+                        spinner.send_signal(action)
+                        times[i].append(child.ask(do="block")["seconds"] * 1e6)
+                row.flambeau, row.torch = (statistics.median(found) for found in times)
+            except RuntimeError as error:
+                row.error = str(error)
+            show(row)
+    finally:
+        spinner.kill()
+        spinner.wait()
+        child.close()
+
+
+def time_demo(show: Show) -> None:
+    """Time the demo with an empty kernel cache; it has no counterpart in PyTorch."""
+    row = Row("start", "demo, first run, nothing cached", "s")
+    with tempfile.TemporaryDirectory(prefix="flambeau-demo-") as folder:
+        script = str(ROOT / "examples" / "digits_demo.py")
+        environment = {**Side("flambeau").environment, "PYTHONPATH": str(ROOT)}
+        environment["FLAMBEAU_CACHE"] = str(Path(folder) / "kernels")
+        command = [sys.executable, script, "--fresh", "--out", str(Path(folder) / "out")]
+        start = time.perf_counter()
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        row.flambeau = time.perf_counter() - start
+        if done.returncode:
+            row.error = (done.stderr.strip().splitlines()[-1:] or ["no output"])[0][:200]
+    show(row)

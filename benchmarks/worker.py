@@ -1,58 +1,68 @@
-"""The child process of one framework: `python -m benchmarks.worker MODULE`.
+"""The child process of one framework: `python -m benchmarks.worker MODULE eager|compile`.
 
 It reads one JSON command a line and answers each with one line: `prepare` builds a workload and
-finds how often to repeat it, `block` times it, `memory` measures the CNN step's peak.
+finds how often to repeat it, `block` times it, `memory` measures the peak of a few repetitions.
 """
 
 import gc
 import importlib
 import json
+import os
 import sys
 import timeit
 from typing import Any
 
-from .workloads import WORKLOADS, cnn_step
+from .workloads import WORKLOADS
 
-THREADS = 2
 BLOCK_SECONDS = 0.03
 WARM_UP_CALLS = 3
 MEMORY_STEPS = 3
+COMPILED = ("f", "step")
 
 
 class Worker:
     """Holds the workload that is being timed."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, mode: str) -> None:
         self.torch = importlib.import_module(name)
         for part in ("nn", "nn.functional", "optim", "utils.data"):
             importlib.import_module(f"{name}.{part}")
-        self.torch.set_num_threads(THREADS)
+        self.torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        self.compiled = mode == "compile"
         self.timer = timeit.Timer()
         self.repeats = 1
 
-    def prepare(self, name: str) -> dict[str, Any]:
-        """Build a workload, call it until its kernels exist, choose the repeats of a block."""
-        workload = next(w for w in WORKLOADS if w.name == name)
+    def build(self, key: str) -> timeit.Timer:
+        """Return a timer of the workload."""
+        workload = next(w for w in WORKLOADS if w.key == key)
         self.torch.manual_seed(0)
         statement, names = workload.build(self.torch)
-        self.timer = timeit.Timer(statement, globals=names)
+        if self.compiled:
+            for name in COMPILED:
+                if name in names:
+                    names[name] = self.torch.compile(names[name])
+        return timeit.Timer(statement, globals=names)
+
+    def prepare(self, key: str) -> dict[str, Any]:
+        """Build a workload, call it until its kernels exist, choose the repeats of a block."""
+        self.timer = timeit.Timer()  # lets go of the last workload's memory
+        self.timer = self.build(key)
         self.timer.timeit(WARM_UP_CALLS)
         self.repeats = 1
         while (seconds := self.timer.timeit(self.repeats)) < BLOCK_SECONDS / 4:
             self.repeats *= 4
         self.repeats = max(1, round(self.repeats * BLOCK_SECONDS / seconds))
-        return {"repeats": self.repeats}
+        return {"repeats": self.repeats, "seconds": seconds}
 
     def block(self) -> dict[str, Any]:
         """Time one block; the answer is seconds for one call."""
         gc.collect()
         return {"seconds": self.timer.timeit(self.repeats) / self.repeats}
 
-    def memory(self, batch: int) -> dict[str, Any]:
-        """Return how far a few CNN steps raise the peak of resident memory, in bytes."""
+    def memory(self, key: str) -> dict[str, Any]:
+        """Return how far a few repetitions raise the peak of resident memory, in bytes."""
         before = peak_bytes()
-        statement, names = cnn_step(batch)(self.torch)
-        timeit.Timer(statement, globals=names).timeit(MEMORY_STEPS)
+        self.build(key).timeit(MEMORY_STEPS)
         after = peak_bytes()
         return {"growth": after - before, "peak": after}
 
@@ -73,13 +83,13 @@ def answer(worker: Worker, command: dict[str, Any]) -> dict[str, Any]:
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]}
 
 
-def main(name: str) -> None:
+def main(name: str, mode: str) -> None:
     """Answer commands until the input ends; what workloads print goes to the error stream."""
     answers, sys.stdout = sys.stdout, sys.stderr
-    worker = Worker(name)
+    worker = Worker(name, mode)
     for line in sys.stdin:
         print(json.dumps(answer(worker, json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,45 @@
+"""The workloads by group: ordinary PyTorch code, run with either framework.
+
+`GROUPS` gives the bound on each group's geometric mean of the ratios to PyTorch's time.
+"""
+
+from . import (
+    convolution,
+    data,
+    elementwise,
+    indexing,
+    matmul,
+    models,
+    overhead,
+    reductions,
+    rows,
+    start,
+)
+from .common import Workload
+
+GROUPS = {
+    "overhead": 0.15,
+    "data": 0.3,
+    "elementwise": 0.4,
+    "reductions": 0.7,
+    "rows": 0.5,
+    "indexing": 0.6,
+    "matmul": 0.95,
+    "convolution": 0.6,
+    "models": 0.6,
+    "start": 1.0,
+}
+SUITE_TARGET = 0.4
+
+WORKLOADS: tuple[Workload, ...] = (
+    *overhead.WORKLOADS,
+    *data.WORKLOADS,
+    *elementwise.WORKLOADS,
+    *reductions.WORKLOADS,
+    *rows.WORKLOADS,
+    *indexing.WORKLOADS,
+    *matmul.WORKLOADS,
+    *convolution.WORKLOADS,
+    *models.WORKLOADS,
+    *start.WORKLOADS,
+)

@@ -1,0 +1,160 @@
+"""Lookups, scatters and copies that rearrange."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from .common import Body, Build, Work, Workload, forward, with_backward
+
+M = 1 << 20
+FLOAT = 4
+
+
+def embedding(rows: int, width: int, tokens: int, backward: bool) -> Build:
+    """Return a lookup of random rows."""
+
+    def build(torch: Any) -> Body:
+        weight, index = torch.randn(rows, width), torch.randint(0, rows, (tokens,))
+        f = torch.nn.functional.embedding
+        return with_backward(torch, f, index, weight) if backward else forward(f, index, weight)
+
+    return build
+
+
+def indexed(text: str, source: tuple[int, ...], index: tuple[int, ...], bound: int) -> Build:
+    """Return an expression in x (normal) and i (indices below the bound)."""
+
+    def build(torch: Any) -> Body:
+        f = eval(f"lambda x, i: {text}", {"torch": torch})
+        return forward(f, torch.randn(*source), torch.randint(0, bound, index))
+
+    return build
+
+
+def indexed_backward(
+    text: str, source: tuple[int, ...], index: tuple[int, ...], bound: int
+) -> Build:
+    """Return the same with the gradient by x."""
+
+    def build(torch: Any) -> Body:
+        f = eval(f"lambda x, i: {text}", {"torch": torch})
+        return with_backward(torch, f, torch.randn(*source), torch.randint(0, bound, index))
+
+    return build
+
+
+def plain(text: str, *shapes: tuple[int, ...], backward: bool = False) -> Build:
+    """Return an expression in x and y."""
+
+    def build(torch: Any) -> Body:
+        inputs = [torch.randn(*shape) for shape in shapes]
+        scope = {"torch": torch, "F": torch.nn.functional}
+        f = eval(f"lambda {', '.join('xyz'[: len(inputs)])}: {text}", scope)
+        return with_backward(torch, f, *inputs) if backward else forward(f, *inputs)
+
+    return build
+
+
+def select_masked(text: str) -> Build:
+    """Return an expression in x and a random mask of half the elements."""
+
+    def build(torch: Any) -> Body:
+        x = torch.randn(M)
+        return forward(eval(f"lambda x, mask: {text}", {"torch": torch}), x, torch.rand(M) > 0.5)
+
+    return build
+
+
+def scatter_add(torch: Any) -> Body:
+    """Return 2^20 additions into 2^16 places."""
+    index, x = torch.randint(0, 1 << 16, (M,)), torch.randn(M)
+    total = torch.zeros(1 << 16)
+    return "total.scatter_add_(0, i, x)", {"total": total, "i": index, "x": x}
+
+
+def index_add(torch: Any) -> Body:
+    """Return the sum of messages of 80k edges into 10k nodes."""
+    index, x = torch.randint(0, 10000, (80000,)), torch.randn(80000, 32)
+    total = torch.zeros(10000, 32)
+    return "total.index_add_(0, i, x)", {"total": total, "i": index, "x": x}
+
+
+def index_put(torch: Any) -> Body:
+    """Return an accumulating write at pairs of indices."""
+    total, values = torch.zeros(1024, 1024), torch.randn(M)
+    pair = (torch.randint(0, 1024, (M,)), torch.randint(0, 1024, (M,)))
+    return "x.index_put_(i, v, accumulate=True)", {"x": total, "i": pair, "v": values}
+
+
+def make_rows() -> Iterator[Workload]:
+    """Yield the group's workloads."""
+    group = "indexing"
+    lookup = Work(bytes=2 * FLOAT * 8192 * 256)
+    for suffix, back in (("", False), (", with backward", True)):
+        yield Workload(
+            group,
+            f"embedding (50000,256) of 8192{suffix}",
+            embedding(50000, 256, 8192, back),
+            lookup,
+        )
+        yield Workload(
+            group, f"embedding (256,128) of 1024{suffix}", embedding(256, 128, 1024, back)
+        )
+    sides = (("", indexed), (", with backward", indexed_backward))
+    for suffix, kind in sides:
+        for name, text, source, index, bound in (
+            ("index_select rows", "x.index_select(0, i)", (4096, 256), (4096,), 4096),
+            ("index_select columns", "x.index_select(1, i)", (4096, 256), (256,), 256),
+            ("x[i]", "x[i]", (4096, 256), (4096,), 4096),
+            ("x[:, i]", "x[:, i]", (4096, 256), (256,), 256),
+            ("gather, last dimension", "x.gather(1, i)", (1024, 1024), (1024, 1024), 1024),
+            ("gather, first dimension", "x.gather(0, i)", (1024, 1024), (1024, 1024), 1024),
+            ("gather one of rows", "x.gather(1, i)", (65536, 16), (65536, 1), 16),
+        ):
+            yield Workload(group, name + suffix, kind(text, source, index, bound))
+    yield Workload(group, "scatter_add_, 2^20 into 2^16", scatter_add, Work(bytes=12 * M))
+    yield Workload(group, "index_add_, (80000,32) into 10000", index_add)
+    yield Workload(group, "index_put_ accumulate, 2^20", index_put)
+    scatter = "torch.zeros_like(x).scatter_(1, i, x)"
+    yield Workload(group, "scatter_, rows", indexed(scatter, (1024, 1024), (1024, 1024), 1024))
+    one_hot = "torch.nn.functional.one_hot(i, 128)"
+    yield Workload(group, "one_hot, 8192 of 128", indexed(one_hot, (1,), (8192,), 128))
+    for name, text in (
+        ("x[mask], 2^20", "x[mask]"),
+        ("masked_fill, 2^20", "x.masked_fill(mask, 0.0)"),
+        ("nonzero, 2^20", "mask.nonzero()"),
+    ):
+        yield Workload(group, name, select_masked(text), Work(bytes=5 * M))
+    moved = Work(bytes=2 * FLOAT * M)
+    square = ((1024, 1024),)
+    image = ((32, 32, 32, 32),)
+    for name, text, shapes in (
+        ("cat rows", "torch.cat((x, y))", square * 2),
+        ("cat columns", "torch.cat((x, y), 1)", square * 2),
+        ("stack last", "torch.stack((x, y), -1)", square * 2),
+        ("transpose copy", "x.t().contiguous()", square),
+        ("NCHW to NHWC", "x.permute(0, 2, 3, 1).contiguous()", image),
+        ("NHWC to NCHW", "x.permute(0, 3, 1, 2).contiguous()", image),
+        ("split heads", "x.view(8, 128, 8, 128).transpose(1, 2).contiguous()", square),
+        ("reverse dimensions", "x.permute(3, 2, 1, 0).contiguous()", image),
+        ("roll rows", "x.roll(3, 0)", square),
+        ("roll columns", "x.roll(3, 1)", square),
+        ("flip columns", "x.flip(1)", square),
+        ("flip rows", "x.flip(0)", square),
+        ("repeat", "x.repeat(2, 2)", ((512, 512),)),
+        ("repeat_interleave", "x.repeat_interleave(4, 0)", ((512, 512),)),
+        ("pad", "F.pad(x, (1, 1, 1, 1))", image),
+        ("pad reflect", "F.pad(x, (1, 1, 1, 1), mode='reflect')", image),
+        ("tril", "x.tril()", square),
+        ("x[::2] copy", "x[::2].clone()", square),
+    ):
+        yield Workload(group, name, plain(text, *shapes), moved)
+    for name, text, shapes in (
+        ("cat columns, with backward", "torch.cat((x, y), 1)", square * 2),
+        ("NCHW to NHWC, with backward", "x.permute(0, 2, 3, 1).contiguous()", image),
+        ("pad, with backward", "F.pad(x, (1, 1, 1, 1))", image),
+        ("roll rows, with backward", "x.roll(3, 0)", square),
+    ):
+        yield Workload(group, name, plain(text, *shapes, backward=True), moved)
+
+
+WORKLOADS = tuple(make_rows())

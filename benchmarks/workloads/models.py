@@ -1,0 +1,222 @@
+"""Whole training steps, and inference, of small networks."""
+
+from collections.abc import Callable
+from typing import Any
+
+from . import networks
+from .common import Body, Build, Workload, training_step
+
+
+def image_step(make: Callable[[Any], Any], batch: int, channels: int, size: int) -> Build:
+    """Return a classifier's training step under SGD with momentum."""
+
+    def build(torch: Any) -> Body:
+        model = make(torch)
+        optim = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
+        x = torch.randn(batch, channels, size, size)
+        y = torch.randint(0, 10, (batch,))
+        return "step()", {"step": training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)}
+
+    return build
+
+
+def image_inference(make: Callable[[Any], Any], batch: int, channels: int, size: int) -> Build:
+    """Return a classifier's forward pass in evaluation."""
+
+    def build(torch: Any) -> Body:
+        model = make(torch).eval()
+        x = torch.randn(batch, channels, size, size)
+
+        def step() -> Any:
+            with torch.inference_mode():
+                return model(x)
+
+        return "step()", {"step": step}
+
+    return build
+
+
+def gpt_step(torch: Any) -> Body:
+    """Return a step of a 4-layer GPT: AdamW, gradients clipped."""
+    model = networks.gpt(torch, 256, 128, 128, 4, 4)
+    optim = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    tokens = torch.randint(0, 256, (8, 129))
+    x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    cross_entropy = torch.nn.functional.cross_entropy
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def step() -> Any:
+        logits = model(x)
+        loss = cross_entropy(logits.view(-1, 256), y.view(-1))
+        optim.zero_grad()
+        loss.backward()
+        clip(model.parameters(), 1.0)
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def encoder_inference(torch: Any) -> Body:
+    """Return a Transformer encoder's forward pass."""
+    layer = torch.nn.TransformerEncoderLayer(256, 8, 1024, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 4).eval()
+    x = torch.randn(8, 64, 256)
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return model(x)
+
+    return "step()", {"step": step}
+
+
+def encoder_step(torch: Any) -> Body:
+    """Return a Transformer encoder's training step."""
+    layer = torch.nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+    model = torch.nn.TransformerEncoder(layer, 2)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-4)
+    x, y = torch.randn(8, 64, 128), torch.randn(8, 64, 128)
+    return "step()", {"step": training_step(model, torch.nn.MSELoss(), optim, x, y)}
+
+
+def lstm_step(torch: Any) -> Body:
+    """Return a step of a two-layer LSTM language model."""
+    model = networks.lstm_language_model(torch, 1000)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    tokens = torch.randint(0, 1000, (16, 65))
+    x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def step() -> Any:
+        optim.zero_grad()
+        loss = cross_entropy(model(x).flatten(0, 1), y.flatten())
+        loss.backward()
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def gru_step(torch: Any) -> Body:
+    """Return a step of a small GRU regression on time series."""
+    gru, head = torch.nn.GRU(8, 32, batch_first=True), torch.nn.Linear(32, 1)
+    optim = torch.optim.Adam([*gru.parameters(), *head.parameters()], lr=1e-3)
+    x, y = torch.randn(32, 24, 8), torch.randn(32, 1)
+
+    def step() -> Any:
+        optim.zero_grad()
+        output, _ = gru(x)
+        loss = torch.nn.functional.mse_loss(head(output[:, -1]), y)
+        loss.backward()
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def vae_step(torch: Any) -> Body:
+    """Return a step of the VAE."""
+    model = networks.variational_autoencoder(torch)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = torch.rand(128, 784)
+
+    def step() -> Any:
+        optim.zero_grad()
+        loss = model(x)
+        loss.backward()
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def u_net_step(torch: Any) -> Body:
+    """Return a step of the small U-Net on 64x64 images."""
+    model = networks.u_net(torch)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x, y = torch.randn(4, 3, 64, 64), torch.randint(0, 2, (4, 64, 64))
+    return "step()", {"step": training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)}
+
+
+def graph_step(torch: Any) -> Body:
+    """Return a step of message passing over 10k nodes and 80k edges."""
+    model = networks.graph_network(torch, 32, 7)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x, y = torch.randn(10000, 32), torch.randint(0, 7, (10000,))
+    source, target = torch.randint(0, 10000, (80000,)), torch.randint(0, 10000, (80000,))
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def step() -> Any:
+        optim.zero_grad()
+        loss = cross_entropy(model(x, source, target), y)
+        loss.backward()
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def autocast_step(torch: Any) -> Body:
+    """Return a step of the autoencoder under bfloat16 autocast."""
+    model = networks.autoencoder(torch)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x = torch.rand(128, 784)
+
+    def step() -> Any:
+        optim.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = torch.nn.functional.mse_loss(model(x).float(), x)
+        loss.backward()
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def tabular_step(torch: Any) -> Body:
+    """Return a step of a wide tabular network with batch norm and dropout."""
+    nn = torch.nn
+    layers = [nn.Linear(100, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.1)]
+    layers += [nn.Linear(256, 256), nn.BatchNorm1d(256), nn.ReLU(), nn.Dropout(0.1)]
+    model = nn.Sequential(*layers, nn.Linear(256, 1))
+    optim = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    x, y = torch.randn(256, 100), torch.rand(256, 1)
+    return "step()", {"step": training_step(model, nn.BCEWithLogitsLoss(), optim, x, y)}
+
+
+def resnet_small(torch: Any) -> Any:
+    """Return ResNet-18 for 32x32 images."""
+    return networks.resnet18(torch, small=True)
+
+
+def resnet_large(torch: Any) -> Any:
+    """Return ResNet-18 for 224x224 images."""
+    return networks.resnet18(torch, small=False)
+
+
+TARGETS = {"tutorial CNN step, batch 4": 0.5, "tutorial CNN step, batch 64": 0.9}
+ROWS: dict[str, Build] = {
+    "tutorial CNN step, batch 4": image_step(networks.tutorial_cnn, 4, 3, 32),
+    "tutorial CNN step, batch 64": image_step(networks.tutorial_cnn, 64, 3, 32),
+    "LeNet step, batch 4": image_step(networks.lenet, 4, 1, 28),
+    "LeNet step, batch 64": image_step(networks.lenet, 64, 1, 28),
+    "ResNet-18 step, 32x32, batch 16": image_step(resnet_small, 16, 3, 32),
+    "ResNet-18 step, 224x224, batch 2": image_step(resnet_large, 2, 3, 224),
+    "ResNet-18 inference, 224x224": image_inference(resnet_large, 1, 3, 224),
+    "MobileNetV2 step, 32x32, batch 16": image_step(networks.mobilenet_v2, 16, 3, 32),
+    "GPT step, 4 layers": gpt_step,
+    "Transformer encoder inference": encoder_inference,
+    "Transformer encoder step": encoder_step,
+    "LSTM language model step": lstm_step,
+    "GRU time series step": gru_step,
+    "VAE step": vae_step,
+    "U-Net step, 64x64": u_net_step,
+    "graph network step": graph_step,
+    "autoencoder step, bfloat16 autocast": autocast_step,
+    "tabular network step": tabular_step,
+}
+
+WORKLOADS = tuple(
+    Workload("models", name, build, target=TARGETS.get(name, 1.0), large="224" in name, memory=True)
+    for name, build in ROWS.items()
+)

@@ -1,0 +1,94 @@
+"""Reductions, scans, sorting and selection."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from .common import Body, Build, Work, Workload, forward, with_backward
+
+M = 1 << 20
+FLOAT = 4
+
+
+def on(text: str, shape: tuple[int, ...], backward: bool = False, integer: bool = False) -> Build:
+    """Return an expression in `x` of the shape."""
+
+    def build(torch: Any) -> Body:
+        x = torch.randint(0, 1000, shape) if integer else torch.randn(*shape)
+        f = eval(f"lambda x: {text}", {"torch": torch})
+        return with_backward(torch, f, x) if backward else forward(f, x)
+
+    return build
+
+
+LINE, SQUARE, IMAGE, LONG = (M,), (1024, 1024), (64, 128, 28, 28), (1 << 23,)
+
+FORWARD: dict[str, tuple[str, tuple[int, ...]]] = {
+    "sum, 2^20": ("x.sum()", LINE),
+    "sum, 2^23": ("x.sum()", LONG),
+    "sum rows, 1024^2": ("x.sum(1)", SQUARE),
+    "sum columns, 1024^2": ("x.sum(0)", SQUARE),
+    "mean of the middle, (64,128,784)": ("x.mean(1)", (64, 128, 784)),
+    "mean of the image, (64,128,28,28)": ("x.mean((2, 3))", IMAGE),
+    "mean of all but channels": ("x.mean((0, 2, 3))", IMAGE),
+    "sum of three, (2^18,3)": ("x.sum(1)", (1 << 18, 3)),
+    "std, 2^20": ("x.std()", LINE),
+    "var rows, 1024^2": ("x.var(1)", SQUARE),
+    "max rows with indices, 1024^2": ("x.max(1)", SQUARE),
+    "max columns with indices, 1024^2": ("x.max(0)", SQUARE),
+    "amax, 2^20": ("x.amax()", LINE),
+    "argmax, 2^20": ("x.argmax()", LINE),
+    "argmax rows, 1024^2": ("x.argmax(1)", SQUARE),
+    "logsumexp rows, 1024^2": ("x.logsumexp(1)", SQUARE),
+    "norm, 2^20": ("x.norm()", LINE),
+    "norm of rows, 1024^2": ("torch.linalg.vector_norm(x, dim=1)", SQUARE),
+    "prod rows, 1024^2": ("x.prod(1)", SQUARE),
+    "any, 2^20": ("(x > 9).any()", LINE),
+    "cumsum, 2^20": ("x.cumsum(0)", LINE),
+    "cumsum rows, 1024^2": ("x.cumsum(1)", SQUARE),
+    "cumsum columns, 1024^2": ("x.cumsum(0)", SQUARE),
+    "sort, 2^20": ("x.sort()", LINE),
+    "sort rows, 4096x512": ("x.sort(1)", (4096, 512)),
+    "argsort rows, 256x32": ("x.argsort(1)", (256, 32)),
+    "topk 100, 2^20": ("x.topk(100)", LINE),
+    "topk 5 of rows, 1024^2": ("x.topk(5, 1)", SQUARE),
+    "median, 2^20": ("x.median()", LINE),
+    "kthvalue rows, 1024^2": ("x.kthvalue(10, 1)", SQUARE),
+}
+INTEGER: dict[str, tuple[str, tuple[int, ...]]] = {
+    "sum, int64, 2^20": ("x.sum()", LINE),
+    "sort, int64, 2^20": ("x.sort()", LINE),
+    "unique, int64, 2^20": ("x.unique()", LINE),
+    "unique with inverse and counts, int64, 2^20": (
+        "x.unique(return_inverse=True, return_counts=True)",
+        LINE,
+    ),
+    "bincount, 2^20": ("torch.binmath.prod(x)", LINE),
+}
+BACKWARD: dict[str, tuple[str, tuple[int, ...]]] = {
+    "sum, with backward, 2^20": ("x.sum()", LINE),
+    "mean rows, with backward, 1024^2": ("x.mean(1)", SQUARE),
+    "std, with backward, 2^20": ("x.std()", LINE),
+    "max rows, with backward, 1024^2": ("x.max(1)", SQUARE),
+    "logsumexp rows, with backward, 1024^2": ("x.logsumexp(1)", SQUARE),
+    "norm, with backward, 2^20": ("x.norm()", LINE),
+    "cumsum rows, with backward, 1024^2": ("x.cumsum(1)", SQUARE),
+    "sort rows, with backward, 1024^2": ("x.sort(1)", SQUARE),
+    "topk 5 of rows, with backward, 1024^2": ("x.topk(5, 1)", SQUARE),
+}
+
+
+def make_rows() -> Iterator[Workload]:
+    """Yield the group's workloads; each must at least read its input once."""
+    group = "reductions"
+    for name, (text, shape) in FORWARD.items():
+        work = Work(bytes=FLOAT * math.prod(shape))
+        yield Workload(group, name, on(text, shape), work, large=math.prod(shape) > M)
+    for name, (text, shape) in INTEGER.items():
+        yield Workload(group, name, on(text, shape, integer=True), Work(bytes=8 * math.prod(shape)))
+    for name, (text, shape) in BACKWARD.items():
+        work = Work(bytes=2 * FLOAT * math.prod(shape))
+        yield Workload(group, name, on(text, shape, backward=True), work)
+
+
+WORKLOADS = tuple(make_rows())
