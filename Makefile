@@ -31,11 +31,11 @@ demo: $(STAMPS)/demo ## train the small CNN on handwritten digits and write a re
 test: $(STAMPS)/test ## run the tests (no PyTorch needed)
 	$(PY) -m pytest -n $(JOBS) -m "not parity" $(ARGS)
 
-parity: $(STAMPS)/parity ## compare a sample of op_db with PyTorch: the fixed list must pass
+parity: $(STAMPS)/parity ## compare a sample of the tables with PyTorch: the fixed list must pass
 	$(PY) -m tests.conformance --max-samples 5 --jobs $(JOBS) --list tests/conformance/must_pass.txt $(ARGS)
 	$(PY) -m pytest -n $(JOBS) -m parity
 
-parity-full: $(STAMPS)/parity ## compare all of op_db with PyTorch
+parity-full: $(STAMPS)/parity ## compare all of PyTorch's tables with it
 	$(PY) -m tests.conformance --max-samples 0 --timeout 300 --jobs $(JOBS) $(ARGS)
 
 bench: $(STAMPS)/parity ## time Flambeau beside PyTorch

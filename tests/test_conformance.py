@@ -84,6 +84,49 @@ class TestFaults:
         assert set(statuses(faults, "nn.functional.dropout").values()) <= {"pass", "none"}
 
 
+@pytest.fixture(scope="module")
+def class_faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what the runner finds in the classes of the faulty framework."""
+    options = ("--against", "tests.faulty_framework", "--max-samples", "2")
+    pattern = (
+        r"nn\.(Tanh|PReLU|ReLU)|optim\.(RMSprop|Rprop|Adagrad)|lr_scheduler\.(StepLR|LinearLR)"
+    )
+    status, output, entries = run(tmp_path_factory.mktemp("faults"), *options, "--op", pattern)
+    assert status == 0, output
+    return entries
+
+
+def failing(entries: dict[str, Any], name: str) -> set[str]:
+    """Return the columns of an entry that fail; the others must have compared something."""
+    found = statuses(entries, name)
+    assert set(found.values()) <= {"pass", "fail", "none"}, found
+    return {column for column, state in found.items() if state == "fail"}
+
+
+@pytest.mark.parity
+class TestClassFaults:
+    def test_a_module_wrong_in_evaluation(self, class_faults: dict[str, Any]) -> None:
+        assert failing(class_faults, "nn.Tanh") == {"eval", "grad", "gradgrad"}
+
+    def test_a_module_with_another_state(self, class_faults: dict[str, Any]) -> None:
+        broken = failing(class_faults, "nn.PReLU")
+        assert {"state", "round_trip"} <= broken
+        assert "repr" not in broken
+
+    def test_an_optimiser_that_forgets(self, class_faults: dict[str, Any]) -> None:
+        assert failing(class_faults, "optim.RMSprop") == {"resume"}
+
+    def test_an_optimiser_that_steps_too_far(self, class_faults: dict[str, Any]) -> None:
+        assert {"steps", "complex", "flags"} <= failing(class_faults, "optim.Rprop")
+
+    def test_a_schedule_wrong_after_ten_steps(self, class_faults: dict[str, Any]) -> None:
+        assert failing(class_faults, "lr_scheduler.StepLR") == {"rates", "resume"}
+
+    @pytest.mark.parametrize("name", ["nn.ReLU", "optim.Adagrad", "lr_scheduler.LinearLR"])
+    def test_the_rest_passes(self, class_faults: dict[str, Any], name: str) -> None:
+        assert failing(class_faults, name) == set()
+
+
 @pytest.mark.parity
 def test_the_list_decides_the_exit_status(tmp_path: Path) -> None:
     listed = tmp_path / "list.txt"
@@ -111,7 +154,14 @@ def test_writing_the_list_keeps_what_was_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("pattern", ["sum|sort|einsum|where", "uniform|linalg.svd|masked.mean"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "sum|sort|einsum|where",
+        "uniform|linalg.svd|masked.mean",
+        r"nn\.(LazyConv1d|LSTM|TransformerEncoder)|optim\.(LBFGS|SparseAdam)|lr_scheduler\.SWALR",
+    ],
+)
 def test_pytorch_agrees_with_itself(tmp_path: Path, pattern: str) -> None:
     status, output, entries = run(tmp_path, "--against", "torch", "--op", pattern)
     assert status == 0, output

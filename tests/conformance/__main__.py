@@ -18,11 +18,16 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.conformance",
-        description="Feed the samples of PyTorch's op table to Flambeau beside PyTorch.",
+        description="Feed PyTorch's tables of ops, modules and optimisers to Flambeau.",
         epilog=f"Columns: {', '.join(COLUMNS)}; groups: {', '.join(GROUPS)}.",
     )
     add = parser.add_argument
-    add("--op", metavar="REGEX", default=".*", help="entries by full name, e.g. 'nn.functional.*'")
+    add(
+        "--op",
+        metavar="REGEX",
+        default=".*",
+        help="entries by full name: 'nn.functional.*', 'optim.*'",
+    )
     add("--columns", type=parse_columns, default=COLUMNS, help="comma-separated columns or groups")
     add(
         "--max-samples", type=int, default=5, metavar="N", help="per dtype; 0 means all (default 5)"
@@ -39,9 +44,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def choose_jobs(options: argparse.Namespace) -> tuple[list[Job], report.Passing]:
     """Return the columns to check for each entry, and what is required to pass."""
-    from . import cases
+    from . import families
 
-    table = cases.entries()
+    table = families.entries()
     required = report.read_list(options.list) if options.list else {}
     if options.list and not required:
         raise SystemExit(f"{options.list}: the list is empty, so nothing would be checked")
@@ -50,9 +55,9 @@ def choose_jobs(options: argparse.Namespace) -> tuple[list[Job], report.Passing]
         raise SystemExit(f"{options.list}: not in the table: {', '.join(unknown)}")
     pattern = re.compile(options.op)
     jobs: list[Job] = []
-    for name, entry in table.items():
+    for name in table:
         wanted = [c for c in options.columns if not options.list or c in required.get(name, ())]
-        columns = tuple(c for c in wanted if cases.has_column(entry, c))
+        columns = tuple(c for c in wanted if families.has_column(name, c))
         if columns and pattern.fullmatch(name):
             jobs.append((name, columns))
     chosen = dict(jobs)

@@ -224,7 +224,7 @@ class Check:
         if not expected:
             return False
         actual = self._differentiate(ours, cotangents, second)
-        _compare_gradient_lists(expected, actual, cases.tolerance(self.entry, dtype, True))
+        compare_gradient_lists(expected, actual, cases.tolerance(self.entry, dtype, True))
         return True
 
     def _differentiate(
@@ -395,7 +395,7 @@ def make_cotangent(output: torch.Tensor, index: int, requires_grad: bool) -> tor
     return made.requires_grad_(requires_grad)
 
 
-def _compare_gradient_lists(
+def compare_gradient_lists(
     expected: list[torch.Tensor | None], actual: list[torch.Tensor | None], tolerance: Tolerance
 ) -> None:
     """Compare gradient by gradient; "no gradient" equals one of zeros."""

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from .columns import COLUMNS, GRADIENT_DTYPES, VALUE_DTYPES
+from .columns import COLUMNS, FAMILIES, GRADIENT_DTYPES, VALUE_DTYPES, family
 from .runner import Result
 
 Passing = dict[str, set[str]]
@@ -39,18 +39,34 @@ def complete(results: list[Result], columns: tuple[str, ...]) -> tuple[int, int]
 
 
 def format_table(results: list[Result]) -> str:
-    """Return passed/total for each column, then for whole entries."""
-    lines = [f"{'column':<14} {'passed':>6} /{'total':>5}   failed  crashed  timed out"]
-    for column, states in counts(results).items():
+    """Return passed/total for each column of each family, then for whole entries."""
+    return "\n\n".join(
+        _format_family(name, [r for r in results if family(r.entry) == name])
+        for name in FAMILIES
+        if any(family(r.entry) == name for r in results)
+    )
+
+
+def _format_family(name: str, results: list[Result]) -> str:
+    lines = [f"{name:<14} {'passed':>6} /{'total':>5}   failed  crashed  timed out"]
+    found = counts(results)
+    for column in FAMILIES[name]:
+        states = found[column]
         total = sum(states.values()) - states["none"]
         if total:
             others = f"{states['fail']:>6}  {states['crash']:>7}  {states['timeout']:>9}"
             lines.append(f"{column:<14} {states['pass']:>6} /{total:>5}   {others}")
-    for name, columns in (("all values", VALUE_DTYPES), ("all gradients", tuple(GRADIENT_DTYPES))):
+    for title, columns in _list_totals(name).items():
         passed, total = complete(results, columns)
         if total:
-            lines.append(f"{name:<14} {passed:>6} /{total:>5}")
+            lines.append(f"{title:<14} {passed:>6} /{total:>5}")
     return "\n".join(lines)
+
+
+def _list_totals(name: str) -> dict[str, tuple[str, ...]]:
+    if name == "ops":
+        return {"all values": VALUE_DTYPES, "all gradients": tuple(GRADIENT_DTYPES)}
+    return {"whole entries": FAMILIES[name]}
 
 
 def format_failures(results: Iterable[Result]) -> str:
@@ -73,6 +89,11 @@ def write_json(path: Path, results: list[Result], meta: dict[str, object]) -> No
     document = {
         "meta": {**meta, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
         "columns": {name: dict(states) for name, states in counts(results).items()},
+        "families": {
+            name: dict(zip(("passed", "total"), complete(mine, FAMILIES[name]), strict=True))
+            for name in FAMILIES
+            if (mine := [r for r in results if family(r.entry) == name])
+        },
         "entries": dict(sorted(entries.items())),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

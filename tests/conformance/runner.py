@@ -90,14 +90,14 @@ class _Pool:
         self, jobs: deque[Job], settings: Settings, report: Callable[[Result], None]
     ) -> None:
         methods = multiprocessing.get_all_start_methods()
-        # A fork starts at once, with PyTorch's table loaded; it is imported in `run`.
+        # A fork starts at once, with PyTorch's tables loaded; they are imported in `run`.
         self.context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
         self.jobs, self.settings, self.report = jobs, settings, report
         self.workers: list[_Worker] = []
 
     def run(self, count: int) -> None:
         if self.context.get_start_method() == "fork":
-            importlib.import_module(".checks", __package__)
+            importlib.import_module(".families", __package__)
         try:
             for _ in range(count):
                 self._start()
@@ -183,12 +183,11 @@ def _prepare(settings: Settings) -> Callable[[str, str], Result]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     import torch
 
-    from . import cases, checks
+    from . import checks, families
 
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # samples provoke PyTorch's deprecations on purpose
     sys.setrecursionlimit(10_000)
-    entries = cases.entries()
     try:
         framework = _import_framework(settings.against)
     except Exception as error:
@@ -197,7 +196,7 @@ def _prepare(settings: Settings) -> Callable[[str, str], Result]:
 
     def check(entry: str, column: str) -> Result:
         start = time.perf_counter()
-        outcome = checks.Check(framework, entries[entry], settings.max_samples).column(column)
+        outcome = families.check(framework, entry, settings.max_samples, column)
         seconds = round(time.perf_counter() - start, 3)
         found = (outcome.status, outcome.passed, outcome.total, outcome.reason, seconds)
         return Result(entry, column, *found)

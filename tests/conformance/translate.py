@@ -164,7 +164,7 @@ class Translator:
         if isinstance(value, torch.Size):
             return self.lookup("Size")(value)
         if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return type(value)(*(self.value(item) for item in value))
+            return self._class(type(value))(*(self.value(item) for item in value))
         if isinstance(value, (tuple, list)):
             return type(value)(self.value(item) for item in value)
         if isinstance(value, dict):
@@ -195,8 +195,11 @@ class Translator:
         return self.lookup(".".join(path[1:])) if path[1:] else self.framework
 
     def _layer(self, layer: torch.nn.Module) -> Any:
-        """Make a layer without parameters again, with the same settings."""
-        made = self.lookup(f"nn.{type(layer).__name__}")()
+        """Make a layer again with the same settings; its parameters have values of their own."""
+        kind = self.lookup(f"nn.{type(layer).__name__}")
+        if type(layer) is torch.nn.TransformerEncoderLayer:
+            return kind(**self.value(_encoder_layer_arguments(layer)))
+        made = kind()
         for name in layer.__constants__:
             setattr(made, name, getattr(layer, name))
         return made
@@ -298,6 +301,21 @@ class _Absent:
 
     def __getattr__(self, name: str) -> Any:
         raise MissingError(self._message)
+
+
+def _encoder_layer_arguments(layer: torch.nn.TransformerEncoderLayer) -> dict[str, Any]:
+    return {
+        "d_model": layer.self_attn.embed_dim,
+        "nhead": layer.self_attn.num_heads,
+        "dim_feedforward": layer.linear1.out_features,
+        "dropout": layer.dropout.p,
+        "activation": layer.activation,
+        "layer_norm_eps": layer.norm1.eps,
+        "batch_first": layer.self_attn.batch_first,
+        "norm_first": layer.norm_first,
+        "bias": layer.linear1.bias is not None,
+        "dtype": layer.linear1.weight.dtype,
+    }
 
 
 def _global_names(code: types.CodeType) -> Iterator[str]:
