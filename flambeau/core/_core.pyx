@@ -6,7 +6,7 @@
 Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
 metadata, build, storage, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
 engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); ops written in
-Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack.
+Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack; nn.Module's lookup and call (module).
 """
 
 cimport cython
@@ -153,6 +153,7 @@ include "product.pxi"
 include "random.pxi"
 include "fill.pxi"
 include "dlpack.pxi"
+include "module.pxi"
 
 
 cdef int _finish_types() except -1:

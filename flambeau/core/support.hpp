@@ -121,6 +121,17 @@ inline void enable_vectorcall(PyObject* type, Py_ssize_t offset) noexcept {
   t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;
   PyType_Modified(t);
 }
+// Replaces the function that finds a heap type's attributes; defining __getattr__ in Python undoes it.
+inline void set_attribute_lookup(PyObject* type, void* lookup) noexcept {
+  auto* t = reinterpret_cast<PyTypeObject*>(type);
+  t->tp_getattro = reinterpret_cast<getattrofunc>(lookup);
+  PyType_Modified(t);
+}
+// Replaces the call of a type that has inherited its base's.
+inline void replace_call(PyObject* type, PyObject* base, void* call) noexcept {
+  auto* t = reinterpret_cast<PyTypeObject*>(type);
+  if (t->tp_call == reinterpret_cast<PyTypeObject*>(base)->tp_call) t->tp_call = reinterpret_cast<ternaryfunc>(call);
+}
 // Gives Tensor attributes of the user's whose dictionary is made on first use (Cython would make one per
 // tensor): `offset` is that of its PyObject* member, which the type's own dealloc releases.
 inline Py_ssize_t attributes_offset = 0;

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 import flambeau
-from flambeau import Tensor
+from flambeau import Tensor, core
 
 from ..parameter import Buffer, Parameter
 from ._hook_methods import HookMethods
@@ -41,13 +41,15 @@ __all__ = [
     "register_module_parameter_registration_hook",
 ]
 
-_hooks_before_every_forward = global_hooks.forward_pre
-_hooks_after_every_forward = global_hooks.forward
-_hooks_before_every_backward = global_hooks.backward_pre
-_hooks_after_every_backward = global_hooks.backward
+core.set_global_module_hooks(
+    global_hooks.forward_pre,
+    global_hooks.forward,
+    global_hooks.backward_pre,
+    global_hooks.backward,
+)
 
 
-class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
+class Module(core.ModuleBase, WalkMethods, MoveMethods, StateMethods, HookMethods):
     """Base class of all layers and models: holds parameters, buffers and child modules by name.
 
     Subclasses call `super().__init__()`, assign parameters and modules to attributes, and define
@@ -97,21 +99,6 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
         raise NotImplementedError(
             f'Module [{type(self).__name__}] is missing the required "forward" function'
         )
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run `forward`, with the hooks when there are any."""
-        if (
-            self._forward_hooks
-            or self._forward_pre_hooks
-            or self._backward_hooks
-            or self._backward_pre_hooks
-            or _hooks_after_every_forward
-            or _hooks_before_every_forward
-            or _hooks_after_every_backward
-            or _hooks_before_every_backward
-        ):
-            return self._call_with_hooks(args, kwargs)
-        return self.forward(*args, **kwargs)
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter under `name`; None reserves the name.
@@ -194,21 +181,11 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
         if name == "":
             raise KeyError(f'{kind} name can\'t be empty string ""')
 
-    def __getattr__(self, name: str) -> Any:
-        # Reached only when normal lookup failed. Written out, not looped over: every use of a layer
-        # or weight comes through here. The dictionaries are absent before __init__.
-        state = self.__dict__
-        if "_modules" in state:
-            members = state["_modules"]
-            if name in members:
-                return members[name]
-            members = state["_parameters"]
-            if name in members:
-                return members[name]
-            members = state["_buffers"]
-            if name in members:
-                return members[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+    __getattr__ = core.get_member
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        core.speed_up_module(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
@@ -368,6 +345,9 @@ class Module(WalkMethods, MoveMethods, StateMethods, HookMethods):
         if len(extra_lines) == 1 and not child_lines:
             return f"{self._get_name()}({extra_lines[0]})"
         return f"{self._get_name()}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+core.speed_up_module(Module)
 
 
 def _make_empty_state() -> dict[str, Any]:
