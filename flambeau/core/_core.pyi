@@ -104,9 +104,31 @@ class LoopOp:
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any) -> None: ...
 
+class Like:
+    shape: tuple[int, ...]
+    dtype: dtype
+    strides: tuple[int, ...]
+
+class History:
+    def __init__(
+        self,
+        name: str,
+        node_name: str,
+        forward: Callable,
+        parameters: tuple[str, ...],
+        positional: int,
+        defaults: dict[str, Any],
+    ) -> None: ...
+    def set_derivative(self, derivative: Callable, reads: tuple[str, ...]) -> None: ...
+
 class Op:
     def __init__(
-        self, name: str, record: Any, function: Callable, with_history: Any = ...
+        self,
+        name: str,
+        record: Any,
+        function: Callable,
+        history: History | None = ...,
+        direct: Callable | None = ...,
     ) -> None: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
     def __getattr__(self, name: str) -> Any: ...

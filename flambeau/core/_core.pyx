@@ -5,8 +5,8 @@
 
 Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
 metadata, build, storage, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
-engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); ops written in
-Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack; nn.Module's lookup and call (module).
+engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); history of
+primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack; nn.Module's lookup and call (module).
 """
 
 cimport cython
@@ -147,6 +147,7 @@ include "reduction.pxi"
 include "loop_node.pxi"
 include "copies.pxi"
 include "update.pxi"
+include "primitive.pxi"
 include "op.pxi"
 include "gather.pxi"
 include "product.pxi"

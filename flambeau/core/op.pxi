@@ -1,10 +1,5 @@
 # Ops written in Python, the stack of modes that may intercept any op, and the plans of generated kernels.
 
-cdef enum:
-    OP_COMPOSITE = 0   # differentiates through what it calls
-    OP_PRIMITIVE = 1   # has its own derivative: the record takes over when history is kept
-
-
 cdef class Op:
     """A public op whose body is a Python function."""
 
@@ -12,18 +7,18 @@ cdef class Op:
     cdef readonly str name
     cdef public object record
     cdef readonly object function     # the body
-    cdef object with_history          # called instead when an argument needs a gradient (primitives)
-    cdef int kind
+    cdef object direct                # the body for calls without out=
+    cdef History history              # of primitives: what records a call when an argument needs a gradient
     cdef object __weakref__
     cdef dict __dict__
 
-    def __init__(self, str name, record, function, with_history=None):
+    def __init__(self, str name, record, function, History history=None, direct=None):
         self.vectorcall = <vectorcallfunc>op_vectorcall
         self.name = name
         self.record = record
         self.function = function
-        self.with_history = with_history
-        self.kind = OP_COMPOSITE if with_history is None else OP_PRIMITIVE
+        self.direct = function if direct is None else direct
+        self.history = history
 
     @property
     def __name__(self):
@@ -79,9 +74,11 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
                     return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
         elif type(x) not in _plain_types and overrides(type(x)):
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
-    if history and op.kind == OP_PRIMITIVE and grad_mode_on():
-        return PyObject_Vectorcall(op.with_history, args, nargsf, kwnames)
-    return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
+    if history and op.history is not None and grad_mode_on():
+        return call_recorded(op.history, args, nargsf, kwnames)
+    if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
+        return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
+    return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)
 
 
 cdef inline bint needs_gradient(Tensor t) except -1:

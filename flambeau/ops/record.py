@@ -195,7 +195,7 @@ def primitive(
         public = name or function.__name__
         record = Primitive(public, function)
         body = _with_out(function, public) if out else function
-        op = Op(public, record, body, record.call_with_history)
+        op = Op(public, record, body, record.history, function)
         op.vjp = record.set_vjp
         op.source = _source_of(op)
         if register:
@@ -220,7 +220,8 @@ def composite(
 
     def make(function: Callable) -> Op:
         public = name or function.__name__.removesuffix("_")
-        op = Op(public, None, _with_out(function, public) if out else function)
+        body = _with_out(function, public) if out else function
+        op = Op(public, None, body, None, function)
         op.source = _source_of(op)
         if register:
             _publish(op, public, namespaces, aliases, method, inplace)
