@@ -18,6 +18,8 @@ def find_levels(nodes: list[Expr], is_uniform: Callable[[Expr], bool]) -> Levels
         varies = any(levels[a][1] for a in n.args)
         if n.op == "reduce":
             depth, varies = depth + 1, False
+        elif n.op == "at":
+            varies = False
         elif n.op in LEAVES:
             varies = not is_uniform(n)
         levels[n] = (depth, varies)

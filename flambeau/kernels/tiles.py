@@ -31,7 +31,7 @@ def transpose(b: Builder, rows: list[str], vector: str) -> list[str]:
 
 
 def emit_tiles(kernel) -> None:
-    """Body of the `tile` form; `kernel` is a loops._LoopKernel. desc as for `nest`."""
+    """Body of the `tile` form; `kernel` is a loops.LoopKernel. desc as for `nest`."""
     _Tiles(kernel).emit()
 
 

@@ -18,7 +18,7 @@ from .record import alias, composite, rows
 def softmax_body(input):
     """exp(input) / sum(exp(input)) along dim."""
     e = mathlib.exp(input - detach(reduce.max(input)))
-    return e / reduce.add(e)
+    return e * (1 / reduce.add(e))
 
 
 softmax_body.vjp = lambda g, out: out * (g - reduce.add(g * out))
