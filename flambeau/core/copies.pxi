@@ -79,6 +79,8 @@ cdef int broadcast_copy(PyObject** slots, uint64_t types, Tensor target) except 
         nest.shape[d] = target.shape_[d]
     operand_strides(&nest, 1, source, ndim, target.shape_)
     operand_strides(&nest, 0, target, ndim, target.shape_)
+    if source.code == target.code:
+        return copy_strided(target.data_ptr_, source.data_ptr_, &nest, ITEM[target.code])
     nest_order(nest, 0)
     nest_permute(nest)
     run_nest(_copy_op, slots, types, &nest, target, False, target.code)

@@ -12,6 +12,7 @@ from ..core import Tensor
 from ..kernels.dtypes import BY_CODE
 from ..kernels.lazy import gather as gather_kernels
 from ..kernels.lazy import scatter as scatter_kernels
+from ..kernels.lazy import strided_copy as copy_kernels
 from ..kernels.lazy import target as targets
 from ..kernels.plan import KernelSource, ceil_div
 from .convert import fill_plain, to_dtype
@@ -53,6 +54,17 @@ def _address(key: tuple, make: Any) -> int:
 
 def _check_kernel() -> int:
     return _address(("check",), lambda: gather_kernels.check_source(targets.host()))
+
+
+def load_copiers(size: int) -> tuple[int, int]:
+    """The kernels that copy elements of a size between two layouts: by rows, by tiles."""
+    host = targets.host()
+    sources = copy_kernels.rows_source(size, host), copy_kernels.tiles_source(size, host)
+    rows, tiles = (_address((source.key,), lambda source=source: source) for source in sources)
+    return rows, tiles
+
+
+core.set_copy_loader(load_copiers)
 
 
 def plan_for(key: tuple, phases: Any) -> core.Plan:
