@@ -20,7 +20,8 @@ def loop_ops() -> list[LoopOp]:
     Many are private parts of composites, so they are found as objects, not by name. Derivative ops
     come into being on demand; `derivatives` asks for them.
     """
-    found = [x for x in gc.get_objects() if isinstance(x, LoopOp) and _is_written(x)]
+    # Objects of other packages may answer `isinstance` with a warning; their type does not.
+    found = [x for x in gc.get_objects() if issubclass(type(x), LoopOp) and _is_written(x)]
     return sorted(
         found, key=lambda op: (op.name, op.record.form, op.record.names, op.record.accepts)
     )
