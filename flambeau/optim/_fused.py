@@ -30,8 +30,28 @@ def sqrt(x: Any) -> Any:
 
 
 def maximum(x: Any, y: Any) -> Any:
-    """The larger of two scalar handles or tensors; NaN if either is."""
-    return flambeau.maximum(x, y) if isinstance(x, flambeau.Tensor) else scalar.maximum(x, y)
+    """The larger of two scalar handles or tensors, y also a number; NaN if either is."""
+    if not isinstance(x, flambeau.Tensor):
+        return scalar.maximum(x, y)
+    return flambeau.maximum(x, y) if isinstance(y, flambeau.Tensor) else x.clamp(min=y)
+
+
+def minimum(x: Any, y: Any) -> Any:
+    """The smaller of two scalar handles or tensors, y also a number; NaN if either is."""
+    if not isinstance(x, flambeau.Tensor):
+        return scalar.minimum(x, y)
+    return flambeau.minimum(x, y) if isinstance(y, flambeau.Tensor) else x.clamp(max=y)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """`x` where the condition holds, else `y`: scalar handles or tensors, or numbers."""
+    chosen = flambeau.where if isinstance(condition, flambeau.Tensor) else scalar.where
+    return chosen(condition, x, y)
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1; NaN of NaN."""
+    return where(x > 0, 1.0, where(x < 0, -1.0, x))
 
 
 def specialise(rule: Callable, *flags: bool) -> Callable:

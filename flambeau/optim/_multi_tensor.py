@@ -18,6 +18,20 @@ class MultiTensorOptimizer(Optimizer):
     the rule with its scalars, given the key that `_keys` returned for the parameters at hand.
     """
 
+    # Options that old checkpoints lack, and the state that they keep as numbers.
+    _added_options: dict[str, Any] = {}
+    _counts: tuple[str, ...] = ("step",)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self._added_options.items():
+                group.setdefault(name, value)
+        for values in self.state.values():
+            for name in self._counts:
+                if name in values and not isinstance(values[name], flambeau.Tensor):
+                    values[name] = flambeau.tensor(float(values[name]), dtype=flambeau.float32)
+
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the state tensors: the rule's operands after (param, grad); it writes all."""
         raise NotImplementedError
@@ -33,6 +47,10 @@ class MultiTensorOptimizer(Optimizer):
     def _scalars(self, group: dict[str, Any], key: Any) -> dict[str, Any]:
         """The rule's keyword arguments."""
         raise NotImplementedError
+
+    def _group_keys(self, group: dict[str, Any], params: list, states: list[dict]) -> list:
+        """`_keys`, for rules whose keys depend on the group's options."""
+        return self._keys(params, states)
 
     def _keys(self, params: list, states: list[dict[str, Any]]) -> list:
         """What parameters updated together must share: here the step count, which this advances."""
@@ -64,7 +82,7 @@ class MultiTensorOptimizer(Optimizer):
             self._apply(group, None, [params, grads])
             return
         states = self._find_states(group, params, grads)
-        keys = self._keys(params, states)
+        keys = self._group_keys(group, params, states)
         tensors = [params, grads, *([state[name] for state in states] for name in names)]
         if keys.count(keys[0]) == len(keys):
             self._apply(group, keys[0], tensors)
@@ -106,6 +124,15 @@ def check_option(name: str, value: Any) -> None:
         raise ValueError(f"Invalid {name}: {value}")
 
 
+def check_betas(betas: tuple[Any, Any]) -> None:
+    """ValueError unless both are in [0, 1), and both numbers or both tensors."""
+    if isinstance(betas[0], flambeau.Tensor) != isinstance(betas[1], flambeau.Tensor):
+        raise ValueError("betas must be either both floats or both Tensors")
+    for i, beta in enumerate(betas):
+        if not 0.0 <= beta < 1.0:
+            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
+
+
 def check_lr(lr: Any, foreach: bool | None = None, capturable: bool = False) -> None:
     """ValueError unless `lr` is a number of at least 0, or a tensor holding one."""
     if isinstance(lr, flambeau.Tensor):
@@ -132,10 +159,3 @@ def check_implementation(fused: bool | None, foreach: bool | None, differentiabl
 def make_step() -> Any:
     """A step count of 0: a float32 tensor, as checkpoints have it."""
     return flambeau.zeros((), dtype=flambeau.float32)
-
-
-def turn_steps_into_tensors(states: dict[Any, dict[str, Any]]) -> None:
-    """Old checkpoints keep the step count as a number."""
-    for state in states.values():
-        if "step" in state and not isinstance(state["step"], flambeau.Tensor):
-            state["step"] = flambeau.tensor(float(state["step"]), dtype=flambeau.float32)

@@ -14,7 +14,6 @@ from ._multi_tensor import (
     check_lr,
     check_option,
     make_step,
-    turn_steps_into_tensors,
 )
 from .optimizer import Params
 
@@ -50,6 +49,13 @@ class Adagrad(MultiTensorOptimizer):
     >>> (weight * 3).sum().backward(); optimizer.step(); weight.tolist()
     [0.5]
     """
+
+    _added_options = {
+        "foreach": None,
+        "maximize": False,
+        "differentiable": False,
+        "fused": None,
+    }
 
     def __init__(
         self,
@@ -87,13 +93,6 @@ class Adagrad(MultiTensorOptimizer):
             for param in group["params"]:
                 self._init_state(group, param, self.state[param])
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in _ADDED_OPTIONS.items():
-                group.setdefault(name, value)
-        turn_steps_into_tensors(self.state)
-
     def share_memory(self) -> None:
         """Move the state into shared memory, for training by several processes."""
         for state in self.state.values():
@@ -119,11 +118,3 @@ class Adagrad(MultiTensorOptimizer):
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
         }
-
-
-_ADDED_OPTIONS = {  # options that old checkpoints lack
-    "foreach": None,
-    "maximize": False,
-    "differentiable": False,
-    "fused": None,
-}

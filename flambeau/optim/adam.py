@@ -10,11 +10,11 @@ import flambeau
 from ._fused import maximum, specialise, sqrt
 from ._multi_tensor import (
     MultiTensorOptimizer,
+    check_betas,
     check_implementation,
     check_lr,
     check_option,
     make_step,
-    turn_steps_into_tensors,
 )
 from .optimizer import Params
 
@@ -81,6 +81,16 @@ class Adam(MultiTensorOptimizer):
     [0.5]
     """
 
+    _added_options = {
+        "amsgrad": False,
+        "maximize": False,
+        "foreach": None,
+        "capturable": False,
+        "differentiable": False,
+        "fused": None,
+        "decoupled_weight_decay": False,
+    }
+
     def __init__(
         self,
         params: Params,
@@ -99,7 +109,8 @@ class Adam(MultiTensorOptimizer):
     ) -> None:
         check_lr(lr, foreach, capturable)
         check_option("epsilon value", eps)
-        _check_betas(betas)
+        check_betas(betas)
+        _refuse_tensor_betas(betas, foreach, capturable)
         check_option("weight_decay value", weight_decay)
         check_implementation(fused, foreach, differentiable)
         defaults = {
@@ -116,13 +127,6 @@ class Adam(MultiTensorOptimizer):
             "decoupled_weight_decay": decoupled_weight_decay,
         }
         super().__init__(params, defaults)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in _ADDED_OPTIONS.items():
-                group.setdefault(name, value)
-        turn_steps_into_tensors(self.state)
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         names = ("exp_avg", "exp_avg_sq")
@@ -156,20 +160,9 @@ class Adam(MultiTensorOptimizer):
         }
 
 
-def _check_betas(betas: tuple[Any, Any]) -> None:
-    if isinstance(betas[0], flambeau.Tensor) != isinstance(betas[1], flambeau.Tensor):
-        raise ValueError("betas must be either both floats or both Tensors")
+def _refuse_tensor_betas(betas: tuple[Any, Any], foreach: bool | None, capturable: bool) -> None:
     for i, beta in enumerate(betas):
-        if not 0.0 <= beta < 1.0:
-            raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
-
-
-_ADDED_OPTIONS = {  # options that old checkpoints lack
-    "amsgrad": False,
-    "maximize": False,
-    "foreach": None,
-    "capturable": False,
-    "differentiable": False,
-    "fused": None,
-    "decoupled_weight_decay": False,
-}
+        if isinstance(beta, flambeau.Tensor) and foreach and not capturable:
+            raise ValueError(
+                f"betas[{i}] as a Tensor is not supported for capturable=False and foreach=True"
+            )

@@ -13,7 +13,6 @@ from ._multi_tensor import (
     check_lr,
     check_option,
     make_step,
-    turn_steps_into_tensors,
 )
 from .optimizer import Params
 
@@ -73,6 +72,15 @@ class RMSprop(MultiTensorOptimizer):
     [0.5]
     """
 
+    _added_options = {
+        "momentum": 0,
+        "centered": False,
+        "foreach": None,
+        "maximize": False,
+        "differentiable": False,
+        "capturable": False,
+    }
+
     def __init__(
         self,
         params: Params,
@@ -106,13 +114,6 @@ class RMSprop(MultiTensorOptimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in _ADDED_OPTIONS.items():
-                group.setdefault(name, value)
-        turn_steps_into_tensors(self.state)
-
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         names = ["square_avg"]
         if group["momentum"] > 0:
@@ -144,13 +145,3 @@ class RMSprop(MultiTensorOptimizer):
             "weight_decay": group["weight_decay"],
             "momentum": group["momentum"],
         }
-
-
-_ADDED_OPTIONS = {  # options that old checkpoints lack
-    "momentum": 0,
-    "centered": False,
-    "foreach": None,
-    "maximize": False,
-    "differentiable": False,
-    "capturable": False,
-}

@@ -65,6 +65,14 @@ class SGD(MultiTensorOptimizer):
     [-0.5]
     """
 
+    _added_options = {
+        "nesterov": False,
+        "maximize": False,
+        "foreach": None,
+        "differentiable": False,
+        "fused": None,
+    }
+
     def __init__(
         self,
         params: Params,
@@ -98,12 +106,6 @@ class SGD(MultiTensorOptimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in _ADDED_OPTIONS.items():
-                group.setdefault(name, value)
-
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if group["momentum"] != 0 else ()
 
@@ -132,12 +134,3 @@ class SGD(MultiTensorOptimizer):
             scalars["momentum"] = group["momentum"]
             scalars["dampening"] = group["dampening"]
         return scalars
-
-
-_ADDED_OPTIONS = {  # options that old checkpoints lack
-    "nesterov": False,
-    "maximize": False,
-    "foreach": None,
-    "differentiable": False,
-    "fused": None,
-}
