@@ -6,7 +6,8 @@
 Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
 metadata, build, storage, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
 engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); history of
-primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, dlpack; nn.Module's lookup and call (module).
+primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, short cuts
+for ops written in Python (shortcuts), dlpack; nn.Module's lookup and call (module).
 """
 
 cimport cython
@@ -154,6 +155,8 @@ include "gather.pxi"
 include "product.pxi"
 include "random.pxi"
 include "fill.pxi"
+include "shortcuts.pxi"
+include "shortcuts_make.pxi"
 include "dlpack.pxi"
 include "module.pxi"
 

@@ -1,5 +1,8 @@
 # Ops written in Python, the stack of modes that may intercept any op, and the plans of generated kernels.
 
+ctypedef object (*shortcut_fn)(PyObject** args, Py_ssize_t n, PyObject* kwnames)
+
+
 cdef class Op:
     """A public op whose body is a Python function."""
 
@@ -9,6 +12,7 @@ cdef class Op:
     cdef readonly object function     # the body
     cdef object direct                # the body for calls without out=
     cdef History history              # of primitives: what records a call when an argument needs a gradient
+    cdef shortcut_fn shortcut         # tried first; see shortcuts.pxi
     cdef object __weakref__
     cdef dict __dict__
 
@@ -74,6 +78,10 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
                     return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
         elif type(x) not in _plain_types and overrides(type(x)):
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
+    if op.shortcut != NULL:
+        x = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
+        if x is not NotImplemented:
+            return x
     if history and op.history is not None and grad_mode_on():
         return call_recorded(op.history, args, nargsf, kwnames)
     if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:

@@ -33,7 +33,7 @@ def _blank(
     return core.empty(size, default_float() if dtype is None else read_dtype(dtype))
 
 
-@function("empty")
+@function("empty", shortcut=True)
 def empty(
     *size: Any,
     out: Tensor | None = None,
@@ -61,7 +61,7 @@ def empty(
     return made.requires_grad_() if requires_grad else made
 
 
-@function("zeros")
+@function("zeros", shortcut=True)
 def zeros(
     *size: Any,
     out: Tensor | None = None,
@@ -82,7 +82,7 @@ def zeros(
     return made.requires_grad_() if requires_grad else made
 
 
-@function("ones")
+@function("ones", shortcut=True)
 def ones(
     *size: Any,
     out: Tensor | None = None,
@@ -147,7 +147,7 @@ def _check_tensor(name: str, input: Any) -> None:
 
 
 def _register_like(name: str, value: Any, doc: str) -> None:
-    @function(name)
+    @function(name, shortcut=True)
     def make(
         input: Tensor,
         *,
@@ -270,7 +270,7 @@ def empty_permuted(
 
 
 def _register_new(name: str, value: Any, doc: str) -> None:
-    @function(name, method=True, namespaces=())
+    @function(name, method=True, namespaces=(), shortcut=value == 0)
     def make(
         self: Tensor,
         *size: Any,

@@ -15,7 +15,7 @@ from .splitting import ALL, narrow_plain
 # ---- broadcasting --------------------------------------------------------------------------------
 
 
-@function("expand", method=True, namespaces=())
+@function("expand", method=True, namespaces=(), shortcut=True)
 def expand(self: Tensor, *sizes: Any, implicit: bool = False) -> Tensor:
     """With dimensions of size 1 repeated without copying; -1 keeps a size.
 
@@ -78,7 +78,7 @@ def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-@function("select", method=True)
+@function("select", method=True, shortcut=True)
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """The part at one position of a dimension, without that dimension.
 
@@ -100,7 +100,7 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     return core.name_view(made, "SelectBackward0")
 
 
-@function("narrow", method=True)
+@function("narrow", method=True, shortcut=True)
 def narrow(input: Tensor, dim: int, start: Any, length: int) -> Tensor:
     """`length` positions of a dimension from `start` on.
 
@@ -140,7 +140,7 @@ def _start_of(start: Tensor) -> int:
     return int(start.item())
 
 
-@function("unbind", method=True)
+@function("unbind", method=True, shortcut=True)
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The parts at every position of a dimension."""
     if not input.ndim:

@@ -32,7 +32,7 @@ _LONG = DTYPES["int64"]
 # ---- uniform and normal --------------------------------------------------------------------------
 
 
-@function("rand")
+@function("rand", shortcut=True)
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -57,7 +57,7 @@ def rand(
     return finish(made, requires_grad)
 
 
-@function("randn")
+@function("randn", shortcut=True)
 def randn(
     *size: Any,
     generator: Generator | None = None,

@@ -119,7 +119,7 @@ def _bounds(name: str, given: tuple, named: dict, low: Any, high: Any) -> tuple:
     return values.get("from", low), values.get("to", high)
 
 
-@function("uniform_", method=True, namespaces=())
+@function("uniform_", method=True, namespaces=(), shortcut=True)
 def uniform_(
     self: Tensor, *bounds: float, generator: Generator | None = None, **named: float
 ) -> Tensor:
@@ -161,7 +161,7 @@ _LARGEST = {
 }
 
 
-@function("normal_", method=True, namespaces=())
+@function("normal_", method=True, namespaces=(), shortcut=True)
 def normal_(
     self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None
 ) -> Tensor:

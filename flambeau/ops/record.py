@@ -230,14 +230,24 @@ def composite(
     return make if function is None else make(function)
 
 
-def function(public: str, *, namespaces: Sequence[str] = ("",), method: bool = False):
+def function(
+    public: str,
+    *,
+    namespaces: Sequence[str] = ("",),
+    method: bool = False,
+    shortcut: bool = False,
+):
     """Register under an exact name (in-place ops whose name ends in an underscore, dunder
     helpers).
+
+    shortcut: the core answers the common calls (core/shortcuts.pxi).
     """
 
     def make(fn: Callable) -> Op:
         op = Op(public, None, fn)
         op.source = _source_of(op)
+        if shortcut:
+            core.use_shortcut(op, public)
         _publish(op, public, namespaces, (), method, False)
         return op
 

@@ -35,7 +35,7 @@ def _sized(name: str, input: Tensor, dim: Any) -> int:
     return wrap(name, dim, input.ndim)
 
 
-@function("split", method=True)
+@function("split", method=True, shortcut=True)
 def split(
     tensor: Tensor, split_size_or_sections: Any = None, dim: int = 0, **named: Any
 ) -> tuple[Tensor, ...]:
@@ -81,7 +81,7 @@ def split_with_sizes(input: Tensor, split_sizes: Sequence[int], dim: int = 0) ->
     return cut(input, d, sizes)
 
 
-@function("chunk", method=True)
+@function("chunk", method=True, shortcut=True)
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` parts of one size (the last may be smaller).
 

@@ -136,7 +136,7 @@ def _in_place(name: str, op: Any) -> None:
 # ---- other sizes ---------------------------------------------------------------------------------
 
 
-@function("view", method=True, namespaces=())
+@function("view", method=True, namespaces=(), shortcut=True)
 def view(self: Tensor, *shape: Any) -> Tensor:
     """The same elements in row-major order with other sizes, or the same bytes as another dtype.
 
@@ -157,7 +157,7 @@ def view(self: Tensor, *shape: Any) -> Tensor:
     return core.view(self, shape)
 
 
-@function("view_as", method=True, namespaces=())
+@function("view_as", method=True, namespaces=(), shortcut=True)
 def view_as(self: Tensor, other: Tensor) -> Tensor:
     """A view with the other tensor's sizes."""
     return core.view(self, other.shape)
@@ -168,7 +168,7 @@ def reshape_copy(input: Tensor, shape: Any) -> Tensor:
     return core.view(_contiguous_copy(input), shape)
 
 
-@function("reshape", method=True)
+@function("reshape", method=True, shortcut=True)
 def reshape(input: Tensor, *shape: Any, **named: Any) -> Tensor:
     """The elements in row-major order with other sizes: a view where that is possible, else a copy.
 
@@ -190,7 +190,7 @@ def reshape_as(self: Tensor, other: Tensor) -> Tensor:
     return reshape(self, other.shape)
 
 
-@function("squeeze", method=True)
+@function("squeeze", method=True, shortcut=True)
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without its dimensions of size 1: all of them, or the given ones that have size 1.
 
@@ -215,7 +215,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
 alias("squeeze_multiple", squeeze, namespaces=())
 
 
-@function("unsqueeze", method=True)
+@function("unsqueeze", method=True, shortcut=True)
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """With a new dimension of size 1 at a position.
 
@@ -228,7 +228,7 @@ def unsqueeze(input: Tensor, dim: int) -> Tensor:
     return core.name_view(core.view(input, sizes), "UnsqueezeBackward0")
 
 
-@function("flatten", method=True)
+@function("flatten", method=True, shortcut=True)
 def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """The dimensions start_dim..end_dim as one; a view where possible, else a copy.
 
@@ -298,7 +298,7 @@ def _fill_missing(sizes: list[int], total: int, dim: int) -> None:
 # ---- other orders --------------------------------------------------------------------------------
 
 
-@function("permute", method=True)
+@function("permute", method=True, shortcut=True)
 def permute(input: Tensor, *dims_: Any, **named: Any) -> Tensor:
     """The dimensions in another order: result dimension i is input dimension dims[i].
 
@@ -317,7 +317,7 @@ def permute(input: Tensor, *dims_: Any, **named: Any) -> Tensor:
     return core.permute(input, dims.wrap_all("permute", order, n))
 
 
-@function("transpose", method=True)
+@function("transpose", method=True, shortcut=True)
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """With two dimensions swapped.
 
@@ -337,7 +337,7 @@ for _name in ("swapaxes", "swapdims"):
     alias(_name, transpose, method=True)
 
 
-@function("t", method=True)
+@function("t", method=True, shortcut=True)
 def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; vectors and scalars are returned as they are."""
     n = input.ndim
