@@ -58,6 +58,7 @@ cdef class LoopOp:
     cdef int reads[MAX_IN]             # the same masks, and -1 where the vjp is zero
     cdef public object keyword_dim     # reductions: default of dim, or NotImplemented if required
     cdef public bint takes_dtype
+    cdef public bint chunkable         # few long rows are reduced in chunks: worth full vectors even so
     cdef public int tensor_mask        # operands that may not be Python numbers
     cdef object __weakref__
     cdef dict __dict__

@@ -1,5 +1,10 @@
 # Calling reductions and row programs.
 
+cdef enum:
+    SHORT_ROW = 16        # rows of up to as many elements are reduced many at a time
+    FEW_ROWS = 16         # up to as many rows (columns) are cut into chunks, reduced in parallel
+    FEW_COLUMNS = 1024
+
 cdef uint64_t reduced_mask(LoopOp op, object dim, int ndim, Tensor x) except? 0xFFFFFFFFFFFFFFFF:
     cdef uint64_t mask = 0
     cdef int d
@@ -152,6 +157,63 @@ cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t ma
     return run_reduced(op, slots, types, &nest, red, kept, length, r, request)
 
 
+cdef int run_column_chunks(LoopOp op, Entry* e, Nest* nest, int red, int64_t n0, int64_t n1, int64_t length, NestRun* run) except -1:
+    """Few columns, each long: chunks of all columns in parallel, then their accumulators. Same chunks for any thread count.
+
+    Where the elements of a step lie side by side with those of the next, several steps go abreast as if
+    they were further columns, so that vectors are full.
+    """
+    cdef int64_t rows = nest.shape[red], extent, stride, fold = 1, width, chunks, size, rest, entries
+    cdef int along = 0 if n1 == 1 else 1
+    cdef int acc = ITEM[e.acc_code]
+    cdef int64_t desc[9]
+    cdef void* args[2]
+    cdef NestRun part
+    cdef char* partials
+    extent = n0 if along == 0 else n1
+    stride = nest.strides[1][along]
+    if along == 0 and rows < 64 and stride == rows * nest.strides[1][red] and extent >= 4096:
+        fold = 64 if rows < 8 else 16
+    width = rows * fold
+    chunks = min(extent // fold, 16, max(2, rows * extent // e.grain))
+    size = extent // fold // chunks
+    rest = extent - size * chunks * fold
+    entries = chunks * fold + (1 if rest else 0)
+    partials = <char*>malloc(entries * rows * acc)
+    if partials == NULL:
+        raise MemoryError(f"{op.name}: out of memory")
+    desc[0] = size if along == 1 else 1
+    desc[1] = n0 if along == 1 else size
+    desc[2] = length
+    desc[3], desc[4], desc[5] = acc, 0, 0
+    desc[6], desc[7], desc[8] = nest.strides[1][red], stride, nest.strides[1][0] * fold
+    part.kernel = e.partial
+    part.desc = desc
+    part.operands = 2
+    part.rows = width
+    part.outer = 1
+    part.shape[0] = chunks
+    part.pointers[0], part.strides[0][0] = partials, width * acc
+    part.pointers[1], part.strides[1][0] = run.pointers[1], stride * fold * size
+    with nogil:
+        nest_run_c(part, width)
+    if rest:
+        desc[0] = rest if along == 1 else 1
+        desc[1] = n0 if along == 1 else rest
+        desc[8] = nest.strides[1][0]
+        args[0] = partials + chunks * width * acc
+        args[1] = <char*>run.pointers[1] + chunks * size * fold * stride
+        e.partial(args, desc, 0, rows, 0)
+    args[0] = run.pointers[0]
+    args[1] = partials
+    desc[0], desc[1] = 1, entries
+    desc[3] = nest.strides[0][red]
+    desc[6], desc[7], desc[8] = acc, 0, rows * acc
+    e.final(args, desc, 0, rows, 0)
+    free(partials)
+    return 0
+
+
 cdef int count_bits(uint64_t mask, int ndim) noexcept:
     cdef int d, c = 0
     for d in range(ndim):
@@ -232,7 +294,10 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     cdef Entry* e
     cdef int64_t rows = nest.shape[red] if kept > 0 else 1
     cdef int64_t s0, s1, work, grain
-    cdef bint columns = kept > 0 and rows >= 8 and length > 0 and nest.strides[0][red] == 1
+    cdef bint columns = kept > 0 and rows >= (2 if op.chunkable else 8) and length > 0 and nest.strides[0][red] == 1
+    # rows of a few elements: lanes across the rows, each gathering its own
+    cdef bint short = rows >= 64 and n0 * n1 <= SHORT_ROW and op.form == REDUCTION
+    cdef bint gathers = False
     if length == 0:
         n0 = 0
     item[0] = 1
@@ -241,8 +306,10 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
         if columns:
             s0 = nest.strides[1 + i][red]
             if s0 != item[1 + i] and s0 != 0:
-                columns = False
-    if columns and red > 0 and nest.strides[1][0] == item[1] and n0 >= 8:
+                gathers = True
+                if not short or item[1 + i] < 4 or CATEGORY[(<Tensor>slots[i]).code] == 3:
+                    columns = False
+    if columns and not gathers and red > 0 and nest.strides[1][0] == item[1] and n0 >= 8:
         columns = False
     form = FORM_COLUMNS if columns else FORM_REDUCE
     layout = form
@@ -250,7 +317,8 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
         s0 = nest.strides[1 + i][0] if red > 0 else 0
         s1 = nest.strides[1 + i][1] if red > 1 else 0
         if columns:
-            d = ACCESS_C if nest.strides[1 + i][red] != 0 else ACCESS_0
+            s0 = nest.strides[1 + i][red]
+            d = ACCESS_0 if s0 == 0 else ACCESS_C if s0 == item[1 + i] else ACCESS_G
         elif red == 0:
             d = ACCESS_C
         elif s0 == 0 and s1 == 0:
@@ -278,9 +346,12 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     for i in range(n):
         run.pointers[1 + i] = (<Tensor>slots[i]).data_ptr_
     fill_scalars(op, slots, e, &run.pointers[1], scratch, 0)
-    if e.partial != NULL and form == FORM_REDUCE and n == 1 and n0 * n1 > 2 * e.grain and get_num_threads() > 1 \
-            and (rows * outer_product(nest, red, kept)) < 2 * get_num_threads():
-        return run_chunked(op, e, nest, red, kept, n0, n1, length, &run)
+    work = rows * outer_product(nest, red, kept) * (n0 * n1 if n0 * n1 > 0 else 1)
+    if e.partial != NULL and n == 1 and work > 2 * e.grain:
+        if columns and not gathers and kept == 1 and rows <= FEW_COLUMNS and max(n0, n1) >= 64:
+            return run_column_chunks(op, e, nest, red, n0, n1, length, &run)
+        if not columns and rows * outer_product(nest, red, kept) <= FEW_ROWS and n0 * n1 > 2 * e.grain:
+            return run_chunked(op, e, nest, red, kept, n0, n1, length, &run)
     desc[0] = n1
     desc[1] = n0
     desc[2] = length
@@ -297,10 +368,11 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
         run.shape[d] = nest.shape[red + 1 + d]
         for i in range(total):
             run.strides[i][d] = nest.strides[i][red + 1 + d] if i <= n else 0
-    work = rows * outer_product(nest, red, kept) * (n0 * n1 if n0 * n1 > 0 else 1)
     grain = e.grain // (n0 * n1 if n0 * n1 > 0 else 1)
     if columns:
         grain = (grain + 63) // 64 * 64
+        if run.outer and grain < rows and rows * n0 * n1 <= 8 * e.grain:
+            grain = rows  # whole runs of neighbours: no task ends amid a vector
     if grain < 1:
         grain = 1
     if work <= e.grain:
@@ -334,7 +406,7 @@ cdef int run_chunked(LoopOp op, Entry* e, Nest* nest, int red, int kept, int64_t
     cdef char* x
     cdef char* y
     cdef int64_t o, index
-    chunks = extent if extent < 64 else 64
+    chunks = min(extent, 64, max(2, n0 * n1 // e.grain))
     size = extent // chunks
     rest = extent - size * chunks
     partials = <char*>malloc((chunks + 1) * 16)

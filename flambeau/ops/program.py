@@ -97,6 +97,7 @@ class LoopRecord:
         op.tensor_mask = sum(
             1 << i for i, n in enumerate(self.names[: self.operands]) if n in self.tensors
         )
+        op.chunkable = self.form == REDUCTION and self.promote is not Promote.LONG
         op.source = self.source
         self.op = op
         return op
@@ -280,7 +281,7 @@ class LoopRecord:
         and the code of what they carry."""
         nodes = scalar.topological([root])
         reductions = [n for n in nodes if n.op == "reduce"]
-        if form != 2 or self.form != REDUCTION or self.operands != 1 or len(stored) != 1:
+        if form not in (2, 3) or self.form != REDUCTION or self.operands != 1 or len(stored) != 1:
             return [], -1
         if len(reductions) != 1 or reductions[0].value.startswith("arg"):
             return [], -1
@@ -298,8 +299,8 @@ class LoopRecord:
 
         (final_root,) = scalar.rebuild([scalar.cast(root, result)], visit)
         return [
-            self._spec(2, [one], stored, accesses, one.dtype),
-            self._spec(2, [final_root], [one.dtype], ["c", "c"], result),
+            self._spec(form, [one], stored, accesses, one.dtype),
+            self._spec(form, [final_root], [one.dtype], ["c", "c"], result),
         ], INFO[one.dtype].code
 
     def source(self, device: str = "cpu", *types: str, stage: str = "ir") -> str:
