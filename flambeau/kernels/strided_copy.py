@@ -186,9 +186,7 @@ def _tile_blocks(b: Builder, d: SimpleNamespace, size: int, side: int) -> None:
 
 def _tile(b: Builder, d: SimpleNamespace, size: int, side: int, row: str, column: str) -> None:
     vector = f"<{side} x {_BITS[size]}>"
-    source = b.offset(
-        d.source, b.add(b.mul(row, size), b.mul(column, d.src_column))
-    )
+    source = b.offset(d.source, b.add(b.mul(row, size), b.mul(column, d.src_column)))
     lines = [b.load(vector, b.offset(source, b.mul(d.src_column, j))) for j in range(side)]
     turned = _unpack(b, lines, vector, side) if size < 4 else transpose(b, lines, vector, side)
     to = b.offset(d.out, b.add(b.mul(row, d.dst_row), b.mul(column, size)))
@@ -275,7 +273,9 @@ def _select_lanes(b: Builder, vectors: list[str], vector: str, picks: list[int])
     for k, other in enumerate(vectors[1:], 1):
         inside = [p // lanes == k for p in picks]
         before = chosen if k == 1 else range(lanes)
-        mask = [lanes + p % lanes if i else c for p, i, c in zip(picks, inside, before, strict=True)]
+        mask = [
+            lanes + p % lanes if i else c for p, i, c in zip(picks, inside, before, strict=True)
+        ]
         result = b.shuffle(result, other, vector, mask)
     return result
 

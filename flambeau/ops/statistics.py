@@ -6,7 +6,8 @@ import builtins
 
 from .. import core
 from .record import composite
-from .sort import _from_numpy, _numpy
+from .unique import from_numpy as _from_numpy
+from .unique import to_numpy as _numpy
 
 _INT64 = core.dtypes[5]
 
