@@ -226,15 +226,18 @@ cdef class Plan:
     """Phases of generated kernels that share one array of pointers; see kernels/plan.py.
 
     phases: (kernel address, desc, tasks, grain). `run` takes tensors, addresses or None, and appends the workspace.
+    otherwise() makes the plan to run as well where a kernel sets the workspace's first number.
     """
 
     cdef PhaseC* phases
     cdef int count
     cdef readonly int64_t workspace
     cdef readonly int threads
+    cdef object otherwise
 
-    def __init__(self, phases, int64_t workspace, int threads):
+    def __init__(self, phases, int64_t workspace, int threads, otherwise=None):
         cdef int i, k
+        self.otherwise = otherwise
         self.count = len(phases)
         self.workspace = workspace
         self.threads = threads
@@ -288,6 +291,8 @@ cdef int run_phases(Plan plan, void** args, int n) except -1:
         if work == NULL:
             raise OutOfMemoryError(f"not enough memory for a workspace of {plan.workspace} bytes")
     args[n] = work
+    if plan.otherwise is not None:
+        (<int64_t*>work)[0] = 0
     for i in range(plan.count):
         p = &plan.phases[i]
         if p.tasks <= p.grain:
@@ -295,8 +300,13 @@ cdef int run_phases(Plan plan, void** args, int n) except -1:
         else:
             with nogil:
                 parallel_for(p.kernel, args, p.desc, p.tasks, p.grain, plan.threads)
+    cdef bint again = plan.otherwise is not None and (<int64_t*>work)[0] != 0
     if work != NULL:
         release_memory(work, <size_t>plan.workspace)
+    if again:
+        if not isinstance(plan.otherwise, Plan):
+            plan.otherwise = plan.otherwise()
+        run_phases(<Plan>plan.otherwise, args, n)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_pixel_plan, conv_strip_plan
+from . import conv_pixel_plan, conv_strip_plan, conv_winograd_plan
 from .conv_problem import Convolution, Job, backward_jobs, forward_taps
 from .conv_shape import geometry
 from .conv_weight_plan import plan_conv_backward_weight
@@ -14,6 +14,7 @@ from .target import Target, host
 
 __all__ = ["plan_conv_backward_data", "plan_conv_backward_weight", "plan_conv_forward"]
 
+WORTHWHILE = 1.15  # times less that Winograd's tiles must cost: estimates err
 PACK_FILTERS = 1 << 14  # filters with more numbers than this are packed for the gradient
 
 
@@ -94,6 +95,14 @@ def _plan(c: Convolution) -> Plan:
         return Plan((), 0)
     strips = conv_strip_plan.choose(c)
     pixels = conv_pixel_plan.choose(c)
-    if pixels is not None and pixels.cost < strips.cost:
-        return conv_pixel_plan.plan(c, pixels)
-    return conv_strip_plan.plan(c, strips)
+    tiles = conv_winograd_plan.choose(c)
+
+    def plan_directly() -> Plan:
+        if pixels is not None and pixels.cost < strips.cost:
+            return conv_pixel_plan.plan(c, pixels)
+        return conv_strip_plan.plan(c, strips)
+
+    direct = strips.cost if pixels is None else min(strips.cost, pixels.cost)
+    if tiles is None or tiles.cost * WORTHWHILE > direct:
+        return plan_directly()
+    return conv_winograd_plan.plan(c, tiles)._replace(otherwise=plan_directly)

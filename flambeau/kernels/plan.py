@@ -31,10 +31,13 @@ class Plan(NamedTuple):
     """Phases run in order, each complete before the next, on the same args.
 
     args are the operation's buffers followed by a 64-byte aligned workspace of `workspace` bytes.
+    With `otherwise`, the workspace's first number is zero at the start; where a kernel sets it,
+    that plan runs afterwards on the same args.
     """
 
     phases: tuple[Phase, ...]
     workspace: int
+    otherwise: Callable[[], Plan] | None = None
 
 
 def ceil_div(a: int, b: int) -> int:

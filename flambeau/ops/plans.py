@@ -20,7 +20,9 @@ def realise(plan: Plan, threads: int) -> core.Plan:
         (cache.named(p.kernel.key, p.kernel.build, p.kernel.symbol), p.desc, p.tasks, p.grain)
         for p in plan.phases
     ]
-    return core.Plan(phases, plan.workspace, threads)
+    otherwise = plan.otherwise
+    fallback = None if otherwise is None else lambda: realise(otherwise(), threads)
+    return core.Plan(phases, plan.workspace, threads, fallback)
 
 
 def planned(key: tuple, make: Callable[[int], Plan]) -> core.Plan:

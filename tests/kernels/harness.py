@@ -54,17 +54,24 @@ class Runner:
         self.args = (ctypes.c_void_p * (len(pointers) + 1))(*pointers, at)
         self.threads = threads
         self.keep = (workspace, arrays)
+        self.flag = workspace[at - workspace.ctypes.data :][:8]
+        self.otherwise = plan.otherwise
+        self.again = lambda: Runner(plan.otherwise(), arrays, target, threads)()
         self.phases = []
         for phase in plan.phases:
             desc = (ctypes.c_int64 * len(phase.desc))(*phase.desc)
             self.phases.append((function(phase.kernel, target), desc, phase.tasks, phase.grain))
 
     def __call__(self) -> None:
+        if self.otherwise:
+            self.flag[:] = 0
         for run, desc, tasks, grain in self.phases:
             if self.threads == 1 or tasks <= grain:
                 run(self.args, desc, 0, tasks, 0)
             else:
                 self._share(run, desc, tasks)
+        if self.otherwise and self.flag.any():
+            self.again()
 
     def _share(self, run, desc, tasks: int) -> None:
         cuts = [tasks * t // self.threads for t in range(self.threads + 1)]

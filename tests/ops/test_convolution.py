@@ -265,3 +265,14 @@ def test_errors_name_the_op(call, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_infinity_stays_in_its_windows():
+    """Large convolutions work in tiles; a value that is not finite must not leave its windows."""
+    x = torch.ones(2, 32, 16, 16)
+    x[0, 3, 8, 8] = float("inf")
+    y = torch.nn.functional.conv2d(x, torch.ones(32, 32, 3, 3), padding=1)
+    hit = torch.isinf(y)
+    assert hit.sum().item() == 32 * 9
+    assert hit[0, :, 7:10, 7:10].all().item()
+    assert torch.isfinite(y[1]).all().item()

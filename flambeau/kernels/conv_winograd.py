@@ -1,0 +1,554 @@
+"""Convolution by filters of three (by three) taps, with a fraction of the products.
+
+Tiles of 4 x 4 outputs come from 6 x 6 inputs: see `winograd`. Channels lie along vectors while
+tiles are transformed; then each of the 36 places of a tile is a product of matrices, tiles x
+channels by channels x filters, and its results are transformed back. The filter's gradient and
+convolutions with any other filter have kernels of their own.
+
+Overflow and values that are not finite spread over a tile here. Where a result is not finite the
+kernel sets a flag, and the whole convolution is done again without tiles (`Plan.otherwise`).
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from . import winograd
+from .element import Element, transpose
+from .ir import Builder
+from .pack import emit_pack
+from .plan import Fields, KernelSource
+from .target import Target
+from .winograd import OUTPUTS, PRODUCTS, TAPS, Arithmetic
+
+# Factors of the filters are kept as [group][panel][place][step][filter].
+FILTER_FIELDS = Fields(
+    "filters panels first_filter steps chunks w_group w_filter u_at u_group tap_at step_at"
+    " scratch_at scratch"
+)
+# Distances in bytes. Lines are vectors: one pixel of some channels or filters.
+FIELDS = Fields(
+    "x_image x_group x_slice in_depth in_height in_width slice_of_output slice_of_tap slice_start"
+    " y_image y_group y_channel y_slice out_rows out_columns"
+    " planes plane_block plane_tasks depth strips strip_tiles tile_rows column_tasks row_tiles"
+    " input_step output_step column_input column_output dilate_h dilate_w pad_h pad_w"
+    " in_pitch in_by_row out_pitch out_by_row blocks block_at tile_at pixel_at"
+    " filters first_filter last_filter k_block k_tasks u_at u_group steps"
+    " tiles places sums input output scratch_at scratch has_bias relu"
+)
+
+
+def tile_sizes(target: Target) -> tuple[int, ...]:
+    """Rows of the register tiles, most first."""
+    return (14, 8, 4) if target.name in ("avx512", "neon") else (6, 4, 2)
+
+
+VECTORS = 2  # of filters, of a register tile
+
+
+def sources(dtype: str, target: Target, height: int) -> tuple[KernelSource, KernelSource]:
+    """The filters' factors, and the convolution; height: rows of the filter, 3 or 1.
+
+    args: y, x, filter, bias, workspace.
+    """
+    key = f"conv_winograd:{dtype}:{target.name}:{height}"
+
+    def build() -> str:
+        return _build(dtype, target, height)
+
+    return KernelSource(key, build, "transform_filters"), KernelSource(key, build, "tiles")
+
+
+def _build(dtype: str, target: Target, height: int) -> str:
+    b = Builder(target)
+    outer = Element(dtype, target)
+    emit_pack(b, "pack", outer)
+    for rows in tile_sizes(target):
+        for width in range(1, VECTORS + 1):
+            _emit_product(b, outer.compute, rows, width)
+    with b.kernel("transform_filters"):
+        _emit_filters(b, outer, height)
+    Input(b, outer, height).emit_functions()
+    _Output(b, outer, height).emit_functions()
+    with b.kernel("tiles"):
+        _Tiles(b, outer, height).emit()
+    return b.module()
+
+
+def _emit_filters(b: Builder, outer: Element, height: int) -> None:
+    """Task: some steps of the sum for one vector of filters."""
+    d = FILTER_FIELDS.load(b)
+    inner, lanes, line = outer.compute, outer.compute.lanes, outer.target.vector_bytes
+    taps, places = height * TAPS, (PRODUCTS if height > 1 else 1) * PRODUCTS
+    scratch = b.offset(b.argument(4), b.add(d.scratch_at, b.mul("%thread", d.scratch)))
+    with b.loop("%begin", "%end") as task:
+        rest, chunk = b.divide(task.index, d.chunks)
+        group, vector = b.divide(rest, d.panels)
+        first = b.add(b.mul(vector, lanes), d.first_filter)
+        count = b.min(str(lanes), b.sub(d.filters, first))
+        from_ = b.add(b.mul(group, d.w_group), b.mul(first, d.w_filter))
+        from_ = b.offset(b.argument(2), from_)
+        # Filters go in pairs of vectors; the last may be alone.
+        pair, second = b.divide(vector, VECTORS)
+        left = b.sub(d.panels, b.mul(pair, VECTORS))
+        row = b.mul(b.min(left, str(VECTORS)), line)
+        to = b.mul(b.mul(pair, d.steps), VECTORS * line * places)
+        to = b.add(b.add(to, b.mul(group, d.u_group)), b.mul(second, line))
+        to = b.offset(b.argument(4), b.add(to, d.u_at))
+        begin = b.mul(chunk, lanes)
+        end = b.min(b.add(begin, lanes), d.steps)
+        with b.loop(begin, end) as step:
+            at = b.offset(from_, b.size(b.add(d.step_at, step.index)))
+            b.do(
+                f"call void @pack(i64 {taps}, ptr {at}, i64 {outer.size}, i64 {d.w_filter}, "
+                f"i64 {count}, ptr {scratch}, i64 {lanes})"
+            )
+
+            def tap(r: int, c: int) -> str:
+                place = b.size(b.add(d.tap_at, r * TAPS + c))
+                return b.load(inner.vector, b.offset(scratch, place), line)
+
+            made = winograd.along_both(
+                Arithmetic(b, inner), winograd.transform_filter, height, TAPS, tap
+            )
+            here = b.offset(to, b.mul(step.index, row))
+            for k, value in enumerate(made):
+                place = b.mul(b.mul(row, d.steps), k)
+                b.store(inner.vector, value, b.offset(here, place), line)
+
+
+_PRODUCT = [
+    ("i64", "%blocks"),  # of channels
+    ("ptr", "%counts"),  # channels of each; the stride is that of the plan's block table
+    ("ptr", "%a"),  # [block][tile][channel]
+    ("i64", "%a_block"),
+    ("ptr", "%b"),  # [channel][filter]
+    ("ptr", "%c"),  # [vector of filters][tile][filter]
+    ("i64", "%c_vector"),
+]
+BLOCK = 3  # numbers of a block of channels: channels, depth tap, byte offset of the first
+
+
+def _emit_product(b: Builder, e: Element, rows: int, vectors: int) -> None:
+    """Define `void product{rows}x{vectors}(_PRODUCT)`: C = A B for some tiles."""
+    line = e.target.vector_bytes
+    with b.function(f"product{rows}x{vectors}", _PRODUCT, "internal", "noinline"):
+        zeros = [(e.vector, e.zero)] * (rows * vectors)
+        with b.loop("0", "%blocks", carry=[*zeros, ("ptr", "%a"), ("ptr", "%b")]) as block:
+            *sums, a, filters = block.values
+            count = b.load("i64", b.offset("%counts", b.mul(block.index, BLOCK), "i64"), 8)
+            inner = [(e.vector, value) for value in sums] + [("ptr", a), ("ptr", filters)]
+            with b.loop("0", count, carry=inner) as step:
+                *sums, at, here = step.values
+                row = [b.load(e.vector, b.offset(here, v * line), line) for v in range(vectors)]
+                out = []
+                for r in range(rows):
+                    factor = e.broadcast(b, b.offset(at, r * line))
+                    for v in range(vectors):
+                        out += e.multiply_add(b, factor, row[v], [sums[r * vectors + v]])
+                step.next(*out, b.offset(at, e.size), b.offset(here, vectors * line))
+            *sums, _, here = step.values
+            block.next(*sums, b.offset(a, "%a_block"), here)
+        for v in range(vectors):
+            to = b.offset("%c", b.mul(str(v), "%c_vector"))
+            for r in range(rows):
+                b.store(e.vector, block.values[r * vectors + v], b.offset(to, r * line), line)
+
+
+# ---- tiles of inputs -----------------------------------------------------------------------------
+
+_FETCH = [
+    ("ptr", "%from"),  # first pixel of the first channel
+    ("i64", "%channel"),
+    ("i64", "%count"),  # channels
+    ("i64", "%runs"),
+    ("i64", "%run_from"),  # bytes from one run of pixels to the next
+    ("i64", "%run_to"),
+    ("i64", "%pixels"),  # of a run
+    ("ptr", "%places"),  # where the pixels of a run go
+    ("ptr", "%to"),
+]
+_TRANSFORM = [
+    ("ptr", "%from"),  # first line of the tile's square
+    ("i64", "%row"),
+    ("i64", "%column"),
+    ("ptr", "%to"),
+    ("i64", "%place"),  # bytes from one result to the next
+]
+
+
+class Input:
+    """Inputs of a strip of tiles: fetched with channels along vectors, then transformed."""
+
+    def __init__(self, b: Builder, outer: Element, height: int) -> None:
+        self.b, self.outer, self.inner = b, outer, outer.compute
+        self.rows = PRODUCTS if height > 1 else 1
+        self.outputs = OUTPUTS if height > 1 else 1
+        self.line = outer.target.vector_bytes
+
+    def emit_functions(self) -> None:
+        """Define `fetch` and `transform_input`."""
+        b = self.b
+        with b.function("fetch", _FETCH, "internal", "noinline"):
+            self._fetch()
+        with b.function("transform_input", _TRANSFORM, "internal", "noinline"):
+            emit_transform(b, self.inner, winograd.transform_input, self.rows, PRODUCTS, self.line)
+
+    def _fetch(self) -> None:
+        """Squares of channels x pixels, transposed; each pixel is stored where %places says."""
+        b, outer, lanes = self.b, self.outer, self.inner.lanes
+        # Channels beyond the last are copies of it: nothing is multiplied with them.
+        last = b.sub("%count", 1)
+        channels = [b.offset("%from", b.mul(b.min(str(r), last), "%channel")) for r in range(lanes)]
+        with b.loop("0", "%runs") as run, b.loop("0", "%pixels", lanes) as p:
+            left = b.sub("%pixels", p.index)
+            start = b.add(b.mul(run.index, "%run_from"), b.mul(p.index, outer.size))
+            tail = outer.tail(b, left)
+            rows = [outer.load(b, b.offset(at, start), tail) for at in channels]
+            to = b.offset("%to", b.mul(run.index, "%run_to"))
+            for r, value in enumerate(transpose(b, rows, self.inner.vector, lanes)):
+                with b.when(b.less(str(r), left)):
+                    place = b.load("i64", b.offset("%places", b.add(p.index, r), "i64"), 8)
+                    b.store(self.inner.vector, value, b.offset(to, place), self.line)
+
+    def find_strip(self, d: SimpleNamespace, strip: str, column: str) -> SimpleNamespace:
+        """Rows and columns of input that the tiles of a strip cover."""
+        b = self.b
+        s = SimpleNamespace(first_tile=b.mul(strip, d.strip_tiles))
+        s.tile_rows = b.min(d.strip_tiles, b.sub(d.tile_rows, s.first_tile))
+        step = b.mul(d.dilate_h, self.outputs)
+        s.y = b.sub(b.mul(s.first_tile, step), d.pad_h)
+        s.x = b.sub(b.mul(column, d.column_input), d.pad_w)
+        margin = b.mul(d.dilate_h, self.rows - self.outputs)
+        s.rows = b.add(b.mul(s.tile_rows, step), margin)
+        s.top = b.min(b.max(b.sub("0", s.y), "0"), s.rows)
+        s.bottom = b.max(b.min(b.sub(d.in_height, s.y), s.rows), s.top)
+        s.left = b.min(b.max(b.sub("0", s.x), "0"), d.in_pitch)
+        s.right = b.max(b.min(b.sub(d.in_width, s.x), d.in_pitch), s.left)
+        return s
+
+    def clear_margins(self, d: SimpleNamespace, s: SimpleNamespace, to: str) -> None:
+        """Zeros around the pixels: they stay while channels and images come and go."""
+        b = self.b
+        with b.loop("0", s.rows) as r:
+            row = b.offset(to, b.mul(b.mul(r.index, d.in_pitch), self.line))
+            above = b.less(r.index, s.top)
+            outside = b.emit(f"or i1 {above}, {b.emit(f'icmp sge i64 {r.index}, {s.bottom}')}")
+            end = b.select(outside, "i64", d.in_pitch, s.left)
+            begin = b.select(outside, "i64", d.in_pitch, s.right)
+            for low, high in (("0", end), (begin, d.in_pitch)):
+                with b.loop(low, high) as c:
+                    at = b.offset(row, b.mul(c.index, self.line))
+                    b.store(self.inner.vector, "zeroinitializer", at, self.line)
+
+    def fetch_plane(
+        self, d: SimpleNamespace, s: SimpleNamespace, from_: str, channel: str, count: str, to: str
+    ) -> None:
+        """Fill the strip from the plane at `from_`."""
+        b, size = self.b, self.outer.size
+        by_row = b.emit(f"icmp ne i64 {d.in_by_row}, 0")
+        rows, columns = b.sub(s.bottom, s.top), b.sub(s.right, s.left)
+        runs = b.select(by_row, "i64", rows, "1")
+        pixels = b.select(by_row, "i64", columns, b.mul(rows, columns))
+        start = b.add(b.mul(b.add(s.y, s.top), d.in_width), b.add(s.x, s.left))
+        to = b.offset(to, b.mul(b.add(b.mul(s.top, d.in_pitch), s.left), self.line))
+        b.do(
+            f"call void @fetch(ptr {b.offset(from_, b.mul(start, size))}, i64 {channel}, "
+            f"i64 {count}, i64 {runs}, i64 {b.mul(d.in_width, size)}, "
+            f"i64 {b.mul(d.in_pitch, self.line)}, i64 {pixels}, "
+            f"ptr {b.offset('%desc', d.pixel_at, 'i64')}, ptr {to})"
+        )
+
+    def transform_plane(
+        self, d: SimpleNamespace, s: SimpleNamespace, from_: str, to: str, place: str
+    ) -> None:
+        """The factors of all tiles of the strip."""
+        b = self.b
+        row = b.mul(b.mul(d.dilate_h, d.in_pitch), self.line)
+        column = b.mul(d.dilate_w, self.line)
+        with b.loop("0", s.tile_rows) as r, b.loop("0", d.row_tiles) as t:
+            offset = b.size(b.add(d.tile_at, b.mul(t.index, 2)))
+            at = b.offset(from_, b.add(b.mul(r.index, d.input_step), offset))
+            number = b.add(b.mul(r.index, d.row_tiles), t.index)
+            into = b.offset(to, b.mul(number, self.line))
+            b.do(
+                f"call void @transform_input(ptr {at}, i64 {row}, i64 {column}, ptr {into}, "
+                f"i64 {place})"
+            )
+
+
+def emit_transform(b: Builder, e: Element, transform, rows: int, columns: int, line: int) -> None:
+    """The body of a function with parameters _TRANSFORM."""
+    lines = [b.offset("%from", b.mul(str(r), "%row")) for r in range(rows)]
+    steps = [b.mul(str(c), "%column") for c in range(columns)]
+
+    def load(r: int, c: int) -> str:
+        return b.load(e.vector, b.offset(lines[r], steps[c]), line)
+
+    made = winograd.along_both(Arithmetic(b, e), transform, rows, columns, load)
+    for k, value in enumerate(made):
+        b.store(e.vector, value, b.offset("%to", b.mul(str(k), "%place")), line)
+
+
+# ---- tiles of outputs ----------------------------------------------------------------------------
+
+_RESULT = [
+    ("ptr", "%from"),
+    ("i64", "%place"),  # bytes from one product to the next
+    ("ptr", "%to"),
+    ("i64", "%row"),
+    ("i64", "%column"),
+    ("ptr", "%check"),  # becomes NaN where a result is not finite
+]
+_WRITE = [
+    ("ptr", "%from"),  # lines of results
+    ("ptr", "%to"),
+    ("i64", "%channel"),
+    ("i64", "%count"),  # filters
+    ("i64", "%runs"),
+    ("i64", "%run_from"),
+    ("i64", "%run_to"),
+    ("i64", "%pixels"),
+    ("ptr", "%bias"),  # or null
+    ("i64", "%relu"),
+]
+
+
+class _Output:
+    def __init__(self, b: Builder, outer: Element, height: int) -> None:
+        self.b, self.outer, self.inner = b, outer, outer.compute
+        self.rows = OUTPUTS if height > 1 else 1
+        self.products = PRODUCTS if height > 1 else 1
+        self.line = outer.target.vector_bytes
+
+    def emit_functions(self) -> None:
+        """Define `transform_output` and `write`."""
+        b = self.b
+        with b.function("transform_output", _RESULT, "internal", "noinline"):
+            self._transform()
+        with b.function("write", _WRITE, "internal", "noinline"):
+            self._write()
+
+    def _transform(self) -> None:
+        b, e = self.b, self.inner
+
+        def load(r: int, c: int) -> str:
+            at = b.mul(str(r * PRODUCTS + c), "%place")
+            return b.load(e.vector, b.offset("%from", at), self.line)
+
+        m = Arithmetic(b, e)
+        made = winograd.along_both(m, winograd.transform_output, self.products, PRODUCTS, load)
+        check = b.load(e.vector, "%check", self.line)
+        for k, value in enumerate(made):
+            r, c = divmod(k, OUTPUTS)
+            at = b.add(b.mul(str(r), "%row"), b.mul(str(c), "%column"))
+            b.store(e.vector, value, b.offset("%to", at), self.line)
+            check = m.fma(0.0, value, check)
+        b.store(e.vector, check, "%check", self.line)
+
+    def _write(self) -> None:
+        """Squares of pixels x filters transposed to the output, with bias and activation."""
+        b, inner, outer, lanes = self.b, self.inner, self.outer, self.inner.lanes
+        relu = b.emit("icmp ne i64 %relu, 0")
+        bias = b.choose(
+            b.emit("icmp ne ptr %bias, null"),
+            lambda: [outer.load(b, "%bias", outer.tail(b, "%count"))],
+            lambda: [inner.zero],
+            [inner.vector],
+        )[0]
+        with b.loop("0", "%runs") as run, b.loop("0", "%pixels", lanes) as p:
+            from_ = b.add(b.mul(run.index, "%run_from"), b.mul(p.index, self.line))
+            from_ = b.offset("%from", from_)
+            rows = []
+            for r in range(lanes):
+                value = b.load(inner.vector, b.offset(from_, r * self.line), self.line)
+                value = inner.add(b, value, bias)
+                rows.append(b.select(relu, inner.vector, inner.relu(b, value), value))
+            tail = outer.tail(b, b.sub("%pixels", p.index))
+            to = b.add(b.mul(run.index, "%run_to"), b.mul(p.index, outer.size))
+            to = b.offset("%to", to)
+            for r, value in enumerate(transpose(b, rows, inner.vector, lanes)):
+                with b.when(b.less(str(r), "%count")):
+                    outer.store(b, value, b.offset(to, b.mul(str(r), "%channel")), tail)
+
+
+# ---- the kernel ----------------------------------------------------------------------------------
+
+
+class _Tiles:
+    def __init__(self, b: Builder, outer: Element, height: int) -> None:
+        self.b, self.outer, self.inner = b, outer, outer.compute
+        self.input = Input(b, outer, height)
+        self.outputs = OUTPUTS if height > 1 else 1
+        self.places = (PRODUCTS if height > 1 else 1) * PRODUCTS
+        self.line = outer.target.vector_bytes
+        self.d = d = FIELDS.load(b)
+        self.y, self.x, _, self.bias, self.workspace = (b.argument(k) for k in range(5))
+        scratch = b.add(d.scratch_at, b.mul("%thread", d.scratch))
+        self.factors = b.offset(self.workspace, scratch)
+        self.sums = b.offset(self.factors, d.sums)
+        self.strip = b.offset(self.factors, d.input)
+        self.results = b.offset(self.factors, d.output)
+        self.check = b.stack(self.inner.vector)
+
+    def emit(self) -> None:
+        """Task: some filters for a strip of tiles of one plane, or for all tiles of some."""
+        b, d = self.b, self.d
+        with b.loop("%begin", "%end") as task:
+            b.store(self.inner.vector, "zeroinitializer", self.check, self.line)
+            rest, k_task = b.divide(task.index, d.k_tasks)
+            rest, column = b.divide(rest, d.column_tasks)
+            rest, strip = b.divide(rest, d.strips)
+            group, block = b.divide(rest, d.plane_tasks)
+            at = self.input.find_strip(d, strip, column)
+            at.group, at.column = group, column
+            at.plane = b.mul(block, d.plane_block)
+            at.planes = b.min(d.plane_block, b.sub(d.planes, at.plane))
+            at.plane_tiles = b.mul(at.tile_rows, d.row_tiles)
+            at.tiles = b.mul(at.planes, at.plane_tiles)
+            self.input.clear_margins(d, at, self.strip)
+            self._transform_inputs(at)
+            first = b.add(d.first_filter, b.mul(k_task, d.k_block))
+            last = b.min(b.add(first, d.k_block), d.last_filter)
+            with b.loop(first, last, VECTORS * self.inner.lanes) as j:
+                self._run_panel(at, j.index)
+            self._report()
+
+    def _transform_inputs(self, at: SimpleNamespace) -> None:
+        b, d = self.b, self.d
+        group = b.offset(self.x, b.mul(at.group, d.x_group))
+        channel = b.mul(b.mul(b.mul(d.in_depth, d.in_height), d.in_width), self.outer.size)
+        with b.loop("0", d.blocks) as block:
+            entry = b.add(d.block_at, b.mul(block.index, BLOCK))
+            count, tap, offset = (b.size(b.add(entry, k)) for k in range(BLOCK))
+            to = b.mul(block.index, b.mul(d.tiles, self.line))
+            to = b.offset(self.factors, to)
+            with b.loop("0", at.planes) as plane:
+                image, slice_ = b.divide(b.add(at.plane, plane.index), d.depth)
+                number = b.add(b.mul(slice_, d.slice_of_output), d.slice_start)
+                number = b.add(number, b.mul(tap, d.slice_of_tap))
+                inside = b.emit(f"icmp ult i64 {number}, {d.in_depth}")
+                from_ = b.add(b.mul(image, d.x_image), b.mul(number, d.x_slice))
+                from_ = b.offset(group, b.add(from_, offset))
+                skipped = b.mul(b.mul(plane.index, at.plane_tiles), self.line)
+                into = b.offset(to, skipped)
+
+                def transform(from_: str = from_, into: str = into) -> None:
+                    self.input.fetch_plane(d, at, from_, channel, count, self.strip)
+                    self.input.transform_plane(d, at, self.strip, into, d.places)
+
+                b.choose(inside, transform, lambda into=into: self._clear(at, into))
+
+    def _clear(self, at: SimpleNamespace, to: str) -> None:
+        """Factors of a plane that lies outside."""
+        b = self.b
+        with b.loop("0", str(self.places)) as k, b.loop("0", at.plane_tiles) as t:
+            place = b.add(b.mul(k.index, self.d.places), b.mul(t.index, self.line))
+            b.store(self.inner.vector, "zeroinitializer", b.offset(to, place), self.line)
+
+    def _run_panel(self, at: SimpleNamespace, j: str) -> None:
+        """Products of all tiles with one panel of filters, and the outputs from them."""
+        b, d, lanes = self.b, self.d, self.inner.lanes
+        count = b.min(str(VECTORS * lanes), b.sub(d.last_filter, j))
+        used = b.emit(f"udiv i64 {b.add(count, lanes - 1)}, {lanes}")
+        skipped = b.emit(f"udiv i64 {b.sub(j, d.first_filter)}, {lanes}")
+        panel = b.mul(skipped, b.mul(d.steps, self.places * self.line))
+        panel = b.add(b.add(b.mul(at.group, d.u_group), panel), d.u_at)
+        panel = b.offset(self.workspace, panel)
+        vector = b.mul(d.tiles, self.line)
+        sums_place = b.add(b.mul(vector, VECTORS), self.line)
+        with b.loop("0", str(self.places)) as k:
+            filters = b.mul(b.mul(b.mul(k.index, d.steps), used), self.line)
+            operands = SimpleNamespace(
+                a=b.offset(self.factors, b.mul(k.index, d.places)),
+                b=b.offset(panel, filters),
+                c=b.offset(self.sums, b.mul(k.index, sums_place)),
+                vector=vector,
+            )
+            self._multiply(at, operands, used)
+        with b.loop("0", used) as v:
+            from_ = b.offset(self.sums, b.mul(v.index, vector))
+            self._write_planes(at, from_, sums_place, b.add(j, b.mul(v.index, lanes)))
+
+    def _multiply(self, at: SimpleNamespace, of: SimpleNamespace, used: str) -> None:
+        b, d = self.b, self.d
+        counts = b.offset("%desc", d.block_at, "i64")
+        sizes = tile_sizes(self.inner.target)
+
+        def call(rows: int, width: int, place: str):
+            return lambda: b.do(
+                f"call void @product{rows}x{width}(i64 {d.blocks}, ptr {counts}, "
+                f"ptr {b.offset(of.a, place)}, i64 {of.vector}, ptr {of.b}, "
+                f"ptr {b.offset(of.c, place)}, i64 {of.vector})"
+            )
+
+        with b.loop("0", at.tiles, sizes[0]) as t:
+            left = b.sub(at.tiles, t.index)
+            place = b.mul(t.index, self.line)
+
+            def rows_of(rows: int, place: str = place) -> None:
+                b.switch(used, [(w, call(rows, w, place)) for w in range(1, VECTORS + 1)])
+
+            def choose(k: int, left: str = left) -> None:
+                if k == len(sizes) - 1:
+                    return rows_of(sizes[k])
+                more = b.emit(f"icmp sgt i64 {left}, {sizes[k + 1]}")
+                b.choose(more, lambda: rows_of(sizes[k]), lambda: choose(k + 1))
+                return None
+
+            choose(0)
+
+    def _write_planes(self, at: SimpleNamespace, from_: str, place: str, filter_: str) -> None:
+        """Outputs of one vector of filters."""
+        b, d = self.b, self.d
+        row = b.mul(b.mul(d.dilate_h, d.out_pitch), self.line)
+        column = b.mul(d.dilate_w, self.line)
+        with b.loop("0", at.planes) as plane:
+            with b.loop("0", at.tile_rows) as r, b.loop("0", d.row_tiles) as t:
+                number = b.add(b.mul(plane.index, at.tile_rows), r.index)
+                number = b.add(b.mul(number, d.row_tiles), t.index)
+                offset = b.size(b.add(b.add(d.tile_at, b.mul(t.index, 2)), 1))
+                to = b.offset(self.results, b.add(b.mul(r.index, d.output_step), offset))
+                b.do(
+                    f"call void @transform_output(ptr "
+                    f"{b.offset(from_, b.mul(number, self.line))}, i64 {place}, ptr {to}, "
+                    f"i64 {row}, i64 {column}, ptr {self.check})"
+                )
+            self._write_plane(at, b.add(at.plane, plane.index), filter_)
+
+    def _write_plane(self, at: SimpleNamespace, plane: str, filter_: str) -> None:
+        b, d, size = self.b, self.d, self.outer.size
+        image, slice_ = b.divide(plane, d.depth)
+        y = b.mul(b.mul(at.first_tile, d.dilate_h), self.outputs)
+        x = b.mul(at.column, d.column_output)
+        to = b.add(b.mul(image, d.y_image), b.mul(at.group, d.y_group))
+        to = b.add(b.add(to, b.mul(slice_, d.y_slice)), b.mul(filter_, d.y_channel))
+        to = b.add(to, b.mul(b.add(b.mul(y, d.out_columns), x), size))
+        rows = b.mul(b.mul(at.tile_rows, d.dilate_h), self.outputs)
+        rows = b.min(rows, b.sub(d.out_rows, y))
+        columns = b.min(b.sub(d.out_columns, x), d.out_pitch)
+        by_row = b.emit(f"icmp ne i64 {d.out_by_row}, 0")
+        runs = b.select(by_row, "i64", rows, "1")
+        pixels = b.select(by_row, "i64", columns, b.mul(rows, columns))
+        bias = b.offset(self.bias, b.mul(b.add(b.mul(at.group, d.filters), filter_), size))
+        has_bias = b.emit(f"icmp ne i64 {d.has_bias}, 0")
+        b.do(
+            f"call void @write(ptr {self.results}, ptr {b.offset(self.y, to)}, "
+            f"i64 {d.y_channel}, i64 {b.sub(d.filters, filter_)}, i64 {runs}, "
+            f"i64 {b.mul(d.out_pitch, self.line)}, i64 {b.mul(d.out_columns, size)}, "
+            f"i64 {pixels}, ptr {b.select(has_bias, 'ptr', bias, 'null')}, i64 {d.relu})"
+        )
+
+    def _report(self) -> None:
+        """Raise the workspace's flag where a result was not finite."""
+        report_check(self.b, self.inner, self.check, self.workspace)
+
+
+def report_check(b: Builder, e: Element, check: str, workspace: str) -> None:
+    """Set the flag at the start of the workspace where the vector at `check` holds a NaN."""
+    value = b.load(e.vector, check, e.target.vector_bytes)
+    lanes = f"<{e.width} x i1>"
+    bad = b.emit(f"fcmp uno {e.vector} {value}, {value}")
+    name = f"llvm.vector.reduce.or.v{e.width}i1"
+    with b.when(b.intrinsic(name, "i1", (lanes, bad))):
+        b.store("i64", "1", workspace, 8)
