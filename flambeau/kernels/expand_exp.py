@@ -184,6 +184,15 @@ def _exp2(x: Expr) -> Expr:
     return _scale(polynomial(f, form.exp2), bitcast(shifted, form.integer))
 
 
+def exp2_or_zero(x: Expr) -> Expr:
+    """2**x for x below the largest exponent, where what would be subnormal is 0."""
+    form = _format(x)
+    magic = form.magic + form.bias
+    shifted = x + magic
+    p = polynomial(x - (shifted - magic), form.exp2)
+    return where(x < 1.0 - form.bias, 0.0, p * _power(bitcast(shifted, form.integer), x.dtype))
+
+
 def exp_and_tail(x: Expr, tail: Expr) -> Expr:
     """exp(x + tail) for a tail far below the last bit of x."""
     form = _format(x)

@@ -23,6 +23,7 @@ class _Module:
 
 _CHANGING = frozenset(("compiled",))  # module variables that are counters
 
+attention = _Module("attention")
 cache = _Module("cache")
 cdialect = _Module("cdialect")
 compress = _Module("compress")

@@ -126,22 +126,28 @@ def _addresses(
 
 
 def _store(b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail) -> None:
-    """Write the tile: plain where it is whole and nothing is to be added, else with care."""
+    """Write the tile: plain where it is whole and at most added to C, else with care."""
     full_width = b.emit(f"icmp eq i64 %columns, {vectors * c.lanes}")
     full_height = b.emit(f"icmp eq i64 %rows, {rows}")
-    plain = b.emit("icmp eq i64 %flags, 0")
+    plain = b.emit(f"icmp ule i64 %flags, {ACCUMULATE}")
     whole = b.emit(f"and i1 {b.emit(f'and i1 {full_width}, {full_height}')}, {plain}")
 
-    def store_plain() -> None:
+    def store_plain(adding: bool) -> None:
         for r in range(rows):
             row = b.offset("%c", b.mul(str(r), "%c_row"))
             for j in range(vectors):
-                c.store(b, values[r * vectors + j], b.offset(row, j * c.lanes * c.size))
+                to = b.offset(row, j * c.lanes * c.size)
+                value = values[r * vectors + j]
+                c.store(b, c.add(b, value, c.load(b, to)) if adding else value, to)
 
     def store_careful() -> None:
         _store_with_epilogue(b, c, values, rows, vectors, tail, full_width)
 
-    b.choose(whole, store_plain, store_careful)
+    def store_whole() -> None:
+        adding = b.emit(f"icmp eq i64 %flags, {ACCUMULATE}")
+        b.choose(adding, lambda: store_plain(True), lambda: store_plain(False))
+
+    b.choose(whole, store_whole, store_careful)
 
 
 def _store_with_epilogue(

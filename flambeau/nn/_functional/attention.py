@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import flambeau
+from flambeau.ops import attention as kernels
 
 from . import primitives
 
@@ -45,29 +46,61 @@ def scaled_dot_product_attention(
         raise RuntimeError(
             "scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
         )
+    scale = 1 / math.sqrt(query.size(-1)) if scale is None else float(scale)
+    if attn_mask is not None and attn_mask.dtype == flambeau.bool:
+        attn_mask = flambeau.where(attn_mask, 0.0, -math.inf).to(query.dtype)
+    if _can_fuse(query, key, value, attn_mask, dropout_p, enable_gqa):
+        return _attend_fused(query, key, value, attn_mask, is_causal, scale)
     if enable_gqa:
         key = key.repeat_interleave(query.size(-3) // key.size(-3), -3)
         value = value.repeat_interleave(query.size(-3) // value.size(-3), -3)
-    scale = 1 / math.sqrt(query.size(-1)) if scale is None else scale
-    scores = (query * scale) @ key.transpose(-2, -1)
-    if is_causal:
-        visible = flambeau.ones(scores.shape[-2:], dtype=flambeau.bool, device=scores.device).tril()
-        scores = scores.masked_fill(~visible, -math.inf)
-    elif attn_mask is not None:
-        scores = _apply_mask(scores, attn_mask)
-    weights = primitives.softmax(scores, -1)
-    if attn_mask is not None:
-        blind = (scores == -math.inf).all(-1, keepdim=True)
-        weights = weights.masked_fill(blind, 0.0)
+    weights = kernels.attention_weights(query, key, attn_mask, is_causal, scale)
     if dropout_p > 0.0:
         weights = primitives.dropout(weights, dropout_p, True)
     return weights @ value
 
 
-def _apply_mask(scores: Tensor, mask: Tensor) -> Tensor:
-    if mask.dtype == flambeau.bool:
-        return scores.masked_fill(~mask, -math.inf)
-    return scores + mask
+_FUSED_TYPES = (flambeau.float32, flambeau.float64, flambeau.bfloat16, flambeau.float16)
+_FEWEST_QUERIES = 4
+
+
+def _can_fuse(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout_p: float, grouped: bool
+) -> bool:
+    """Whether the kernel that keeps no scores in memory knows this problem."""
+    rank = query.dim()
+    if dropout_p > 0.0 or rank not in (3, 4) or key.dim() != rank or value.dim() != rank:
+        return False
+    if query.dtype not in _FUSED_TYPES or not query.dtype == key.dtype == value.dtype:
+        return False
+    sizes = query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
+    lead = query.shape[:-2]
+    if grouped:
+        heads = key.shape[-3]
+        sizes = sizes and heads > 0 and query.shape[-3] % heads == 0 and value.shape[-3] == heads
+        lead = (*lead[:-1], heads)
+    if not sizes or key.shape[:-2] != lead or value.shape[:-2] != lead:
+        return False
+    # Keys that meet few queries are not worth packing.
+    if query.shape[-2] < _FEWEST_QUERIES or 0 in query.shape or 0 in value.shape:
+        return False
+    return mask is None or (mask.dtype == query.dtype and not mask.requires_grad)
+
+
+def _attend_fused(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, is_causal: bool, scale: float
+) -> Tensor:
+    rank, dtype = query.dim(), query.dtype
+    if mask is not None:
+        mask = mask.expand(*query.shape[:-1], key.shape[-2])
+    if dtype in (flambeau.bfloat16, flambeau.float16):
+        query, key, value = query.float(), key.float(), value.float()
+        mask = None if mask is None else mask.float()
+    if rank == 3:
+        query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
+        mask = None if mask is None else mask.unsqueeze(0)
+    out = kernels.attend(query, key, value, mask, is_causal, scale)[0].to(dtype)
+    return out.squeeze(0) if rank == 3 else out
 
 
 def _canonical_mask(
@@ -208,12 +241,11 @@ def multi_head_attention_forward(
     dropout_p = dropout_p if training else 0.0
     if need_weights:
         heads, attention = _attend_with_weights(q, k, v, mask, dropout_p, is_causal)
+        heads = heads.unflatten(0, (batch, num_heads))
     else:
         heads, attention = _attend(q, k, v, mask, dropout_p, is_causal, batch, num_heads), None
-    joined = heads.transpose(0, 1).reshape(length * batch, embed_dim)
-    output = primitives.linear(joined, out_proj_weight, out_proj_bias).reshape(
-        length, batch, embed_dim
-    )
+    joined = heads.permute(2, 0, 1, 3).reshape(length, batch, embed_dim)
+    output = primitives.linear(joined, out_proj_weight, out_proj_bias)
     if attention is not None:
         attention = attention.reshape(batch, num_heads, length, k.shape[1])
         attention = attention.mean(1) if average_attn_weights else attention
@@ -384,5 +416,4 @@ def _attend(
         )
         is_causal = False  # the mask says it already
     q, k, v = (x.reshape(batch, num_heads, x.shape[1], x.shape[2]) for x in (q, k, v))
-    output = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
-    return output.reshape(batch * num_heads, output.shape[2], output.shape[3])
+    return scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
