@@ -110,6 +110,7 @@ cdef extern from "nest.hpp" namespace "flambeau" nogil:
     void nest_permute(Nest&)
     int nest_coalesce(Nest&, int, int)
     void nest_run_c "flambeau::nest_run"(NestRun&, int64_t)
+    void nest_run_elements "flambeau::nest_run_elements"(NestRun&, int64_t)
     void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t)
     void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t, int)
     int get_num_threads()

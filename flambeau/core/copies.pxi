@@ -83,7 +83,7 @@ cdef int broadcast_copy(PyObject** slots, uint64_t types, Tensor target) except 
         return copy_strided(target.data_ptr_, source.data_ptr_, &nest, ITEM[target.code])
     nest_order(nest, 0)
     nest_permute(nest)
-    run_nest(_copy_op, slots, types, &nest, target, False, target.code)
+    run_nest(_copy_op, slots, types, &nest, target, False, target.code, None)
     return 0
 
 

@@ -40,7 +40,7 @@ cdef Tensor pointwise_into(LoopOp op, PyObject** slots, uint64_t types, Tensor i
             copies.append(clone_of(<Tensor>slots[i]))
             own[i] = <PyObject*>copies[len(copies) - 1]
     if not into_flat(op, own, types, into):
-        pointwise_nest(op, own, types, into)
+        pointwise_nest(op, own, types, into, None)
     into.storage.version += 1
     return into
 
@@ -84,16 +84,31 @@ cdef bint into_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor into) ex
     return True
 
 
-cdef Tensor pointwise_out(LoopOp op, PyObject** slots, uint64_t types, object out, bint record):
+cdef Tensor pointwise_out(LoopOp op, PyObject** slots, uint64_t types, object out, bint record, Tensor first):
+    """Write into `out`, directly where it is what the result would be; `first` as for pointwise_flat, if that applies."""
     cdef Tensor r
+    cdef Tensor target
+    cdef int i
     if isinstance(out, tuple) and len(out) == 1:
         out = out[0]
     if not isinstance(out, Tensor):
         raise TypeError(f"{op.name}(): argument 'out' must be Tensor, not {type(out).__name__}")
     if record or (<Tensor>out).needs_grad and grad_mode_on():
         raise RuntimeError(f"{op.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.")
-    r = pointwise_nest(op, slots, types, None)
-    return deliver(op.name, <Tensor>out, r)
+    target = <Tensor>out
+    for i in range(op.operands):
+        if isinstance(<object>slots[i], Tensor) and overlaps(<Tensor>slots[i], <Tensor>out):
+            target = None
+    if target is not None:
+        check_writable(target, op.name)
+    if target is not None and first is not None and target.dense and same_shape(target, first):
+        r = pointwise_flat(op, slots, types, first, target)
+    else:
+        r = pointwise_nest(op, slots, types, None, target)
+    if r is not target:
+        return deliver(op.name, <Tensor>out, r)
+    r.storage.version += 1
+    return r
 
 
 cdef Tensor deliver(object name, Tensor out, Tensor result):

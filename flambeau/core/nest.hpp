@@ -92,6 +92,8 @@ struct NestRun {
   int operands;
   void* pointers[kMaxOperands];
   int64_t rows;
+  int64_t span;   // elements of a row in one piece: rows that are long and few are cut
+  int64_t pieces;  // of a row
   int outer;  // number of outer dimensions, innermost first
   int64_t shape[kMaxDims];
   int64_t strides[kMaxOperands][kMaxDims];
@@ -115,6 +117,24 @@ inline void nest_run_rows(void** args, const int64_t*, int64_t begin, int64_t en
   }
 }
 
+// The same for pieces [begin, end) of cut rows.
+inline void nest_run_pieces(void** args, const int64_t*, int64_t begin, int64_t end,
+                            int64_t thread) {
+  const NestRun& run = *static_cast<NestRun*>(args[0]);
+  NestRun piece = run;
+  int64_t desc[1 + 2 * kMaxOperands];
+  void* piece_args[1] = {&piece};
+  piece.desc = desc;
+  for (int k = 0; k < 2 * run.operands; ++k) desc[1 + k] = run.desc[1 + k];
+  for (; begin < end; ++begin) {
+    const int64_t row = begin / run.pieces, first = begin % run.pieces * run.span;
+    desc[0] = first + run.span < run.desc[0] ? run.span : run.desc[0] - first;
+    for (int k = 0; k < run.operands; ++k)
+      piece.pointers[k] = static_cast<char*>(run.pointers[k]) + first * run.desc[2 + 2 * k];
+    nest_run_rows(piece_args, nullptr, row, row + 1, thread);
+  }
+}
+
 // Runs all rows, in parallel when there is enough work; grain counts rows.
 inline void nest_run(NestRun& run, int64_t grain) {
   int64_t total = run.rows;
@@ -131,6 +151,22 @@ inline void nest_run(NestRun& run, int64_t grain) {
     nest_run_rows(args, nullptr, 0, total, 0);
   else
     parallel_for(nest_run_rows, args, nullptr, total, grain);
+}
+
+// The same for a `nest` kernel, whose rows may also be cut; grain counts elements.
+inline void nest_run_elements(NestRun& run, int64_t grain) {
+  const int64_t inner = run.desc[0] > 0 ? run.desc[0] : 1;
+  int64_t total = run.rows;
+  for (int d = 0; d < run.outer; ++d) total *= run.shape[d];
+  if (inner <= grain || total >= 4 * get_num_threads()) {
+    const int64_t rows = grain / inner;
+    nest_run(run, rows > 0 ? rows : 1);
+    return;
+  }
+  run.span = (grain / 2 + 1023) / 1024 * 1024;
+  run.pieces = (inner - 1) / run.span + 1;
+  void* args[1] = {&run};
+  parallel_for(nest_run_pieces, args, nullptr, total * run.pieces, 1);
 }
 
 }  // namespace flambeau

@@ -174,11 +174,11 @@ cdef Tensor call_pointwise(LoopOp op, PyObject** slots, object out, Tensor into)
             record_loop(op, slots, r, into)
             return r
     elif out is not None:
-        return pointwise_out(op, slots, types, out, record)
+        return pointwise_out(op, slots, types, out, record, first if plain else None)
     elif plain:
-        r = pointwise_flat(op, slots, types, first)
+        r = pointwise_flat(op, slots, types, first, None)
     else:
-        r = pointwise_nest(op, slots, types, None)
+        r = pointwise_nest(op, slots, types, None, None)
     if record and CATEGORY[r.code] >= 2:
         record_loop(op, slots, r, into)
     return r
@@ -261,8 +261,11 @@ cdef inline bint is_uniform(Tensor t) noexcept:
     return True
 
 
-cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor first):
-    """All tensors dense and of one shape; numbers, 0-d tensors and repeated elements are single elements."""
+cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor first, Tensor target):
+    """All tensors dense and of one shape; numbers, 0-d tensors and repeated elements are single elements.
+
+    The result is put into the dense `target` if that is given and has the result's type.
+    """
     cdef uint64_t layout = FORM_FLAT
     cdef int i, access
     cdef Entry* e
@@ -287,6 +290,8 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
         e = op.compile(types, layout, FORM_FLAT, accesses_of(layout, op.operands), -1)
     if first is None:
         r = new_dense(e.out_code, 0, NULL)
+    elif target is not None and target.code == e.out_code:
+        r = target
     else:
         r = new_dense(e.out_code, first.ndim_, first.shape_)
     args[0] = r.data_ptr_
@@ -356,8 +361,11 @@ cdef void operand_strides(Nest* nest, int k, Tensor t, int ndim, int64_t* shape)
             nest.strides[k][d] = t.strides_[j] * ITEM[t.code]
 
 
-cdef Tensor pointwise_nest(LoopOp op, PyObject** slots, uint64_t types, Tensor into):
-    """Any layouts: broadcast, order dimensions by stride, coalesce, then flat or rows."""
+cdef Tensor pointwise_nest(LoopOp op, PyObject** slots, uint64_t types, Tensor into, Tensor target):
+    """Any layouts: broadcast, order dimensions by stride, coalesce, then flat or rows.
+
+    The result is written over `into`; else into a new tensor, or into `target` where that is just like it.
+    """
     cdef Nest nest
     cdef int64_t shape[64]
     cdef int i, d, ndim, n = op.operands
@@ -394,7 +402,21 @@ cdef Tensor pointwise_nest(LoopOp op, PyObject** slots, uint64_t types, Tensor i
         fill_ordered(r, &nest, shape)
         for d in range(ndim):
             nest.strides[0][d] = r.strides_[nest.perm[d]]
-    return run_nest(op, slots, types, &nest, r, into is None, request)
+    return run_nest(op, slots, types, &nest, r, into is None, request, target)
+
+
+cdef Tensor claim(Tensor r, Tensor target, int code):
+    """r with its type and memory; or target, if it has that type and r's shape and strides."""
+    cdef int d
+    r.code = code
+    if target is not None and target.code == code and same_shape(target, r):
+        for d in range(r.ndim_):
+            if r.strides_[d] != target.strides_[d] and r.shape_[d] != 1:
+                break
+        else:
+            return target
+    allocate_storage(r, r.count)
+    return r
 
 
 cdef int check_into_shape(LoopOp op, Tensor into, int ndim, int64_t* shape) except -1:
@@ -431,7 +453,8 @@ cdef inline int classify(int64_t stride, int item) noexcept:
     return ACCESS_C if stride == item else ACCESS_G
 
 
-cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Tensor r, bint fresh, int request):
+cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Tensor r, bint fresh, int request,
+                     Tensor target):
     """Coalesce and run; for a fresh result, nest.strides[0] is in elements and its storage is still missing."""
     cdef int n = op.operands, i, d, dims
     cdef uint64_t layout
@@ -441,7 +464,7 @@ cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Te
     cdef NestRun run
     cdef char scratch[256]
     cdef int64_t desc[40]
-    cdef int64_t total, rows_grain
+    cdef int64_t total
     cdef bint flat
     out_item = 1 if fresh else ITEM[r.code]
     item[0] = out_item
@@ -456,7 +479,7 @@ cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Te
     if request >= 0:
         types |= <uint64_t>(request + 1) << 60
     if dims == 2 and not flat and tile_pays(op, slots, nest, item):
-        return run_tiles(op, slots, types, nest, r, fresh, request)
+        return run_tiles(op, slots, types, nest, r, fresh, request, target)
     layout = FORM_FLAT if flat else FORM_NEST
     for i in range(n):
         d = ACCESS_C if dims == 0 else classify(nest.strides[1 + i][0], item[1 + i])
@@ -469,8 +492,7 @@ cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Te
     if e == NULL:
         e = op.compile(types, layout, FORM_FLAT if flat else FORM_NEST, accesses_of(layout, n), request)
     if fresh:
-        r.code = e.out_code
-        allocate_storage(r, r.count)
+        r = claim(r, target, e.out_code)
         for i in range(dims):
             nest.strides[0][i] *= ITEM[r.code]
     if r.count == 0:
@@ -501,14 +523,11 @@ cdef Tensor run_nest(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Te
         run.shape[d] = nest.shape[2 + d]
         for i in range(1 + n + op.scalars):
             run.strides[i][d] = nest.strides[i][2 + d] if i <= n else 0
-    rows_grain = e.grain // (nest.shape[0] if nest.shape[0] > 0 else 1)
-    if rows_grain < 1:
-        rows_grain = 1
     if r.count <= e.grain:
-        nest_run_c(run, 1 << 62)
+        nest_run_elements(run, e.grain)
     else:
         with nogil:
-            nest_run_c(run, rows_grain)
+            nest_run_elements(run, e.grain)
     return r
 
 
@@ -540,7 +559,8 @@ cdef bint tile_pays(LoopOp op, PyObject** slots, Nest* nest, int* item) noexcept
     return found
 
 
-cdef Tensor run_tiles(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Tensor r, bint fresh, int request):
+cdef Tensor run_tiles(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, Tensor r, bint fresh, int request,
+                      Tensor target):
     """Two dimensions where some operands run down columns: square tiles, transposed in registers."""
     cdef int n = op.operands, i, d
     cdef uint64_t layout = FORM_TILE
@@ -565,8 +585,7 @@ cdef Tensor run_tiles(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, T
     if e == NULL:
         e = op.compile(types, layout, FORM_TILE, accesses_of(layout, n), request)
     if fresh:
-        r.code = e.out_code
-        allocate_storage(r, r.count)
+        r = claim(r, target, e.out_code)
         for i in range(2):
             nest.strides[0][i] *= ITEM[r.code]
     args[0] = r.data_ptr_
