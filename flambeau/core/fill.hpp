@@ -5,20 +5,25 @@
 #include <cstring>
 
 #include "support.hpp"
+#include "vector_loops.hpp"
 
 namespace flambeau {
 
-template <int item>
-struct Block {
-  unsigned char bytes[item];
-};
-
-template <int item>
-inline void repeat(char* out, const void* element, int64_t begin, int64_t end) {
-  Block<item> value;
-  std::memcpy(&value, element, item);
-  Block<item>* target = reinterpret_cast<Block<item>*>(out);
-  for (int64_t i = begin; i < end; ++i) target[i] = value;
+// Elements of `item` bytes, written as 64-byte patterns so that any size goes out in whole vectors.
+inline void repeat(char* out, const unsigned char* element, int64_t item, int64_t begin,
+                   int64_t end) {
+  uint64_t pattern[8];
+  for (int64_t at = 0; at < 64; at += item)
+    std::memcpy(reinterpret_cast<char*>(pattern) + at, element, static_cast<size_t>(item));
+  char* target = out + begin * item;
+  const int64_t whole = (end - begin) * item / 64;
+  run_loop([=]() FLAMBEAU_ALWAYS_INLINE {
+    for (int64_t i = 0; i < whole; ++i) {
+      for (int k = 0; k < 8; ++k) std::memcpy(target + 64 * i + 8 * k, &pattern[k], 8);
+    }
+  });
+  const int64_t done = whole * 64;
+  std::memcpy(target + done, pattern, static_cast<size_t>((end - begin) * item - done));
 }
 
 // A kernel of the usual signature: args = {out, element}, desc = {item size}.
@@ -32,12 +37,7 @@ inline void fill_kernel(void** args, const int64_t* desc, int64_t begin, int64_t
     std::memset(out + begin * item, element[0], static_cast<size_t>((end - begin) * item));
     return;
   }
-  switch (item) {
-    case 2: return repeat<2>(out, element, begin, end);
-    case 4: return repeat<4>(out, element, begin, end);
-    case 8: return repeat<8>(out, element, begin, end);
-    default: return repeat<16>(out, element, begin, end);
-  }
+  repeat(out, element, item, begin, end);
 }
 
 struct HalfNumber {
@@ -53,18 +53,23 @@ struct BrainNumber {
 
 // arange of floats as PyTorch's vector kernels have it: the first element of each group of `lanes` is
 // rounded to the type, the others count on from it; what is left of two groups is start + i * step.
-template <class T, class Acc, class Round>
-inline void fill_arange(T* out, int64_t n, Acc start, Acc step, int64_t lanes, Round round) {
-  const int64_t grouped = n - n % (2 * lanes);
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t lane = i < grouped ? i % lanes : 0;
-    const Acc first = std::fma(static_cast<Acc>(i - lane), step, start);
-    if (lane == 0) {
-      out[i] = round.pack(first);
-    } else {
-      out[i] = round.pack(std::fma(static_cast<Acc>(lane), step, static_cast<Acc>(round.unpack(round.pack(first)))));
+// Writes the elements [begin, end) of n; begin is a multiple of lanes.
+template <int lanes, class T, class Acc, class Round>
+inline void fill_arange(T* out, int64_t n, Acc start, Acc step, int64_t begin, int64_t end,
+                        Round round) {
+  const int64_t all_grouped = n - n % (2 * lanes);
+  const int64_t grouped = end < all_grouped ? end : all_grouped;
+  run_loop([=]() FLAMBEAU_ALWAYS_INLINE {
+    for (int64_t i = begin; i < grouped; i += lanes) {
+      const T first = round.pack(std::fma(static_cast<Acc>(i), step, start));
+      const Acc from = static_cast<Acc>(round.unpack(first));
+      for (int lane = 0; lane < lanes; ++lane)
+        out[i + lane] = round.pack(std::fma(static_cast<Acc>(lane), step, from));
+      out[i] = first;
     }
-  }
+  });
+  for (int64_t i = grouped < begin ? begin : grouped; i < end; ++i)
+    out[i] = round.pack(std::fma(static_cast<Acc>(i), step, start));
 }
 
 template <class T>
@@ -74,17 +79,19 @@ struct Plain {
 };
 
 // Evenly spaced points, counted from the nearer end: start + i * step, end - (n - 1 - i) * step.
+// Writes the elements [begin, stop) of n >= 2.
 template <class T>
-inline void fill_linspace(T* out, int64_t n, int64_t stride, T start, T end) {
-  if (n == 1) {
-    out[0] = start;
-    return;
-  }
+inline void fill_linspace(T* out, int64_t n, T start, T end, int64_t begin, int64_t stop) {
   const T step = (end - start) / static_cast<T>(n - 1);
-  for (int64_t i = 0; i < n; ++i) {
-    out[i * stride] = i < n / 2 ? std::fma(step, static_cast<T>(i), start)
-                                : std::fma(-step, static_cast<T>(n - 1 - i), end);
-  }
+  const int64_t middle = n / 2 < stop ? n / 2 : stop;
+  run_loop([=]() FLAMBEAU_ALWAYS_INLINE {
+    for (int64_t i = begin; i < middle; ++i)
+      out[i] = std::fma(step, static_cast<T>(i), start);
+  });
+  run_loop([=]() FLAMBEAU_ALWAYS_INLINE {
+    for (int64_t i = begin > middle ? begin : middle; i < stop; ++i)
+      out[i] = std::fma(-step, static_cast<T>(n - 1 - i), end);
+  });
 }
 
 // The same in a 16-bit type: every operation is rounded.
@@ -110,42 +117,78 @@ inline void fill_linspace_integer(T* out, int64_t n, double start, double end) {
   }
 }
 
+// Writes the elements [begin, end).
 template <class T>
-inline void fill_arange_integer(T* out, int64_t n, int64_t start, int64_t step) {
-  uint64_t value = static_cast<uint64_t>(start);
-  for (int64_t i = 0; i < n; ++i, value += static_cast<uint64_t>(step)) out[i] = static_cast<T>(value);
+inline void fill_arange_integer(T* out, int64_t start, int64_t step, int64_t begin, int64_t end) {
+  const uint64_t by = static_cast<uint64_t>(step);
+  const uint64_t from = static_cast<uint64_t>(start) + static_cast<uint64_t>(begin) * by;
+  run_loop([=]() FLAMBEAU_ALWAYS_INLINE {
+    uint64_t value = from;
+    for (int64_t i = begin; i < end; ++i, value += by) out[i] = static_cast<T>(value);
+  });
 }
 
-// Codes are those of types.pxi. False: no rule for the dtype.
-inline bool fill_arange_float(void* out, int code, int64_t n, double start, double step) noexcept {
-  switch (code) {
-    case 6:
-      fill_arange(static_cast<uint16_t*>(out), n, static_cast<float>(start), static_cast<float>(step), 16, HalfNumber{});
-      return true;
-    case 7:
-      fill_arange(static_cast<uint16_t*>(out), n, static_cast<float>(start), static_cast<float>(step), 16, BrainNumber{});
-      return true;
-    case 8: fill_arange(static_cast<float*>(out), n, start, step, 8, Plain<float>{}); return true;
-    case 9: fill_arange(static_cast<double*>(out), n, start, step, 4, Plain<double>{}); return true;
-    default: return false;
+// What to write, for kernels of the usual signature: args = {out, Progression}.
+struct Progression {
+  int code;  // of types.pxi
+  int64_t n;
+  double start, step;  // arange of floats; linspace has its end in `step`
+  int64_t first, by;   // arange of integers
+};
+
+inline bool has_arange_float(int code) noexcept { return code >= 6 && code <= 9; }
+inline bool has_arange_int(int code) noexcept {
+  return (code >= 1 && code <= 5) || (code >= 12 && code <= 14);
+}
+
+inline void arange_float_kernel(void** args, const int64_t*, int64_t begin, int64_t end,
+                                int64_t) noexcept {
+  void* out = args[0];
+  const Progression& p = *static_cast<const Progression*>(args[1]);
+  const float start = static_cast<float>(p.start), step = static_cast<float>(p.step);
+  auto* shorts = static_cast<uint16_t*>(out);
+  switch (p.code) {
+    case 6: return fill_arange<16>(shorts, p.n, start, step, begin, end, HalfNumber{});
+    case 7: return fill_arange<16>(shorts, p.n, start, step, begin, end, BrainNumber{});
+    case 8:
+      return fill_arange<8>(static_cast<float*>(out), p.n, p.start, p.step, begin, end,
+                            Plain<float>{});
+    default:
+      return fill_arange<4>(static_cast<double*>(out), p.n, p.start, p.step, begin, end,
+                            Plain<double>{});
   }
 }
 
-inline bool fill_arange_int(void* out, int code, int64_t n, int64_t start, int64_t step) noexcept {
-  switch (code) {
-    case 1: fill_arange_integer(static_cast<uint8_t*>(out), n, start, step); return true;
-    case 2: fill_arange_integer(static_cast<int8_t*>(out), n, start, step); return true;
-    case 3: fill_arange_integer(static_cast<int16_t*>(out), n, start, step); return true;
-    case 4: fill_arange_integer(static_cast<int32_t*>(out), n, start, step); return true;
-    case 5: fill_arange_integer(static_cast<int64_t*>(out), n, start, step); return true;
-    case 12: fill_arange_integer(static_cast<uint16_t*>(out), n, start, step); return true;
-    case 13: fill_arange_integer(static_cast<uint32_t*>(out), n, start, step); return true;
-    case 14: fill_arange_integer(static_cast<uint64_t*>(out), n, start, step); return true;
-    default: return false;
+inline void arange_int_kernel(void** args, const int64_t*, int64_t begin, int64_t end,
+                              int64_t) noexcept {
+  void* out = args[0];
+  const Progression& p = *static_cast<const Progression*>(args[1]);
+  switch (p.code) {
+    case 1: return fill_arange_integer(static_cast<uint8_t*>(out), p.first, p.by, begin, end);
+    case 2: return fill_arange_integer(static_cast<int8_t*>(out), p.first, p.by, begin, end);
+    case 3: return fill_arange_integer(static_cast<int16_t*>(out), p.first, p.by, begin, end);
+    case 4: return fill_arange_integer(static_cast<int32_t*>(out), p.first, p.by, begin, end);
+    case 5: return fill_arange_integer(static_cast<int64_t*>(out), p.first, p.by, begin, end);
+    case 12: return fill_arange_integer(static_cast<uint16_t*>(out), p.first, p.by, begin, end);
+    case 13: return fill_arange_integer(static_cast<uint32_t*>(out), p.first, p.by, begin, end);
+    default: return fill_arange_integer(static_cast<uint64_t*>(out), p.first, p.by, begin, end);
   }
 }
 
-inline bool fill_linspace_real(void* out, int code, int64_t n, double start, double end) noexcept {
+// Of float32 and float64 with n >= 2.
+inline void linspace_kernel(void** args, const int64_t*, int64_t begin, int64_t end,
+                            int64_t) noexcept {
+  const Progression& p = *static_cast<const Progression*>(args[1]);
+  if (p.code == 8)
+    fill_linspace(static_cast<float*>(args[0]), p.n, static_cast<float>(p.start),
+                  static_cast<float>(p.step), begin, end);
+  else
+    fill_linspace(static_cast<double*>(args[0]), p.n, p.start, p.step, begin, end);
+}
+
+// linspace of the other types and of short tensors. False: no rule for the dtype.
+inline bool fill_linspace_serial(void* out, int code, int64_t n, double start,
+                                 double end) noexcept {
   switch (code) {
     case 1: fill_linspace_integer(static_cast<uint8_t*>(out), n, start, end); return true;
     case 2: fill_linspace_integer(static_cast<int8_t*>(out), n, start, end); return true;
@@ -154,10 +197,8 @@ inline bool fill_linspace_real(void* out, int code, int64_t n, double start, dou
     case 5: fill_linspace_integer(static_cast<int64_t*>(out), n, start, end); return true;
     case 6: fill_linspace_short<HalfNumber>(static_cast<uint16_t*>(out), n, start, end); return true;
     case 7: fill_linspace_short<BrainNumber>(static_cast<uint16_t*>(out), n, start, end); return true;
-    case 8:
-      fill_linspace(static_cast<float*>(out), n, 1, static_cast<float>(start), static_cast<float>(end));
-      return true;
-    case 9: fill_linspace(static_cast<double*>(out), n, 1, start, end); return true;
+    case 8: static_cast<float*>(out)[0] = static_cast<float>(start); return true;
+    case 9: static_cast<double*>(out)[0] = start; return true;
     default: return false;
   }
 }
