@@ -1,0 +1,204 @@
+"""Time the first call of every op with an empty kernel cache, and say where the time goes.
+
+    python -m tools.first_calls [--op REGEX] [--dtype float32] [--slowest 40] [--backward]
+
+Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it needs
+has been compiled. The compiler itself is loaded beforehand. Columns, in milliseconds of processor time: the whole
+call; of it making the IR's text, LLVM's parsing and its code generation; then modules compiled and
+the IR's size.
+"""
+
+import argparse
+import gc
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+os.environ.setdefault("FLAMBEAU_NUM_THREADS", "2")
+
+import torch
+
+import flambeau
+from flambeau.kernels import cache, loops, mathlib, target
+from flambeau.ops import identity
+from tests.conformance import cases
+from tests.conformance.translate import Translator
+
+
+# of tensors for compilations that only prepare: entries use float32
+_types = iter([flambeau.int8, flambeau.int16, flambeau.int32])
+
+
+@dataclass
+class First:
+    """The first call of one entry; times in milliseconds."""
+
+    name: str
+    total: float = 0.0
+    text: float = 0.0
+    parse: float = 0.0
+    code: float = 0.0
+    modules: int = 0
+    kilobytes: float = 0.0
+    error: str = ""
+
+
+def main() -> None:
+    """Measure the chosen entries and print the slowest."""
+    options = _parse()
+    warnings.simplefilter("ignore")
+    _load_compiler()
+    pattern = re.compile(options.op)
+    chosen = [e for name, e in cases.entries().items() if pattern.search(name)]
+    dtype = getattr(torch, options.dtype)
+    found = []
+    gc.collect()
+    gc.freeze()  # children would copy every page whose reference counts a collection touches
+    for entry in chosen:
+        if dtype in entry.supported_dtypes("cpu"):
+            found.append(_in_child(lambda e=entry: measure(e, dtype, options.backward), entry))
+    _print(found, options.slowest)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--op", default="", help="regular expression of entries' names")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--slowest", type=int, default=40, help="how many to print")
+    parser.add_argument("--backward", action="store_true", help="time the backward call instead")
+    return parser.parse_args()
+
+
+def _load_compiler() -> None:
+    """What a process pays once, whatever it compiles; in a fork, the copying of pages it writes to."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FLAMBEAU_CACHE"] = folder
+        x = flambeau.ones(3, dtype=next(_types))
+        x / x, x.sum()
+    cache.generator_version(), identity.floor_version(), loops, target.host(), mathlib.exp
+
+
+def _in_child(run: Callable[[], First], entry: Any) -> First:
+    """The result of `run` in a forked process."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read)
+        try:
+            result = run()
+        except Exception as error:  # a row of the table, not the end of it
+            result = First(entry.full_name, error=f"{type(error).__name__}: {error}"[:60])
+        os.write(write, json.dumps(asdict(result)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return First(**json.loads(text)) if text else First(entry.full_name, error="crashed")
+
+
+def measure(entry: Any, dtype: torch.dtype, backward: bool) -> First:
+    """Run the entry's first sample once and time its stages."""
+    result = First(entry.full_name)
+    grad = backward and entry.supports_autograd
+    _, sample = next(iter(cases.samples(entry, dtype, 1, grad)))
+    translator = Translator(flambeau)
+    function = translator.function(entry.op, entry.name)
+    arguments = translator.value((sample.input, *sample.args))
+    keywords = translator.value(sample.kwargs)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FLAMBEAU_CACHE"] = folder
+        if grad:
+            function(*arguments, **keywords)
+        _load_compiler()
+        os.environ["FLAMBEAU_CACHE"] = folder
+        _watch(result)
+        before = cache.compiled
+        start = time.process_time()
+        value = function(*arguments, **keywords)
+        if grad:
+            start = time.process_time()
+            _scalar(value).backward()
+        result.total = (time.process_time() - start) * 1e3
+        result.modules = cache.compiled - before
+    return result
+
+
+def _scalar(value: Any) -> Any:
+    while not isinstance(value, flambeau.Tensor):
+        value = value[0]
+    return (value.abs() if value.is_complex() else value).sum()
+
+
+def _watch(result: First) -> None:
+    """Time the stages as they are called. Making the text is what is left of a module's time."""
+    import llvmlite.binding as llvm
+
+    from flambeau.ops.program import LoopRecord
+
+    parse, machine = llvm.parse_assembly, cache._machine(target.host())
+    emit = machine.emit_object
+
+    def timed_parse(text: str) -> Any:
+        start = time.process_time()
+        result.kilobytes += len(text) / 1000
+        try:
+            return parse(text)
+        finally:
+            result.parse += (time.process_time() - start) * 1e3
+
+    class Machine:
+        def emit_object(self, module: Any) -> bytes:
+            start = time.process_time()
+            try:
+                return emit(module)
+            finally:
+                result.code += (time.process_time() - start) * 1e3
+
+    def timed(function: Callable) -> Callable:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            start = time.process_time()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                result.text += (time.process_time() - start) * 1e3
+
+        return call
+
+    llvm.parse_assembly = timed_parse
+    cache._machine = lambda *_: Machine()  # type: ignore[assignment]
+    LoopRecord._generate = timed(LoopRecord._generate)  # type: ignore[method-assign]
+    named = cache.named
+
+    def watched(key: str, build: Callable[[], str], symbol: str = "k") -> int:
+        return named(key, timed(build), symbol)
+
+    cache.named = watched
+    sys.modules["flambeau.kernels.lazy"].cache.__dict__.clear()
+    sys.modules["flambeau.kernels.lazy"].cache.__dict__["_name"] = "cache"
+
+
+def _print(found: list[First], slowest: int) -> None:
+    good = sorted((f for f in found if not f.error), key=lambda f: -f.total)
+    print(f"{'op':<52}{'ms':>8}{'text':>8}{'parse':>8}{'code':>8}{'modules':>8}{'kB':>8}")
+    for f in good[:slowest]:
+        numbers = f"{f.total:8.1f}{f.text:8.1f}{f.parse:8.1f}{f.code:8.1f}"
+        print(f"{f.name:<52}{numbers}{f.modules:8d}{f.kilobytes:8.1f}")
+    over = [sum(f.total > limit for f in good) for limit in (300, 100, 30, 10, 5)]
+    median = good[len(good) // 2].total if good else 0.0
+    print(f"{len(good)} entries; median {median:.1f} ms;", end=" ")
+    print("over 300, 100, 30, 10, 5 ms:", *over)
+    for f in found:
+        if f.error:
+            print(f"  {f.name}: {f.error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
