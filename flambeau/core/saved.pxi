@@ -170,12 +170,6 @@ def new_function_node(cls, str name, backward, inputs):
     return n
 
 
-def renew_edges(PythonNode n, inputs):
-    """Set a node's edges again, and its place in the order."""
-    number_node(n)
-    set_edges(n, inputs)
-
-
 def attach(PythonNode n, outputs):
     """Make tensors the outputs of a node; None entries count but get no history."""
     cdef int i = 0
@@ -199,11 +193,6 @@ def bump_version(Tensor t):
 def check_inplace(Tensor t, str name):
     """Raise unless t may be written in place now."""
     check_writable(t, name)
-
-
-def is_recording():
-    """Is grad mode on?"""
-    return grad_mode_on()
 
 
 cdef int check_writable(Tensor t, object name) except -1:

@@ -20,7 +20,6 @@ cdef class Tensor:
     cdef bint tracked_view        # history follows the base's
     cdef bint untracked_view      # a view made while nothing was recorded
     cdef bint inference
-    cdef bint conj_               # reserved for lazily conjugated views; always false today
     cdef int output_nr
     cdef int64_t view_version     # storage version at which grad_fn was right
     cdef Node grad_fn_

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from . import dtypes as dt
-from . import half, scalar
+from . import half
 from .graph_emitter import GraphEmitter
 from .ir import Builder, float_bits, suffix
 from .scalar import Expr
@@ -351,8 +351,3 @@ def cost(nodes: list[Expr]) -> int:
     """A rough count of instructions a lane needs, to choose unrolling and parallel grain."""
     weights = {"div": 4, "sqrt": 4, "extern": 40, "rem": 8, "input": 0, "const": 0}
     return sum(weights.get(n.op, 1) for n in nodes)
-
-
-def is_lowered(e: Expr) -> bool:
-    """True if nothing but machine operations is left."""
-    return all(n.op != "call" for n in scalar.topological([e]))

@@ -189,20 +189,14 @@ def add(a: Expr | Number, b: Expr | Number) -> Expr:
         return bitwise("or", a, b)
     if a.op == "const" and b.op == "const":
         return const(a.value + b.value, a.dtype)
-    if is_const(a, 0) and _foldable_zero(a):
+    # x + 0.0 turns -0.0 into 0.0; derivatives are full of zeros, and nothing else would notice.
+    if is_const(a, 0):
         return b
-    if is_const(b, 0) and _foldable_zero(b):
+    if is_const(b, 0):
         return a
     if b.op == "neg":
         return sub(a, b.args[0])
     return node("add", (a, b), a.dtype)
-
-
-def _foldable_zero(zero: Expr) -> bool:
-    # x + 0.0 turns -0.0 into 0.0; only an explicit write of it in a body would notice, and
-    # derivatives
-    # are full of zeros, so fold.
-    return True
 
 
 def sub(a: Expr | Number, b: Expr | Number) -> Expr:

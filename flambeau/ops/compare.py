@@ -40,10 +40,6 @@ isinf = _test("isinf", scalar.isinf, "Is the element infinite?")
 isfinite = _test("isfinite", scalar.isfinite, "Is the element neither infinite nor NaN?")
 
 
-def _false(x):
-    return scalar.ne(x, x) & False
-
-
 def _is_infinite(sign):
     def test(x):
         if not dt.is_float(x.dtype):

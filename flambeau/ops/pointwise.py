@@ -930,10 +930,3 @@ frexp_mantissa.vjp = lambda g, input: (
     g * mathlib.exp2(-scalar.cast(_frexp_parts(input)[1], g.dtype))
 )
 frexp_exponent.vjp = lambda g: None
-
-
-def core_default():
-    """The default floating-point dtype."""
-    from .. import core
-
-    return core.get_default_dtype()

@@ -124,8 +124,3 @@ def to_float(name: str) -> str:
 def real_part(name: str) -> str:
     """The type of the parts of a complex type; a real type is its own."""
     return dt.COMPLEX_PART.get(name, name)
-
-
-def complex_part_precision(name: str) -> str:
-    """f32 or f64: what parts computed beside this type are computed in."""
-    return "f64" if name in ("f64", "c128") else "f32"

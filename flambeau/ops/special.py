@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .. import core
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.lazy import special as functions
@@ -344,7 +345,7 @@ def mvlgamma(input, p):
         raise RuntimeError("p has to be greater than or equal to 1")
     if input.numel() and float(input.min()) <= (p - 1) / 2:
         raise RuntimeError(f"All elements must be greater than (p-1)/2 = {(p - 1) / 2}")
-    x = input if input.dtype.is_floating_point else input.to(pw.core_default())
+    x = input if input.dtype.is_floating_point else input.to(core.get_default_dtype())
     total = sum(lgamma(x - 0.5 * i) for i in range(p))
     return total + p * (p - 1) / 4 * math.log(math.pi)
 
@@ -406,7 +407,7 @@ def _recurrence(name, first, step, doc, start=1.0):
         if not hasattr(input, "dtype"):
             input = scalar_tensor(input, dtype=n.dtype if n.dtype.is_floating_point else None)
         kind = promote_types(input.dtype, n.dtype)
-        kind = kind if kind.is_floating_point else pw.core_default()
+        kind = kind if kind.is_floating_point else core.get_default_dtype()
         x, degree = input.detach().to(kind), n.detach().to(kind).trunc()
         previous, current = x * 0 + start, first(x)
         result = choose(degree < 0, x * 0, choose(degree == 0, previous, current))
