@@ -11,6 +11,12 @@ OPTIMIZERS = {
     "AdamW": {"lr": 1e-3},
     "RMSprop": {"lr": 1e-3},
     "Adagrad": {"lr": 1e-3},
+    "Adadelta": {"lr": 1e-3},
+    "Adamax": {"lr": 1e-3},
+    "NAdam": {"lr": 1e-3},
+    "RAdam": {"lr": 1e-3},
+    "Rprop": {"lr": 1e-3},
+    "ASGD": {"lr": 1e-3},
 }
 
 

@@ -63,7 +63,7 @@ INTEGER: dict[str, tuple[str, tuple[int, ...]]] = {
         "x.unique(return_inverse=True, return_counts=True)",
         LINE,
     ),
-    "bincount, 2^20": ("torch.binmath.prod(x)", LINE),
+    "bincount, 2^20": ("torch.bincount(x)", LINE),
 }
 BACKWARD: dict[str, tuple[str, tuple[int, ...]]] = {
     "sum, with backward, 2^20": ("x.sum()", LINE),
