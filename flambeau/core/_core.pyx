@@ -12,7 +12,7 @@ for ops written in Python (shortcuts), dlpack; nn.Module's lookup and call (modu
 
 cimport cython
 from cpython.buffer cimport (
-    PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
+    PyBUF_SIMPLE, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_SetItem
@@ -159,6 +159,7 @@ include "fill.pxi"
 include "shortcuts.pxi"
 include "shortcuts_make.pxi"
 include "dlpack.pxi"
+include "shortcuts_numpy.pxi"
 include "module.pxi"
 
 

@@ -51,12 +51,17 @@ cdef enum:
     DL_READ_ONLY = 1
     DL_COPIED = 2
 
-# dtype code -> (kind, bits)
-cdef dict _DL_KINDS = {
-    BOOL: (6, 8), U8: (1, 8), I8: (0, 8), I16: (0, 16), I32: (0, 32), I64: (0, 64), F16: (2, 16), BF16: (4, 16),
-    F32: (2, 32), F64: (2, 64), C64: (5, 64), C128: (5, 128), U16: (1, 16), U32: (1, 32), U64: (1, 64),
-}
-cdef dict _DL_CODES = {kind: code for code, kind in _DL_KINDS.items()}
+# By dtype code: DLPack's kind (0 int, 1 unsigned, 2 float, 4 bfloat, 5 complex, 6 bool); the bits follow.
+cdef int[DTYPE_COUNT] DL_KIND = [6, 1, 0, 0, 0, 0, 2, 4, 2, 2, 5, 5, 1, 1, 1]
+
+
+cdef int foreign_code(int kind, int bits) noexcept:
+    """Our dtype code for a DLPack type; -1 where there is none."""
+    cdef int code
+    for code in range(DTYPE_COUNT):
+        if DL_KIND[code] == kind and 8 * ITEM[code] == bits:
+            return code
+    return -1
 
 
 cdef void describe(Tensor t, DlTensor* d, int64_t* sizes):
@@ -68,9 +73,8 @@ cdef void describe(Tensor t, DlTensor* d, int64_t* sizes):
     d.device.type = DL_CPU
     d.device.id = 0
     d.ndim = t.ndim_
-    kind, bits = _DL_KINDS[t.code]
-    d.dtype.code = kind
-    d.dtype.bits = bits
+    d.dtype.code = DL_KIND[t.code]
+    d.dtype.bits = 8 * ITEM[t.code]
     d.dtype.lanes = 1
     d.shape = sizes
     d.strides = sizes + 64
@@ -131,25 +135,30 @@ def from_dlpack_capsule(capsule):
 
 cdef Tensor take_foreign(DlTensor* d, object owner):
     """Our tensor over a foreign one's memory; BufferError where that cannot be."""
+    cdef Tensor r = Tensor.__new__(Tensor)
+    cdef int64_t step = 1, last = 0
     cdef int i
-    cdef int64_t step = 1
     if d.device.type != DL_CPU:
         raise BufferError(f"from_dlpack: the tensor is on DLPack device type {d.device.type}: expected the CPU (1)")
     if d.ndim < 0 or d.ndim > kMaxDims:
         raise BufferError(f"from_dlpack: {d.ndim} dimensions: expected 0 to {kMaxDims}")
-    code = _DL_CODES.get((d.dtype.code, d.dtype.bits))
-    if code is None or d.dtype.lanes != 1:
+    r.code = foreign_code(d.dtype.code, d.dtype.bits)
+    if r.code < 0 or d.dtype.lanes != 1:
         raise BufferError(f"from_dlpack: unsupported type: kind {d.dtype.code}, {d.dtype.bits} bits, {d.dtype.lanes} lanes")
-    size = [d.shape[i] for i in range(d.ndim)]
-    if d.strides != NULL:
-        stride = [d.strides[i] for i in range(d.ndim)]
-    else:
-        stride = [0] * d.ndim
-        for i in range(d.ndim - 1, -1, -1):
-            stride[i] = step
-            step *= d.shape[i] if d.shape[i] > 0 else 1
-    for n, s in zip(size, stride):
-        if n < 0 or (s < 0 and n > 1):
-            raise BufferError(f"from_dlpack: sizes {size} and strides {stride} must not be negative")
-    stride = [s if s >= 0 else 0 for s in stride]
-    return from_address(<uintptr_t>d.data + d.byte_offset, DTYPES[code], size, stride, owner)
+    reserve_dims(r, d.ndim)
+    for i in range(d.ndim - 1, -1, -1):
+        r.shape_[i] = d.shape[i]
+        r.strides_[i] = d.strides[i] if d.strides != NULL else step
+        if r.shape_[i] < 0 or (r.strides_[i] < 0 and r.shape_[i] > 1):
+            raise BufferError("from_dlpack: sizes and strides must not be negative")
+        r.strides_[i] = max(r.strides_[i], 0)
+        step *= max(r.shape_[i], 1)
+        last += (r.shape_[i] - 1) * r.strides_[i]
+    find_dense(r)
+    if r.count == 0:
+        dense_strides(r)
+    r.storage = storage_borrow(<char*>d.data + d.byte_offset, <size_t>((last + 1) * ITEM[r.code] if r.count else 0), <PyObject*>owner)
+    if r.storage == NULL:
+        raise MemoryError("out of memory for a storage header")
+    r.data_ptr_ = r.storage.data
+    return r

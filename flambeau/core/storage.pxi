@@ -8,6 +8,9 @@ cdef class _Keeper:
     def __dealloc__(self):
         storage_drop(self.storage)
 
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.storage.data, <Py_ssize_t>self.storage.bytes, (self.storage.flags & kReadOnly) != 0, flags)
+
 
 cdef _Keeper storage_keeper(Tensor t):
     cdef _Keeper k = _Keeper.__new__(_Keeper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from .. import core
@@ -28,25 +29,8 @@ _NAMES = {
 _SUPPORTED = frozenset(_NAMES.values())
 
 
-class _Interface:
-    """Describes a tensor's memory by NumPy's array interface and keeps it alive."""
-
-    def __init__(self, input: Tensor, typestr: str) -> None:
-        size = input.element_size()
-        self.keeper = core.keeper(input)
-        self.__array_interface__ = {
-            "version": 3,
-            "shape": tuple(input.shape),
-            "typestr": typestr,
-            "data": (input.data_ptr(), False),
-            "strides": tuple(step * size for step in input.stride()),
-        }
-
-
 def to_numpy(input: Tensor, force: bool = False) -> Any:
     """A NumPy array over a tensor's memory, which lives as long as either."""
-    import numpy as np
-
     if input.requires_grad:
         if not force:
             raise RuntimeError(
@@ -54,6 +38,7 @@ def to_numpy(input: Tensor, force: bool = False) -> Any:
                 "instead."
             )
         input = input.detach()
+    np = _numpy()
     name = input.dtype.name
     if name not in _SUPPORTED:
         raise TypeError(
@@ -61,34 +46,25 @@ def to_numpy(input: Tensor, force: bool = False) -> Any:
         )
     if input.numel() == 0:
         return np.empty(tuple(input.shape), name)
-    array = np.from_dlpack(_Exporter(input))
-    if array.flags.writeable:
-        return array
-    return np.asarray(_Interface(input, np.dtype(name).str))  # before NumPy 2.1
+    size = input.element_size()
+    steps = tuple([step * size for step in input.stride()])
+    offset = input.storage_offset() * size
+    return np.ndarray(tuple(input.shape), name, core.keeper(input), offset, steps)
 
 
-class _Exporter:
-    """What NumPy's DLPack import asks of a tensor, past any subclass's own methods."""
+@functools.cache
+def _numpy() -> Any:
+    """NumPy, which the core then knows too."""
+    import numpy as np
 
-    def __init__(self, input: Tensor) -> None:
-        self.input = input
-
-    def __dlpack__(self, *, max_version: tuple | None = None, **wishes: Any) -> Any:
-        return core.to_dlpack(self.input, max_version is not None and max_version[0] >= 1)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return 1, 0
+    types = [np.dtype(d.name) if d.name in _SUPPORTED else None for d in core.dtypes]
+    core.set_numpy(np.ndarray, types)
+    return np
 
 
 def from_array(array: Any, writable: bool = True) -> Tensor:
     """A tensor over a NumPy array's memory; `writable` warns where the array is read-only."""
-    import numpy as np
-
-    if type(array) is np.ndarray and array.flags.carray:  # row-major, aligned, writable, native
-        try:
-            return core.from_dlpack_capsule(array.__dlpack__())
-        except BufferError:
-            pass  # a dtype that we lack: what follows says so
+    np = _numpy()
     if not isinstance(array, np.ndarray):
         raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
     name = _NAMES.get((array.dtype.kind, array.dtype.itemsize))

@@ -181,7 +181,7 @@ def pin_memory(self: Tensor, device: Any = None) -> Tensor:
 # ---- NumPy ---------------------------------------------------------------------------------------
 
 
-@function("numpy", method=True, namespaces=())
+@function("numpy", method=True, namespaces=(), shortcut=True)
 def numpy(self: Tensor, *, force: bool = False) -> Any:
     """A NumPy array over the same memory; force=True detaches first.
 

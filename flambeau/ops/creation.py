@@ -40,7 +40,7 @@ core.set_promotion(_promote_codes)
 # ---- from data -----------------------------------------------------------------------------------
 
 
-@function("tensor")
+@function("tensor", shortcut=True)
 def tensor(
     data: Any, *, dtype=None, device=None, requires_grad: bool = False, pin_memory: bool = False
 ) -> Tensor:
@@ -98,7 +98,7 @@ def _read_array(data: Any) -> Tensor:
     return from_array(array, writable=False)
 
 
-@function("as_tensor")
+@function("as_tensor", shortcut=True)
 def as_tensor(data: Any, dtype=None, device=None) -> Tensor:
     """data as a tensor, sharing memory where it can: a tensor itself, an array's memory, else a
     copy.
@@ -169,7 +169,7 @@ def _share(obj: Any, dtype: core.dtype | None) -> Tensor | None:
     return frombuffer(obj, dtype=dtype or default_float())
 
 
-@function("from_numpy")
+@function("from_numpy", shortcut=True)
 def from_numpy(ndarray: Any) -> Tensor:
     """A tensor over the memory of a NumPy array: writing to one changes the other.
 
