@@ -134,6 +134,17 @@ class Op:
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any) -> None: ...
 
+def launch_rows(
+    kernel: int,
+    operands: tuple,
+    desc: tuple[int, ...],
+    rows: int,
+    grain: int,
+    outer: tuple[int, ...],
+    strides: tuple,
+    narrow: bool,
+) -> None: ...
+
 class Plan:
     workspace: int
     threads: int

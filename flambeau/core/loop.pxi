@@ -14,6 +14,7 @@ cdef enum:
     ACCESS_0 = 3
     ACCESS_G = 4
     ACCESS_T = 5
+    ACCESS_B = 6
     FORM_FLAT = 0
     FORM_NEST = 1
     FORM_REDUCE = 2
@@ -55,6 +56,7 @@ cdef class LoopOp:
     cdef list vjps                     # per operand: None (zero), True (the cotangent itself), or a LoopOp
     cdef list vjp_uses                 # per operand: bit mask of the operands its vjp reads; bit 30 the output; bit 29:
                                        # multiply the cotangent by operand 0 first instead of reading that
+    cdef object joint                  # row programs: all derivatives by one kernel, or None
     cdef int reads[MAX_IN]             # the same masks, and -1 where the vjp is zero
     cdef public object keyword_dim     # reductions: default of dim, or NotImplemented if required
     cdef public bint takes_dtype
@@ -171,6 +173,7 @@ cdef class LoopOp:
             for i in range(self.operands):
                 self.reads[i] = -1 if vjps[i] is None else uses[i]
             self.vjps, self.vjp_uses = vjps, uses
+            self.joint = self.record.joint(self)
         return self.vjps, self.vjp_uses
 
     def __call__(self, *args, **kwargs):

@@ -87,6 +87,9 @@ cdef class LoopNode(Node):
             raise_released(self)
         if self.edges == 1:
             return self.operand_vjp(0, <Tensor>grad)
+        together = self.joint_vjp(<Tensor>grad, [self.edge(i) is not None for i in range(self.edges)])
+        if together is not None:
+            return tuple(together)
         return tuple([None if self.edge(i) is None else self.operand_vjp(i, <Tensor>grad) for i in range(self.edges)])
 
     cdef int propagate(self, _Run run, object grad) except -1:
@@ -94,6 +97,14 @@ cdef class LoopNode(Node):
         cdef Tensor g = <Tensor>grad
         if self.released:
             raise_released(self)
+        if self.op.joint is not None and not grad_mode_on():
+            wanted = [self.edge(i) is not None and (run.needed is None or self.edge(i) in run.needed) for i in range(self.edges)]
+            together = self.joint_vjp(g, wanted)
+            if together is not None:
+                for i in range(self.edges):
+                    if together[i] is not None:
+                        run.send(self.edge(i), self.edge_nr(i), together[i])
+                return 0
         if self.n0 is not None:
             self.send_operand(run, 0, self.n0, g)
         if self.n1 is not None:
@@ -115,6 +126,31 @@ cdef class LoopNode(Node):
         if r is not None:
             run.send(target, self.edge_nr(i), r)
         return 0
+
+    cdef object joint_vjp(self, Tensor grad, list wanted):
+        """The cotangents of the operands wanted from one kernel, or None where there is none such.
+
+        Derivatives that are to be differentiated again come from the operands' own ops.
+        """
+        cdef int i, k
+        if self.op.joint is None or grad_mode_on() or sum(wanted) < 2:
+            return None
+        operands = []
+        for k in range(self.op.operands):
+            x = <object>self.stored(k)
+            if type(x) is SavedTensor:
+                x = (<SavedTensor>x).get(self)
+            elif x is not None:
+                check_version(<Tensor>x, self.versions[k], self)
+            operands.append(x)
+        shapes = self.shapes if self.shapes is not None else (None,) * self.op.operands
+        found = self.op.joint(grad, operands, shapes, self.scalars, self.mask, wanted)
+        if found is None:
+            return None
+        for i in range(self.edges):
+            if found[i] is not None:
+                found[i] = fit_gradient(<Tensor>found[i], self, i)
+        return found
 
     cdef Tensor operand_vjp(self, int i, Tensor grad):
         """The cotangent of operand i."""

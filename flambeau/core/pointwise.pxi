@@ -308,7 +308,7 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
 
 cdef list accesses_of(uint64_t layout, int operands):
     """[output access, operand accesses...] as the record wants them; the output's is in bits 60-63."""
-    cdef list names = ["c", "c", "s", "0", "g", "t"]
+    cdef list names = ["c", "c", "s", "0", "g", "t", "b"]
     cdef int out = <int>(layout >> 60)
     cdef list result = [names[out]]
     cdef int i

@@ -324,7 +324,7 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
         elif s0 == 0 and s1 == 0:
             d = ACCESS_0
         else:
-            d = ACCESS_C if s0 == item[1 + i] else ACCESS_G
+            d = ACCESS_C if s0 == item[1 + i] else ACCESS_B if s0 == 0 else ACCESS_G
         layout |= <uint64_t>d << (4 + 4 * i)
     if op.form == REDUCTION or columns:
         d = ACCESS_C
@@ -448,3 +448,42 @@ cdef int run_chunked(LoopOp op, Entry* e, Nest* nest, int red, int kept, int64_t
         e.final(args, desc, 0, 1, 0)
     free(partials)
     return 0
+
+
+def launch_rows(uintptr_t kernel, tuple operands, tuple desc, int64_t rows, int64_t grain, tuple outer, tuple strides, bint narrow):
+    """Run a row program over `rows` rows, for each index of the `outer` sizes (innermost first).
+
+    operands are tensors, or numbers (of float32 where `narrow`, else float64); strides hold each tensor's byte
+    strides along `outer`. desc is the kernel's.
+    """
+    cdef NestRun run
+    cdef double wide[8]
+    cdef float small[8]
+    cdef int64_t numbers[48]
+    cdef int i, k, scalars = 0, n = <int>len(operands)
+    if n > 12 or len(desc) > 48 or len(outer) > 8:
+        raise ValueError("launch_rows: too many operands")
+    for i in range(n):
+        x = <object>PyTuple_GET_ITEM(operands, i)
+        if isinstance(x, Tensor):
+            run.pointers[i] = (<Tensor>x).data_ptr_
+            for k in range(<int>len(outer)):
+                run.strides[i][k] = <object>PyTuple_GET_ITEM(<tuple>strides[i], k)
+            continue
+        wide[scalars] = x
+        small[scalars] = <float>wide[scalars]
+        run.pointers[i] = <void*>&small[scalars] if narrow else <void*>&wide[scalars]
+        scalars += 1
+        for k in range(<int>len(outer)):
+            run.strides[i][k] = 0
+    for k in range(<int>len(desc)):
+        numbers[k] = <object>PyTuple_GET_ITEM(desc, k)
+    run.kernel = <kernel_fn>kernel
+    run.desc = numbers
+    run.operands = n
+    run.rows = rows
+    run.outer = <int>len(outer)
+    for k in range(run.outer):
+        run.shape[k] = <object>PyTuple_GET_ITEM(outer, k)
+    with nogil:
+        nest_run_c(run, grain)

@@ -13,7 +13,7 @@ columns  the same program with lanes along the rows, which are adjacent in memor
 tile     two dimensions of which some operands walk the wrong way; see tiles.py
 
 Access classes along the lanes: c contiguous, s one element for everything, 0 one element a row,
-g any stride.
+g any stride, b one element for each turn of the outer loop of a row.
 """
 
 from __future__ import annotations
@@ -47,7 +47,6 @@ class LoopSpec(NamedTuple):
     roots: tuple[Expr, ...]
     per_row: bool = False  # outputs are one element a row
     kinds: str = ""  # programs of several outputs: a letter for each, see row_loops.py
-    repeats: tuple[int, ...] = ()  # operands that start again after some rows
 
     def kind(self, out: int) -> str:
         """What output number `out` has: e an element for each element, r one for each row."""
@@ -209,7 +208,7 @@ class LoopKernel:
             step = self.b.splat(row.strides[k][-1], "i64", em.lanes)
             offsets = self.b.emit(f"mul <{em.lanes} x i64> {step}, {iota}")
             return em.gather(dtype, at[k], offsets, mask)
-        if access == "0":  # columns form: the same element for all lanes
+        if access in "0b":  # the same element for all lanes
             return em.splat(Emitter(self.b, 1).load(dtype, at[k]), dtype)
         return em.load(dtype, at[k], mask)
 
@@ -223,7 +222,7 @@ class LoopKernel:
                 result.append(pointer)
             elif which == -1 and access == "c":
                 result.append(self.b.offset(pointer, index, _CELL[dt.INFO[dtype].size]))
-            elif which == -1 and access == "0":
+            elif which == -1 and access in "0b":
                 result.append(pointer)
             else:
                 result.append(self.b.offset(pointer, self.b.mul(index, strides[which])))

@@ -1,10 +1,10 @@
 """Row programs with the lanes along the row.
 
 Programs of several outputs (`LoopSpec.kinds`) have one letter for each: e one element for each
-element of the input, r one a row, o one for each step of the outer loop of a row (the sum along
-the inner one), s the sum over a block of rows of what e would store. They run over blocks of rows;
-desc goes on with the number of rows, the rows of a block, and after how many rows the operands in
-`repeats` start again. An s output has a copy for each block: its row stride is the copies'.
+element of the input, r one a row, o one for each turn of the outer loop of a row (the sum along
+the inner one), s the sum over a block of rows of what e would store. With an s they run over
+blocks: desc goes on with the number of rows and the rows of a block, and the s outputs have a copy
+for each block, whose stride is their row stride.
 """
 
 from __future__ import annotations
@@ -25,24 +25,19 @@ class RowKernel(ReducedKernel):
     def emit(self) -> None:
         """The kernel's body."""
         self.pointers, self.steps = self._reduced_sizes(), self._steps()
-        if not self.spec.kinds:
-            with self.b.loop("%begin", "%end") as rows:
-                self._row([rows.index] * len(self.operands))
+        b, count = self.b, len(self.operands)
+        if "s" not in self.kinds:
+            with b.loop("%begin", "%end") as rows:
+                self._row([rows.index] * count)
             return
-        b = self.b
-        rows, size, period = (b.size(3 + 3 * len(self.operands) + k) for k in range(3))
+        rows_number, size = b.size(3 + 3 * count), b.size(4 + 3 * count)
         with b.loop("%begin", "%end") as blocks:
             first = b.mul(blocks.index, size)
             self._clear(blocks.index)
-            with b.loop(first, b.min(b.add(first, size), rows)) as inside:
-                again = b.divide(inside.index, period)[1] if self.spec.repeats else "0"
+            with b.loop(first, b.min(b.add(first, size), rows_number)) as rows:
                 numbers = [
-                    blocks.index
-                    if k < len(self.kinds) and self.kinds[k] == "s"
-                    else again
-                    if k in self.spec.repeats
-                    else inside.index
-                    for k in range(len(self.operands))
+                    blocks.index if k < len(self.kinds) and self.kinds[k] == "s" else rows.index
+                    for k in range(count)
                 ]
                 self._row(numbers)
 

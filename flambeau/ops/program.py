@@ -362,6 +362,15 @@ class LoopRecord:
             uses.append(mask)
         return vjps, uses
 
+    def joint(self, op: LoopOp) -> Callable | None:
+        """One kernel for the derivatives of all operands of a row program, if it may have one."""
+        custom = getattr(op, "vjp", None)
+        if self.form != ROWS or self.operands < 2 or custom is None:
+            return None
+        from .row_program import joint_derivative
+
+        return joint_derivative(self, custom, f"{self.name}_vjp")
+
     def _derive_operand(self, op: LoopOp, i: int, custom: Callable | None) -> tuple[Any, int]:
         if self.fixed.get(self.names[i]) in ("bool", "i64"):
             return None, 0
