@@ -367,9 +367,11 @@ class LoopRecord:
         custom = getattr(op, "vjp", None)
         if self.form != ROWS or self.operands < 2 or custom is None:
             return None
-        from .row_program import joint_derivative
+        if "out" in custom.__code__.co_varnames[: custom.__code__.co_argcount]:
+            return None
+        from .joint import JointDerivative
 
-        return joint_derivative(self, custom, f"{self.name}_vjp")
+        return JointDerivative(self, custom, f"{self.name}_vjp")
 
     def _derive_operand(self, op: LoopOp, i: int, custom: Callable | None) -> tuple[Any, int]:
         if self.fixed.get(self.names[i]) in ("bool", "i64"):

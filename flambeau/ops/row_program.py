@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache as cache_result
 from typing import NamedTuple
 
 from .. import core
@@ -17,13 +18,12 @@ from ..kernels import dtypes as dt
 from ..kernels import scalar
 from ..kernels.lazy import cache, loops, target
 from ..kernels.scalar import Expr
-from .identity import identify
 from .promotion import promote_names
 
 Shape = tuple[int, ...]
 _GRAIN = 16384  # elements of a task
 _BLOCKS = 16  # most copies of an output that is summed over rows
-_MOST_LAUNCHES = 1024
+MOST_LAUNCHES = 1024
 
 
 class Group(NamedTuple):
@@ -90,6 +90,25 @@ class Launch(NamedTuple):
     strides: tuple[Shape, ...]
     narrow: bool
 
+    def run(self, operands: Sequence[Tensor], numbers: tuple[float, ...]) -> list[Tensor]:
+        """The outputs for operands of the planned shapes and types."""
+        outs = [core.empty(shape, dtype) for shape, dtype, _ in self.results]
+        tensors = [t if t.is_contiguous() else core.contiguous_plain(t) for t in operands]
+        core.launch_rows(
+            self.kernel,
+            (*outs, *tensors, *numbers),
+            self.desc,
+            self.rows,
+            self.grain,
+            self.outer,
+            self.strides,
+            self.narrow,
+        )
+        for k, (_, _, summed) in enumerate(self.results):
+            if summed:
+                outs[k] = _sum_op()(outs[k], (0,))
+        return outs
+
 
 class RowProgram:
     """The kernels of one body, and how they were launched for sizes seen before."""
@@ -111,24 +130,24 @@ class RowProgram:
 
         None where the layout fits no kernel.
         """
+        launch = self.plan(operands, shape, mask, len(numbers), footprints)
+        return None if launch is None else launch.run(operands, numbers)
+
+    def plan(
+        self,
+        operands: Sequence[Tensor],
+        shape: Shape,
+        mask: int,
+        numbers: int,
+        footprints: Sequence[Shape],
+    ) -> Launch | None:
+        """How to launch for operands like these; None where the layout fits no kernel."""
         key = (shape, mask, *footprints, *((t.shape, t.dtype) for t in operands))
         if key not in self._launches:
-            if len(self._launches) > _MOST_LAUNCHES:
+            if len(self._launches) > MOST_LAUNCHES:
                 self._launches.clear()
-            self._launches[key] = self._plan(operands, shape, mask, len(numbers), footprints)
-        launch = self._launches[key]
-        if launch is None:
-            return None
-        kernel, results, desc, rows, grain, outer, strides, narrow = launch
-        outs = [core.empty(s, d) for s, d, _ in results]
-        tensors = [core.contiguous_plain(t) for t in operands]
-        core.launch_rows(
-            kernel, (*outs, *tensors, *numbers), desc, rows, grain, outer, strides, narrow
-        )
-        return [
-            _sum_op()(out, (0,)) if summed else out
-            for out, (_, _, summed) in zip(outs, results, strict=True)
-        ]
+            self._launches[key] = self._plan(operands, shape, mask, numbers, footprints)
+        return self._launches[key]
 
     def _plan(self, operands, shape: Shape, mask: int, numbers: int, footprints) -> Launch | None:
         padded = [(1,) * (len(shape) - t.dim()) + tuple(t.shape) for t in operands]
@@ -166,7 +185,11 @@ class RowProgram:
         return Launch(
             kernel,
             tuple(
-                ((copies, *o.shape) if o.kind == "s" else o.shape, d, o.kind == "s")
+                (
+                    (copies, *o.shape) if o.kind == "s" and copies > 1 else o.shape,
+                    d,
+                    o.kind == "s" and copies > 1,
+                )
                 for o, d in zip(outs, dtypes, strict=True)
             ),
             tuple(desc),
@@ -218,7 +241,8 @@ ROW = -1
 _DTYPES = {d.short: d for d in core.dtypes}
 
 
-def _sum_op():
+@cache_result
+def _sum_op() -> Callable:
     from .reduce import sum
 
     return sum
@@ -296,55 +320,3 @@ def _access(walk: tuple[int, ...], space: Space, summed: bool) -> str:
     if summed:
         return "c"
     return "b" if walk[1] else "0"
-
-
-def joint_derivative(record, custom: Callable, name: str) -> Callable | None:
-    """All cotangents of a row program at once, from the derivative given on its record."""
-    wanted = custom.__code__.co_varnames[1 : custom.__code__.co_argcount]
-    if "out" in wanted or record.operands < 2:
-        return None
-    identity = identify(record) or ""
-    programs: dict[tuple, RowProgram] = {}
-    names = record.names[: record.operands]
-
-    def program(needed: tuple[bool, ...], present: tuple[int, ...]) -> RowProgram:
-        def body(g: Expr, *rest: Expr) -> tuple:
-            values: dict[str, Expr] = {}
-            handles = list(rest)
-            for k in present:
-                values[names[k]] = handles.pop(0)
-            for scalar_name in record.names[record.operands :]:
-                values[scalar_name] = handles.pop(0)
-            for missing in names:
-                values.setdefault(missing, g)  # not read: its derivative does not depend on it
-            parts = custom(g, *(values[w] for w in wanted))
-            return tuple(p for p, n in zip(parts, needed, strict=True) if n)
-
-        places = [k for k, n in enumerate(needed) if n]
-        key = f"{identity} joint {needed} {present}" if identity else ""
-        return RowProgram(name, body, places, key)
-
-    def joint(g, operands, shapes, scalars, mask, needed) -> list | None:
-        present = tuple(k for k, x in enumerate(operands) if x is not None)
-        tensors = [g, *(operands[k] for k in present)]
-        if not all(t.is_floating_point() for t in tensors):
-            return None
-        shape = tuple(g.shape)
-        key = (tuple(needed), present)
-        found = programs.get(key)
-        if found is None:
-            found = programs[key] = program(*key)
-        own_shapes = [
-            tuple(shapes[k]) if shapes[k] is not None else shape for k, n in enumerate(needed) if n
-        ]
-        feet = [(1,) * (len(shape) - len(own)) + own for own in own_shapes]
-        outs = found.run(tensors, shape, mask & ((1 << len(shape)) - 1), tuple(scalars or ()), feet)
-        if outs is None:
-            return None
-        fitted = (
-            core.view(out, own) if out.numel() == math.prod(own) else out
-            for out, own in zip(outs, own_shapes, strict=True)
-        )
-        return [next(fitted) if n else None for n in needed]
-
-    return joint
