@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_weight, conv_weight_dot
+from . import conv_weight, conv_weight_dot, conv_winograd_weight_plan
 from .conv_shape import Geometry, geometry
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
@@ -17,6 +17,7 @@ PIXELS = 400  # of a chunk: enough to pay for loading and storing the sums
 PARTS = 8
 PART_BYTES = 1 << 19  # sums larger than this are not kept in several copies
 DOT_FILTERS = 8  # filters of a group that leave most of a vector empty
+WORTHWHILE = 1.15  # times less that Winograd's tiles must cost: estimates err
 TASK_WORK = 1 << 15  # multiply-adds of vectors that make a part worth having
 
 
@@ -37,9 +38,24 @@ def plan_conv_backward_weight(
     if g.out_channels * g.in_channels == 0:
         return Plan((), 0)
     element = Element(dtype, target or host())
-    few = g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16
-    layout = _DotLayout if few and not element.complex else _Layout
-    return layout(g, element, threads).plan()
+
+    def plan_directly() -> Plan:
+        few = g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16
+        layout = _DotLayout if few and not element.complex else _Layout
+        return layout(g, element, threads).plan()
+
+    tiles = conv_winograd_weight_plan.choose(g, element, threads)
+    if tiles is None or tiles.cost * WORTHWHILE > _direct_cost(g, element, threads):
+        return plan_directly()
+    plan = conv_winograd_weight_plan.plan(g, element, threads, tiles)
+    return plan._replace(otherwise=plan_directly)
+
+
+def _direct_cost(g: Geometry, element: Element, threads: int) -> float:
+    """Cycles the sum over pixels takes about, one multiply-add of vectors a cycle."""
+    pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
+    vectors = ceil_div(g.out_channels * g.in_channels, element.compute.lanes)
+    return g.groups * pixels * vectors * g.taps * 1.1 / threads
 
 
 def _choose_tile(element: Element, filters: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from . import winograd
+from .conv_winograd_input import BLOCK, PIXELS, STRIPS, TILE, Input, emit_fetch
 from .element import Element, transpose
 from .ir import Builder
 from .pack import emit_pack
@@ -26,13 +27,13 @@ FILTER_FIELDS = Fields(
     "filters panels first_filter steps chunks w_group w_filter u_at u_group tap_at step_at"
     " scratch_at scratch"
 )
-# Distances in bytes. Lines are vectors: one pixel of some channels or filters.
+# Distances in bytes. Lines are vectors: one pixel of some filters.
 FIELDS = Fields(
-    "x_image x_group x_slice in_depth in_height in_width slice_of_output slice_of_tap slice_start"
+    "x_image x_group x_slice slice_of_output slice_of_tap slice_start"
     " y_image y_group y_channel y_slice out_rows out_columns"
-    " planes plane_block plane_tasks depth strips strip_tiles tile_rows column_tasks row_tiles"
-    " input_step output_step column_input column_output dilate_h dilate_w pad_h pad_w"
-    " in_pitch in_by_row out_pitch out_by_row blocks block_at tile_at pixel_at"
+    + STRIPS
+    + PIXELS
+    + " plane_tasks output_step column_output out_pitch out_by_row"
     " filters first_filter last_filter k_block k_tasks u_at u_group steps"
     " tiles places sums input output scratch_at scratch has_bias relu"
 )
@@ -68,7 +69,8 @@ def _build(dtype: str, target: Target, height: int) -> str:
             _emit_product(b, outer.compute, rows, width)
     with b.kernel("transform_filters"):
         _emit_filters(b, outer, height)
-    Input(b, outer, height).emit_functions()
+    emit_fetch(b, outer)
+    Input(b, outer, height).emit_transform()
     _Output(b, outer, height).emit_functions()
     with b.kernel("tiles"):
         _Tiles(b, outer, height).emit()
@@ -126,7 +128,6 @@ _PRODUCT = [
     ("ptr", "%c"),  # [vector of filters][tile][filter]
     ("i64", "%c_vector"),
 ]
-BLOCK = 3  # numbers of a block of channels: channels, depth tap, byte offset of the first
 
 
 def _emit_product(b: Builder, e: Element, rows: int, vectors: int) -> None:
@@ -153,141 +154,6 @@ def _emit_product(b: Builder, e: Element, rows: int, vectors: int) -> None:
             to = b.offset("%c", b.mul(str(v), "%c_vector"))
             for r in range(rows):
                 b.store(e.vector, block.values[r * vectors + v], b.offset(to, r * line), line)
-
-
-# ---- tiles of inputs -----------------------------------------------------------------------------
-
-_FETCH = [
-    ("ptr", "%from"),  # first pixel of the first channel
-    ("i64", "%channel"),
-    ("i64", "%count"),  # channels
-    ("i64", "%runs"),
-    ("i64", "%run_from"),  # bytes from one run of pixels to the next
-    ("i64", "%run_to"),
-    ("i64", "%pixels"),  # of a run
-    ("ptr", "%places"),  # where the pixels of a run go
-    ("ptr", "%to"),
-]
-_TRANSFORM = [
-    ("ptr", "%from"),  # first line of the tile's square
-    ("i64", "%row"),
-    ("i64", "%column"),
-    ("ptr", "%to"),
-    ("i64", "%place"),  # bytes from one result to the next
-]
-
-
-class Input:
-    """Inputs of a strip of tiles: fetched with channels along vectors, then transformed."""
-
-    def __init__(self, b: Builder, outer: Element, height: int) -> None:
-        self.b, self.outer, self.inner = b, outer, outer.compute
-        self.rows = PRODUCTS if height > 1 else 1
-        self.outputs = OUTPUTS if height > 1 else 1
-        self.line = outer.target.vector_bytes
-
-    def emit_functions(self) -> None:
-        """Define `fetch` and `transform_input`."""
-        b = self.b
-        with b.function("fetch", _FETCH, "internal", "noinline"):
-            self._fetch()
-        with b.function("transform_input", _TRANSFORM, "internal", "noinline"):
-            emit_transform(b, self.inner, winograd.transform_input, self.rows, PRODUCTS, self.line)
-
-    def _fetch(self) -> None:
-        """Squares of channels x pixels, transposed; each pixel is stored where %places says."""
-        b, outer, lanes = self.b, self.outer, self.inner.lanes
-        # Channels beyond the last are copies of it: nothing is multiplied with them.
-        last = b.sub("%count", 1)
-        channels = [b.offset("%from", b.mul(b.min(str(r), last), "%channel")) for r in range(lanes)]
-        with b.loop("0", "%runs") as run, b.loop("0", "%pixels", lanes) as p:
-            left = b.sub("%pixels", p.index)
-            start = b.add(b.mul(run.index, "%run_from"), b.mul(p.index, outer.size))
-            tail = outer.tail(b, left)
-            rows = [outer.load(b, b.offset(at, start), tail) for at in channels]
-            to = b.offset("%to", b.mul(run.index, "%run_to"))
-            for r, value in enumerate(transpose(b, rows, self.inner.vector, lanes)):
-                with b.when(b.less(str(r), left)):
-                    place = b.load("i64", b.offset("%places", b.add(p.index, r), "i64"), 8)
-                    b.store(self.inner.vector, value, b.offset(to, place), self.line)
-
-    def find_strip(self, d: SimpleNamespace, strip: str, column: str) -> SimpleNamespace:
-        """Rows and columns of input that the tiles of a strip cover."""
-        b = self.b
-        s = SimpleNamespace(first_tile=b.mul(strip, d.strip_tiles))
-        s.tile_rows = b.min(d.strip_tiles, b.sub(d.tile_rows, s.first_tile))
-        step = b.mul(d.dilate_h, self.outputs)
-        s.y = b.sub(b.mul(s.first_tile, step), d.pad_h)
-        s.x = b.sub(b.mul(column, d.column_input), d.pad_w)
-        margin = b.mul(d.dilate_h, self.rows - self.outputs)
-        s.rows = b.add(b.mul(s.tile_rows, step), margin)
-        s.top = b.min(b.max(b.sub("0", s.y), "0"), s.rows)
-        s.bottom = b.max(b.min(b.sub(d.in_height, s.y), s.rows), s.top)
-        s.left = b.min(b.max(b.sub("0", s.x), "0"), d.in_pitch)
-        s.right = b.max(b.min(b.sub(d.in_width, s.x), d.in_pitch), s.left)
-        return s
-
-    def clear_margins(self, d: SimpleNamespace, s: SimpleNamespace, to: str) -> None:
-        """Zeros around the pixels: they stay while channels and images come and go."""
-        b = self.b
-        with b.loop("0", s.rows) as r:
-            row = b.offset(to, b.mul(b.mul(r.index, d.in_pitch), self.line))
-            above = b.less(r.index, s.top)
-            outside = b.emit(f"or i1 {above}, {b.emit(f'icmp sge i64 {r.index}, {s.bottom}')}")
-            end = b.select(outside, "i64", d.in_pitch, s.left)
-            begin = b.select(outside, "i64", d.in_pitch, s.right)
-            for low, high in (("0", end), (begin, d.in_pitch)):
-                with b.loop(low, high) as c:
-                    at = b.offset(row, b.mul(c.index, self.line))
-                    b.store(self.inner.vector, "zeroinitializer", at, self.line)
-
-    def fetch_plane(
-        self, d: SimpleNamespace, s: SimpleNamespace, from_: str, channel: str, count: str, to: str
-    ) -> None:
-        """Fill the strip from the plane at `from_`."""
-        b, size = self.b, self.outer.size
-        by_row = b.emit(f"icmp ne i64 {d.in_by_row}, 0")
-        rows, columns = b.sub(s.bottom, s.top), b.sub(s.right, s.left)
-        runs = b.select(by_row, "i64", rows, "1")
-        pixels = b.select(by_row, "i64", columns, b.mul(rows, columns))
-        start = b.add(b.mul(b.add(s.y, s.top), d.in_width), b.add(s.x, s.left))
-        to = b.offset(to, b.mul(b.add(b.mul(s.top, d.in_pitch), s.left), self.line))
-        b.do(
-            f"call void @fetch(ptr {b.offset(from_, b.mul(start, size))}, i64 {channel}, "
-            f"i64 {count}, i64 {runs}, i64 {b.mul(d.in_width, size)}, "
-            f"i64 {b.mul(d.in_pitch, self.line)}, i64 {pixels}, "
-            f"ptr {b.offset('%desc', d.pixel_at, 'i64')}, ptr {to})"
-        )
-
-    def transform_plane(
-        self, d: SimpleNamespace, s: SimpleNamespace, from_: str, to: str, place: str
-    ) -> None:
-        """The factors of all tiles of the strip."""
-        b = self.b
-        row = b.mul(b.mul(d.dilate_h, d.in_pitch), self.line)
-        column = b.mul(d.dilate_w, self.line)
-        with b.loop("0", s.tile_rows) as r, b.loop("0", d.row_tiles) as t:
-            offset = b.size(b.add(d.tile_at, b.mul(t.index, 2)))
-            at = b.offset(from_, b.add(b.mul(r.index, d.input_step), offset))
-            number = b.add(b.mul(r.index, d.row_tiles), t.index)
-            into = b.offset(to, b.mul(number, self.line))
-            b.do(
-                f"call void @transform_input(ptr {at}, i64 {row}, i64 {column}, ptr {into}, "
-                f"i64 {place})"
-            )
-
-
-def emit_transform(b: Builder, e: Element, transform, rows: int, columns: int, line: int) -> None:
-    """The body of a function with parameters _TRANSFORM."""
-    lines = [b.offset("%from", b.mul(str(r), "%row")) for r in range(rows)]
-    steps = [b.mul(str(c), "%column") for c in range(columns)]
-
-    def load(r: int, c: int) -> str:
-        return b.load(e.vector, b.offset(lines[r], steps[c]), line)
-
-    made = winograd.along_both(Arithmetic(b, e), transform, rows, columns, load)
-    for k, value in enumerate(made):
-        b.store(e.vector, value, b.offset("%to", b.mul(str(k), "%place")), line)
 
 
 # ---- tiles of outputs ----------------------------------------------------------------------------
@@ -437,14 +303,10 @@ class _Tiles:
                     self.input.fetch_plane(d, at, from_, channel, count, self.strip)
                     self.input.transform_plane(d, at, self.strip, into, d.places)
 
-                b.choose(inside, transform, lambda into=into: self._clear(at, into))
+                def clear(into: str = into) -> None:
+                    self.input.clear_plane(d, at, into, d.places)
 
-    def _clear(self, at: SimpleNamespace, to: str) -> None:
-        """Factors of a plane that lies outside."""
-        b = self.b
-        with b.loop("0", str(self.places)) as k, b.loop("0", at.plane_tiles) as t:
-            place = b.add(b.mul(k.index, self.d.places), b.mul(t.index, self.line))
-            b.store(self.inner.vector, "zeroinitializer", b.offset(to, place), self.line)
+                b.choose(inside, transform, clear)
 
     def _run_panel(self, at: SimpleNamespace, j: str) -> None:
         """Products of all tiles with one panel of filters, and the outputs from them."""
@@ -507,7 +369,7 @@ class _Tiles:
             with b.loop("0", at.tile_rows) as r, b.loop("0", d.row_tiles) as t:
                 number = b.add(b.mul(plane.index, at.tile_rows), r.index)
                 number = b.add(b.mul(number, d.row_tiles), t.index)
-                offset = b.size(b.add(b.add(d.tile_at, b.mul(t.index, 2)), 1))
+                offset = b.size(b.add(b.add(d.tile_at, b.mul(t.index, TILE)), 1))
                 to = b.offset(self.results, b.add(b.mul(r.index, d.output_step), offset))
                 b.do(
                     f"call void @transform_output(ptr "

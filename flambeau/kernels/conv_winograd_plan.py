@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from . import conv_winograd
 from .conv_problem import Convolution
-from .conv_winograd import BLOCK, VECTORS
+from .conv_winograd import VECTORS
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .winograd import OUTPUTS, PRODUCTS, TAPS
@@ -113,8 +113,7 @@ def _choices(c: Convolution, shape: Shape) -> Iterator[Choice]:
     row = c.groups * c.channels * c.depth_taps * shape.places * line
     slice_ = max(panel, min(round_up(c.filters, panel), FACTORS // row * lanes // panel * panel))
     for strip in strips(shape, c.batch * c.output[0], TILES):
-        tasks = c.groups * ceil_div(c.batch * c.output[0], strip.planes)
-        tasks *= ceil_div(shape.tile_rows, strip.rows) * ceil_div(shape.tile_columns, strip.columns)
+        tasks = c.groups * count_strips(shape, strip, c.batch * c.output[0])
         for parts in sorted({1, min(c.threads, ceil_div(slice_, panel))}):
             k_block = round_up(ceil_div(slice_, parts), panel)
             used = ceil_div(min(k_block, c.filters), lanes)
@@ -226,127 +225,151 @@ def _filter_phase(c: Convolution, kernel, shape: Shape, first: int, last: int, p
 def _tile_phase(
     c: Convolution, kernel, chosen: Choice, layout: Layout, first: int, last: int, places
 ) -> Phase:
-    size = c.element.size
+    shape, strip, size = chosen.shape, chosen.strip, c.element.size
     (d, h, w), (od, oh, ow) = c.input, c.output
     x_group, y_group = c.channels * d * h * w * size, c.filters * od * oh * ow * size
     k_tasks = ceil_div(last - first, chosen.k_block)
-    tables, at = layout.tables(len(conv_winograd.FIELDS.names), c)
+    planes = c.batch * od
+    tables, at = layout.pixels.tables(len(conv_winograd.FIELDS.names), layout.out_pitch)
     desc = conv_winograd.FIELDS.pack(
         x_image=c.groups * x_group, x_group=x_group, x_slice=h * w * size,
         y_image=c.groups * y_group, y_group=y_group, y_channel=od * oh * ow * size,
         y_slice=oh * ow * size, slice_of_output=c.slices[0], slice_of_tap=c.slices[1],
-        slice_start=c.slices[2], pad_h=c.padding[0], pad_w=c.padding[1],
-        filters=c.filters, first_filter=first, last_filter=last, k_block=chosen.k_block,
-        k_tasks=k_tasks, steps=c.channels * c.depth_taps, has_bias=c.bias, relu=c.relu,
-        **layout.numbers(c.input, c.output, c.batch * od), **layout.places(), **at, **places,
+        slice_start=c.slices[2], out_rows=oh, out_columns=ow,
+        plane_tasks=ceil_div(planes, strip.planes), filters=c.filters, first_filter=first,
+        last_filter=last, k_block=chosen.k_block, k_tasks=k_tasks, steps=c.channels * c.depth_taps,
+        has_bias=c.bias, relu=c.relu, **strip_numbers(shape, strip, planes, od),
+        **layout.pixels.numbers(c.padding), **layout.numbers(), **at, **places,
     )  # fmt: skip
-    tasks = c.groups * k_tasks * layout.strip_tasks(c.batch * od)
+    tasks = c.groups * k_tasks * count_strips(shape, strip, planes)
     return Phase(kernel, desc + tables, tasks, 1)
+
+
+class Pixels:
+    """How the pixels of a strip of tiles lie in scratch memory, with channels along vectors."""
+
+    def __init__(
+        self,
+        element: Element,
+        shape: Shape,
+        strip: Strip,
+        input_: tuple[int, int, int],
+        channels: int,
+        depth_taps: int,
+        gradient: bool = False,
+    ) -> None:
+        self.shape, self.strip, self.input = shape, strip, input_
+        self.channels, self.depth_taps, self.size = channels, depth_taps, element.size
+        self.line, self.lanes = element.target.vector_bytes, element.compute.lanes
+        down, across = shape.outputs
+        margin = (0, 0) if gradient else shape.margin
+        self.pitch = strip.columns * across + margin[1]
+        self.rows = strip.rows * down + margin[0]
+        self.blocks = depth_taps * ceil_div(channels, self.lanes)
+        _, height, width = input_
+        self.fetched = min(self.rows, height)
+        split = strip.columns < shape.tile_columns
+        self.by_row = split or self.fetched * width > 4096 or width % self.lanes == 0
+
+    @property
+    def scratch(self) -> int:
+        """Bytes."""
+        return round_up((self.rows + 1) * self.pitch * self.line, 64)
+
+    def numbers(self, padding: tuple[int, int]) -> dict[str, int]:
+        """The desc's numbers for them."""
+        down, across = self.shape.outputs
+        depth, height, width = self.input
+        return {
+            "in_depth": depth, "in_height": height, "in_width": width,
+            "pad_h": padding[0], "pad_w": padding[1],
+            "in_pitch": self.pitch, "in_by_row": self.by_row,
+            "input_step": down * self.pitch * self.line,
+            "column_input": self.strip.columns * across, "blocks": self.blocks,
+        }  # fmt: skip
+
+    def tables(self, at: int, out_pitch: int = 0) -> tuple[tuple[int, ...], dict[str, int]]:
+        """Tables of blocks of channels, of tiles of a row and of pixels; where they start."""
+        blocks, tiles = self._block_table(), self._tile_table(out_pitch)
+        places = {"block_at": at, "tile_at": at + len(blocks)}
+        places["pixel_at"] = places["tile_at"] + len(tiles)
+        return (*blocks, *tiles, *self._pixel_table()), places
+
+    def _block_table(self) -> list[int]:
+        plane = self.input[0] * self.input[1] * self.input[2] * self.size
+        return [
+            n
+            for z in range(self.depth_taps)
+            for first in range(0, self.channels, self.lanes)
+            for n in (min(self.lanes, self.channels - first), z, first * plane)
+        ]
+
+    def _tile_table(self, out_pitch: int) -> list[int]:
+        """Bytes from a row's start to each tile of it, in the input and in the output.
+
+        Last columns first: what their tiles write beyond the row is overwritten later.
+        """
+        shape = self.shape
+        down = shape.dilation[0] if shape.height > 1 else 1
+        table: list[int] = []
+        for row in range(down):
+            for column in range(shape.dilation[1]):
+                for tile in reversed(range(self.strip.columns)):
+                    x = column + tile * shape.outputs[1]
+                    table += [(row * pitch + x) * self.line for pitch in (self.pitch, out_pitch)]
+        return table
+
+    def _pixel_table(self) -> list[int]:
+        """Bytes from the first pixel fetched to each that follows."""
+        if self.by_row:
+            return [k * self.line for k in range(self.pitch)]
+        rows, width = range(self.fetched), range(self.input[2])
+        return [(r * self.pitch + x) * self.line for r in rows for x in width]
+
+
+def strip_numbers(shape: Shape, strip: Strip, planes: int, depth: int) -> dict[str, int]:
+    """The desc's numbers for strips of tiles."""
+    return {
+        "planes": planes, "plane_block": strip.planes, "depth": depth,
+        "strips": ceil_div(shape.tile_rows, strip.rows), "strip_tiles": strip.rows,
+        "tile_rows": shape.tile_rows, "row_tiles": strip.columns * shape.phases,
+        "column_tasks": ceil_div(shape.tile_columns, strip.columns),
+        "dilate_h": shape.dilation[0] if shape.height > 1 else 1, "dilate_w": shape.dilation[1],
+    }  # fmt: skip
+
+
+def count_strips(shape: Shape, strip: Strip, planes: int) -> int:
+    """Strips of all planes."""
+    down = ceil_div(planes, strip.planes) * ceil_div(shape.tile_rows, strip.rows)
+    return down * ceil_div(shape.tile_columns, strip.columns)
 
 
 class Layout:
     """Where a task's data lies in the scratch memory of its thread."""
 
     def __init__(self, c: Convolution, shape: Shape, strip: Strip) -> None:
-        self.shape, self.strip, self.line = shape, strip, c.target.vector_bytes
-        lanes = c.element.compute.lanes
-        most = conv_winograd.tile_sizes(c.target)[0]
-        self.blocks = c.depth_taps * ceil_div(c.channels, lanes)
-        self.tiles = round_up(strip.count(shape), most)
-        self.width, self.out_width = c.input[2], c.output[2]
+        line, lanes = c.target.vector_bytes, c.element.compute.lanes
+        self.shape, self.strip, self.line = shape, strip, line
+        self.pixels = Pixels(c.element, shape, strip, c.input, c.channels, c.depth_taps)
+        self.tiles = round_up(strip.count(shape), conv_winograd.tile_sizes(c.target)[0])
         down, across = shape.outputs
-        self.in_pitch = strip.columns * across + shape.margin[1]
-        self.in_rows = strip.rows * down + shape.margin[0]
-        self.split = strip.columns < shape.tile_columns
-        pixels = min(self.in_rows, c.input[1]) * self.width
-        self.in_by_row = self.split or pixels > 4096 or self.width % lanes == 0
         # Tiles may write beyond the last column: the next row, written later, mends that.
-        self.out_by_row = self.split or shape.phases > 1
-        self.out_pitch = strip.columns * across if self.out_by_row else self.out_width
-        self._place(lanes)
-
-    def _place(self, lanes: int) -> None:
-        line, shape = self.line, self.shape
-        # An odd number of lines: the results of a tile then fall in different cache sets.
-        self.place = (self.blocks * self.tiles | 1) * line
+        self.by_row = strip.columns < shape.tile_columns or shape.phases > 1
+        self.out_pitch = strip.columns * across if self.by_row else c.output[2]
+        # An odd number of lines: the factors of a tile then fall in different cache sets.
+        self.place = (self.pixels.blocks * self.tiles | 1) * line
         self.sums = round_up(self.place * shape.places, 64)
-        sums_place = (VECTORS * self.tiles + 1) * line
-        self.input = self.sums + sums_place * shape.places
-        self.output = self.input + (self.in_rows + 1) * self.in_pitch * line
-        rows = self.strip.rows * shape.outputs[0]
-        across = self.strip.columns * shape.outputs[1]
-        lines = rows * self.out_pitch + across + lanes
+        self.input = self.sums + (VECTORS * self.tiles + 1) * line * shape.places
+        self.output = self.input + self.pixels.scratch
+        lines = strip.rows * down * self.out_pitch + strip.columns * across + lanes
         self.scratch = round_up(self.output + lines * line, 64) + 64
 
-    def strip_tasks(self, planes: int) -> int:
-        """Tasks for one group and all filters."""
-        shape, strip = self.shape, self.strip
-        tasks = ceil_div(planes, strip.planes) * ceil_div(shape.tile_rows, strip.rows)
-        return tasks * ceil_div(shape.tile_columns, strip.columns)
-
-    def places(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int]:
         """The desc's numbers for outputs and scratch memory."""
-        shape, strip = self.shape, self.strip
+        down, across = self.shape.outputs
         return {
-            "output_step": shape.outputs[0] * self.out_pitch * self.line,
-            "column_output": strip.columns * shape.outputs[1],
-            "out_pitch": self.out_pitch, "out_by_row": self.out_by_row,
-            "sums": self.sums, "output": self.output,
+            "output_step": down * self.out_pitch * self.line,
+            "column_output": self.strip.columns * across,
+            "out_pitch": self.out_pitch, "out_by_row": self.by_row, "tiles": self.tiles,
+            "places": self.place, "sums": self.sums, "input": self.input, "output": self.output,
         }  # fmt: skip
-
-    def numbers(
-        self, input_: tuple[int, int, int], output: tuple[int, int, int], planes: int
-    ) -> dict[str, int]:
-        """The desc's numbers for strips and their inputs."""
-        shape, strip = self.shape, self.strip
-        return {
-            "in_depth": input_[0], "in_height": input_[1], "in_width": input_[2],
-            "depth": output[0], "out_rows": output[1], "out_columns": output[2],
-            "planes": planes, "plane_block": strip.planes,
-            "plane_tasks": ceil_div(planes, strip.planes), "strip_tiles": strip.rows,
-            "strips": ceil_div(shape.tile_rows, strip.rows), "tile_rows": shape.tile_rows,
-            "column_tasks": ceil_div(shape.tile_columns, strip.columns),
-            "row_tiles": strip.columns * shape.phases,
-            "input_step": shape.outputs[0] * self.in_pitch * self.line,
-            "column_input": strip.columns * shape.outputs[1],
-            "dilate_h": shape.dilation[0] if shape.height > 1 else 1,
-            "dilate_w": shape.dilation[1], "in_pitch": self.in_pitch, "in_by_row": self.in_by_row,
-            "tiles": self.tiles, "places": self.place, "input": self.input, "blocks": self.blocks,
-        }  # fmt: skip
-
-    def tables(self, at: int, c: Convolution) -> tuple[tuple[int, ...], dict[str, int]]:
-        """The tables of blocks of channels, of tiles of a row, and of pixels; where they start."""
-        lanes, (d, h, w) = c.element.compute.lanes, c.input
-        blocks = [
-            n
-            for z in range(c.depth_taps)
-            for first in range(0, c.channels, lanes)
-            for n in (min(lanes, c.channels - first), z, first * d * h * w * c.element.size)
-        ]
-        tiles = self.tile_table()
-        places = {"block_at": at, "tile_at": at + len(blocks)}
-        places["pixel_at"] = places["tile_at"] + len(tiles)
-        assert len(blocks) == BLOCK * self.blocks
-        return (*blocks, *tiles, *self.pixel_table(c.input[1])), places
-
-    def tile_table(self) -> tuple[int, ...]:
-        """Bytes from a row's start to each tile of it, in the input and in the output."""
-        shape, strip = self.shape, self.strip
-        down = shape.dilation[0] if shape.height > 1 else 1
-        table: list[int] = []
-        for row in range(down):
-            for column in range(shape.dilation[1]):
-                for tile in reversed(range(strip.columns)):
-                    x = column + tile * shape.outputs[1]
-                    table.append((row * self.in_pitch + x) * self.line)
-                    table.append((row * self.out_pitch + x) * self.line)
-        return tuple(table)
-
-    def pixel_table(self, height: int) -> tuple[int, ...]:
-        """Bytes from the first pixel fetched to each that follows."""
-        if self.in_by_row:
-            return tuple(k * self.line for k in range(self.in_pitch))
-        rows = min(self.in_rows, height)
-        return tuple(
-            (r * self.in_pitch + x) * self.line for r in range(rows) for x in range(self.width)
-        )

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from flambeau.kernels import conv, conv_winograd, conv_winograd_plan
+from flambeau.kernels import (
+    conv,
+    conv_weight_plan,
+    conv_winograd,
+    conv_winograd_plan,
+    conv_winograd_weight_plan,
+)
 from flambeau.kernels.target import NEON, host
 from tests.kernels import reference
 from tests.kernels.harness import assemble, run_plan, runnable
@@ -32,6 +38,7 @@ CASES = [
 def always(monkeypatch):
     """Tiles wherever the kernel serves, whatever the estimate."""
     monkeypatch.setattr(conv, "WORTHWHILE", 0.0)
+    monkeypatch.setattr(conv_weight_plan, "WORTHWHILE", 0.0)
 
 
 def settings_of(case):
@@ -64,6 +71,11 @@ def check(dtype, case, *, bias=True, relu=False, threads=1, target=None):
     assert plan.otherwise
     run_plan(plan, [dx, dy, w, None], target, threads)
     assert_near(dtype, dx, gradients[0])
+    plan = conv_weight_plan.plan_conv_backward_weight(dtype, *arguments, threads, target=target)
+    assert plan.otherwise
+    dw = draw(dtype, w_shape, 7)
+    run_plan(plan, [dw, x, dy], target, threads)
+    assert_near(dtype, dw, gradients[1])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -99,13 +111,36 @@ def test_filters_in_slices(always, monkeypatch):
 def test_same_bits_for_any_number_of_threads(always):
     case = CASES[1]
     x, w = draw("f32", case[0], 1), draw("f32", case[1], 2)
-    results = []
+    dy, results = draw("f32", (3, 40, 7, 7), 3), []
     for threads in (1, 2, 5):
-        y = np.zeros((3, 40, 7, 7), np.float32)
+        y, dw = np.zeros((3, 40, 7, 7), np.float32), np.zeros(case[1], np.float32)
         plan = conv.plan_conv_forward("f32", *settings_of(case), threads, bias=False)
         run_plan(plan, [y, x, w, None], host(), threads)
-        results.append(y.tobytes())
+        plan = conv_weight_plan.plan_conv_backward_weight("f32", *settings_of(case), threads)
+        run_plan(plan, [dw, x, dy], host(), threads)
+        results.append((y.tobytes(), dw.tobytes()))
     assert len(set(results)) == 1
+
+
+def test_sums_in_slices_and_runs(always, monkeypatch):
+    monkeypatch.setattr(conv_winograd_weight_plan, "SUMS", 1 << 16)
+    monkeypatch.setattr(conv_winograd_weight_plan, "FACTORS", 1 << 16)
+    case = ((5, 40, 6, 6), (100, 40, 3, 3), (1, 1), (1, 1), 1)
+    plan = conv_weight_plan.plan_conv_backward_weight("f32", *settings_of(case), 2)
+    assert len(plan.phases) > 9
+    check("f32", case, threads=2)
+
+
+def test_filter_gradient_not_finite(always):
+    case = CASES[0]
+    x, dy = draw("f32", case[0], 1), draw("f32", (2, 16, 8, 8), 2)
+    dy[0, 5, 3, 3] = np.inf
+    dw, expected = np.zeros((2, *case[1]), np.float32)
+    plan = conv_weight_plan.plan_conv_backward_weight("f32", *settings_of(case), 1)
+    run_plan(plan, [dw, x, dy], host())
+    run_plan(plan.otherwise(), [expected, x, dy], host())
+    np.testing.assert_array_equal(dw, expected)
+    assert np.isfinite(dw[4]).all()
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
