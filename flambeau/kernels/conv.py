@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_pixel_plan, conv_strip_plan, conv_winograd_plan
+from . import conv_depthwise_plan, conv_pixel_plan, conv_strip_plan, conv_winograd_plan
 from .conv_problem import Convolution, Job, backward_jobs, forward_taps
 from .conv_shape import geometry
 from .conv_weight_plan import plan_conv_backward_weight
@@ -93,6 +93,9 @@ def _plan(c: Convolution) -> Plan:
     """By the kernel that should take less time."""
     if c.batch == 0 or c.groups == 0 or c.filters == 0:
         return Plan((), 0)
+    taps = conv_depthwise_plan.find_taps(c)
+    if taps is not None:
+        return conv_depthwise_plan.plan(c, taps)
     strips = conv_strip_plan.choose(c)
     pixels = conv_pixel_plan.choose(c)
     tiles = conv_winograd_plan.choose(c)

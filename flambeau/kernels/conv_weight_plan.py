@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_weight, conv_weight_dot, conv_winograd_weight_plan
+from . import conv_depthwise_plan, conv_weight, conv_weight_dot, conv_winograd_weight_plan
 from .conv_shape import Geometry, geometry
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
@@ -38,6 +38,10 @@ def plan_conv_backward_weight(
     if g.out_channels * g.in_channels == 0:
         return Plan((), 0)
     element = Element(dtype, target or host())
+
+    depthwise = conv_depthwise_plan.plan_weight(g, element)
+    if depthwise is not None:
+        return depthwise
 
     def plan_directly() -> Plan:
         few = g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16
