@@ -7,6 +7,7 @@ checkpoints and those that `add_safe_globals` names.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import pickle
@@ -42,6 +43,7 @@ __all__ = [
 DEFAULT_PROTOCOL = 2
 _FORMAT_VERSION = b"3\n"
 _TAR_MARK_AT, _TAR_MARK = 257, b"ustar"
+_WORTH_RESERVING = 1 << 20  # bytes
 _crc_enabled = True
 FileLike = str | os.PathLike | IO[bytes]
 
@@ -71,8 +73,9 @@ def save(
     """Write `obj` to a file that `load`, and PyTorch's, can read.
 
     Tensors are written with the whole of their storage, once for all that share it. A path is
-    written to a temporary file first and renamed, so that a crash never leaves half a checkpoint in
-    its place.
+    written to a temporary file first and renamed, so that a program that ends half-way never leaves
+    half a checkpoint in its place. (The system writes to the disk when it sees fit: `os.sync()`
+    waits for it.)
 
     Args:
         obj: anything that can be pickled.
@@ -95,7 +98,8 @@ def save(
     stream = io.BytesIO()
     pickler = CheckpointPickler(stream, pickle_protocol)
     pickler.dump(obj)
-    with _open_for_writing(f) as (file, name):
+    expected = sum(storage.nbytes() for storage in pickler.storages.values())
+    with _open_for_writing(f, expected) as (file, name):
         writer = ZipWriter(file, name, _crc_enabled)
         _write_records(writer, stream.getvalue(), pickler.storages, not _disable_byteorder_record)
         writer.close()
@@ -109,20 +113,20 @@ def _write_records(
     writer.write_record(".storage_alignment", str(ALIGNMENT).encode())
     if with_byteorder:
         writer.write_record("byteorder", sys.byteorder.encode())
-    for key, storage in storages.items():
-        host = storage if storage.device.type == "cpu" else storage.cpu()
-        writer.write_record(f"data/{key}", view_storage(host))
+    hosts = {k: s if s.device.type == "cpu" else s.cpu() for k, s in storages.items()}
+    writer.write_records({f"data/{key}": view_storage(host) for key, host in hosts.items()})
     writer.write_record("version", _FORMAT_VERSION)
     writer.write_record(".data/serialization_id", f"{uuid.uuid4().int:040d}"[:40].encode())
 
 
 @contextlib.contextmanager
-def _open_for_writing(f: FileLike) -> Iterator[tuple[Any, str]]:
-    """The file to write to, and the name of the folder in the archive."""
+def _open_for_writing(f: FileLike, expected: int) -> Iterator[tuple[Any, str]]:
+    """The file to write to, and the name of the folder in the archive; `expected` bytes will
+    come."""
     if isinstance(f, str | os.PathLike):
         path = os.path.realpath(os.fspath(f))  # through links: the file itself is replaced
         name = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
-        with _replace_file(path) as file:
+        with _replace_file(path, expected) as file:
             yield file, name
     elif hasattr(f, "write"):
         yield f, "archive"
@@ -133,7 +137,7 @@ def _open_for_writing(f: FileLike) -> Iterator[tuple[Any, str]]:
 
 
 @contextlib.contextmanager
-def _replace_file(path: str) -> Iterator[IO[bytes]]:
+def _replace_file(path: str, expected: int) -> Iterator[IO[bytes]]:
     """A new file that replaces `path` once all is written; an error leaves `path` alone."""
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
@@ -145,14 +149,25 @@ def _replace_file(path: str) -> Iterator[IO[bytes]]:
     descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _reserve(descriptor, expected)
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            file.truncate()
         os.chmod(temporary, _choose_mode(path))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _reserve(descriptor: int, nbytes: int) -> None:
+    """Room on the disk beforehand: the system need not find it page by page, nor when renaming."""
+    if nbytes < _WORTH_RESERVING or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, nbytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # such a file system has no way
+            raise
 
 
 def _choose_mode(path: str) -> int:

@@ -88,6 +88,10 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
     void rename_type(PyObject*, const char*)
     std_string cpu_feature_names()
 
+cdef extern from "crc32.hpp" namespace "flambeau" nogil:
+    bint crc32_folds()
+    uint32_t crc32_c "flambeau::crc32"(uint32_t, const uint8_t*, size_t)
+
 cdef extern from "nest.hpp" namespace "flambeau" nogil:
     ctypedef void (*kernel_fn)(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept nogil
     const int kMaxDims

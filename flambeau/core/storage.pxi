@@ -129,6 +129,21 @@ cdef class _Buffer:
             PyBuffer_Release(&self.view)
 
 
+def crc32(data, uint32_t before=0):
+    """CRC-32 of a contiguous buffer; `before` is that of the bytes in front of it."""
+    cdef _Buffer holder = _Buffer(data, False)
+    cdef const uint8_t* p = <const uint8_t*>holder.view.buf
+    cdef size_t n = <size_t>holder.view.len
+    with nogil:
+        before = crc32_c(before, p, n)
+    return before
+
+
+def crc32_is_fast():
+    """Does this processor have the instructions that `crc32` wants?"""
+    return crc32_folds()
+
+
 def write_bytes(Tensor self, bytes data):
     """Copy bytes into a contiguous tensor of exactly that many bytes."""
     if not self.dense or len(data) != self.count * ITEM[self.code]:
