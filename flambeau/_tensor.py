@@ -121,6 +121,8 @@ def _view_bytes(whole: Tensor) -> Any:
 
 def _restore_storage(data: Any) -> UntypedStorage:
     """A storage of its own with these bytes."""
+    if type(data) is bytearray:  # the unpickler's own copy: no other object writes to it
+        return core.from_buffer(data, core.dtypes[1], (len(data),), (1,)).untyped_storage()
     data = bytes(data)
     made = core.empty((len(data),), core.dtypes[1])
     core.write_bytes(made, data)

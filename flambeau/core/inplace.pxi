@@ -1,18 +1,24 @@
 # Pointwise ops in place and with out=.
 
+cdef bint same_elements(Tensor a, Tensor b) noexcept:
+    """Are a and b the same memory, read alike?"""
+    cdef int d
+    if a.data_ptr_ != b.data_ptr_ or a.ndim_ != b.ndim_ or a.code != b.code:
+        return False
+    for d in range(a.ndim_):
+        if a.shape_[d] != b.shape_[d] or (a.strides_[d] != b.strides_[d] and a.shape_[d] != 1):
+            return False
+    return True
+
+
 cdef bint overlaps(Tensor a, Tensor b) noexcept:
     """May a and b share memory without being the same elements in the same order?"""
-    cdef int d
     cdef char* a_end
     cdef char* b_end
     if a.storage.data != b.storage.data or a.count == 0 or b.count == 0:
         return False
-    if a.data_ptr_ == b.data_ptr_ and a.ndim_ == b.ndim_ and a.code == b.code:
-        for d in range(a.ndim_):
-            if a.shape_[d] != b.shape_[d] or (a.strides_[d] != b.strides_[d] and a.shape_[d] != 1):
-                break
-        else:
-            return False
+    if same_elements(a, b):
+        return False
     a_end = a.data_ptr_ + reach(a)
     b_end = b.data_ptr_ + reach(b)
     return a.data_ptr_ < b_end and b.data_ptr_ < a_end

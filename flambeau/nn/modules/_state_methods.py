@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict, namedtuple
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import flambeau
-from flambeau import Tensor
+from flambeau import Tensor, core
 
 from ..parameter import Parameter
 from ._hooks import RemovableHandle, add_hook
@@ -242,15 +240,8 @@ class StateMethods:
                 error_msgs,
             )
         assign = local_metadata.get("assign_to_params_buffers", False)
-        own = chain(
-            self._parameters.items(),
-            (
-                item
-                for item in self._buffers.items()
-                if item[0] not in self._non_persistent_buffers_set
-            ),
-        )
-        for name, current in [(name, tensor) for name, tensor in own if tensor is not None]:
+        own = self._own_tensors()
+        for name, current in own.items():
             key = prefix + name
             if key in state_dict:
                 self._load_tensor(name, current, state_dict[key], key, assign, error_msgs)
@@ -258,7 +249,14 @@ class StateMethods:
                 missing_keys.append(key)
         self._load_extra_state(state_dict, prefix, strict, missing_keys, unexpected_keys)
         if strict:
-            unexpected_keys.extend(self._find_unexpected_keys(state_dict, prefix))
+            unexpected_keys.extend(self._find_unexpected_keys(state_dict, prefix, own))
+
+    def _own_tensors(self) -> dict[str, Tensor]:
+        """Parameters and persistent buffers that are there."""
+        own = {**self._parameters, **self._buffers}
+        for name in self._non_persistent_buffers_set:
+            own.pop(name, None)
+        return {name: tensor for name, tensor in own.items() if tensor is not None}
 
     def _load_tensor(
         self, name: str, current: Tensor, loaded: Any, key: str, assign: bool, errors: list[str]
@@ -279,12 +277,12 @@ class StateMethods:
                 f"the shape in current model is {current.shape}."
             )
             return
+        before = core.set_grad_enabled(False)
         try:
-            with flambeau.no_grad():
-                if assign:
-                    self._assign_tensor(name, current, loaded)
-                else:
-                    current.copy_(loaded)
+            if assign:
+                self._assign_tensor(name, current, loaded)
+            else:
+                current.copy_(loaded)
         except Exception as error:
             errors.append(
                 f'While copying the parameter named "{key}", '
@@ -292,6 +290,8 @@ class StateMethods:
                 f"and whose dimensions in the checkpoint are {loaded.size()}, an exception "
                 f"occurred : {error.args}."
             )
+        finally:
+            core.set_grad_enabled(before)
 
     def _assign_tensor(self, name: str, current: Tensor, loaded: Tensor) -> None:
         if isinstance(current, Parameter):
@@ -313,17 +313,15 @@ class StateMethods:
         elif strict and key in state_dict:
             unexpected.append(key)
 
-    def _find_unexpected_keys(self, state_dict: dict, prefix: str) -> list[str]:
-        own = {*self._parameters, *self._buffers} - self._non_persistent_buffers_set
-        own = {
-            name for name in own if self._parameters.get(name, self._buffers.get(name)) is not None
-        }
-        found = []
+    def _find_unexpected_keys(
+        self, state_dict: dict, prefix: str, own: dict[str, Tensor]
+    ) -> list[str]:
+        found, skip = [], len(prefix)
         for key in state_dict:
-            if not key.startswith(prefix) or key == prefix + EXTRA_STATE_KEY:
+            if key[skip:] in own or not key.startswith(prefix) or key[skip:] == EXTRA_STATE_KEY:
                 continue
-            head, dot, _ = key[len(prefix) :].partition(".")
-            if head not in self._modules if dot else head not in own:
+            head, dot, _ = key[skip:].partition(".")
+            if not dot or head not in self._modules:
                 found.append(key)
         return found
 
