@@ -2,10 +2,10 @@
 
     python -m tools.first_calls [--op REGEX] [--dtype float32] [--slowest 40] [--backward]
 
-Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it needs
-has been compiled. The compiler itself is loaded beforehand. Columns, in milliseconds of processor time: the whole
-call; of it making the IR's text, LLVM's parsing and its code generation; then modules compiled and
-the IR's size.
+Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it
+needs has been compiled. The compiler itself is loaded beforehand. Columns, in milliseconds of
+processor time: the whole call; of it making the IR's text, LLVM's parsing and its code generation;
+then modules compiled and the IR's size.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("FLAMBEAU_NUM_THREADS", "2")
@@ -30,7 +31,6 @@ from flambeau.kernels import cache, loops, mathlib, target
 from flambeau.ops import identity
 from tests.conformance import cases
 from tests.conformance.translate import Translator
-
 
 # of tensors for compilations that only prepare: entries use float32
 _types = iter([flambeau.int8, flambeau.int16, flambeau.int32])
@@ -58,12 +58,10 @@ def main() -> None:
     pattern = re.compile(options.op)
     chosen = [e for name, e in cases.entries().items() if pattern.search(name)]
     dtype = getattr(torch, options.dtype)
-    found = []
     gc.collect()
     gc.freeze()  # children would copy every page whose reference counts a collection touches
-    for entry in chosen:
-        if dtype in entry.supported_dtypes("cpu"):
-            found.append(_in_child(lambda e=entry: measure(e, dtype, options.backward), entry))
+    chosen = [entry for entry in chosen if dtype in entry.supported_dtypes("cpu")]
+    found = [_in_child(partial(measure, e, dtype, options.backward), e) for e in chosen]
     _print(found, options.slowest)
 
 
@@ -77,7 +75,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _load_compiler() -> None:
-    """What a process pays once, whatever it compiles; in a fork, the copying of pages it writes to."""
+    """What a process pays once, whatever it compiles; in a fork also the copying of pages."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLAMBEAU_CACHE"] = folder
         x = flambeau.ones(3, dtype=next(_types))
