@@ -37,6 +37,15 @@ from ._functional.embedding import (
     embedding_bag,
     one_hot,
 )
+from ._functional.fractional import (
+    fractional_max_pool2d,
+    fractional_max_pool2d_with_indices,
+    fractional_max_pool3d,
+    fractional_max_pool3d_with_indices,
+)
+from ._functional.linear_losses import (
+    linear_cross_entropy,
+)
 from ._functional.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -65,6 +74,10 @@ from ._functional.normalization import (
     instance_norm,
     local_response_norm,
     normalize,
+)
+from ._functional.other_layouts import (
+    conv_tbc,
+    grouped_mm,
 )
 from ._functional.pooling import (
     lp_pool1d,
@@ -174,6 +187,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "celu_",
     "channel_shuffle",
+    "conv_tbc",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -181,7 +195,12 @@ __all__ = [
     "elu_",
     "embedding",
     "embedding_bag",
+    "fractional_max_pool2d",
+    "fractional_max_pool2d_with_indices",
+    "fractional_max_pool3d",
+    "fractional_max_pool3d_with_indices",
     "gaussian_nll_loss",
+    "grouped_mm",
     "gumbel_softmax",
     "hardtanh_",
     "hinge_embedding_loss",
@@ -190,6 +209,7 @@ __all__ = [
     "kl_div",
     "l1_loss",
     "leaky_relu_",
+    "linear_cross_entropy",
     "local_response_norm",
     "lp_pool1d",
     "lp_pool2d",

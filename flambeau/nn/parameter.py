@@ -9,7 +9,14 @@ import flambeau
 from flambeau import Tensor
 from flambeau._C import _disabled_torch_function_impl
 
-__all__ = ["Buffer", "Parameter"]
+__all__ = [
+    "Buffer",
+    "Parameter",
+    "UninitializedBuffer",
+    "UninitializedParameter",
+    "UninitializedTensorMixin",
+    "is_lazy",
+]
 
 
 class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
@@ -140,3 +147,142 @@ class Buffer(Tensor, metaclass=_BufferMeta):
         return marked
 
     __torch_function__ = _disabled_torch_function_impl
+
+
+# What a tensor without a shape can do: say what it is, change its type, be written over.
+_CONVERSIONS = ("half", "float", "double", "bfloat16", "char", "short", "int", "long", "type")
+_MOVES = ("cuda", "cpu", "to", "get_device", "copy_", "requires_grad_")
+_QUERIES = ("__hash__", "__get__", "size", "is_complex", "is_floating_point")
+_ALLOWED = frozenset((*_CONVERSIONS, *_MOVES, *_QUERIES))
+
+
+class UninitializedTensorMixin:
+    """A parameter or buffer whose shape is not known yet; `materialize` gives it one."""
+
+    cls_to_become: type
+    device: Any
+    dtype: Any
+    data: Any
+    requires_grad: bool
+
+    def materialize(self, shape: Any, device: Any = None, dtype: Any = None) -> None:
+        """Become an ordinary parameter or buffer of a shape, with uninitialised values.
+
+        Args:
+            shape: sizes.
+            device, dtype: of the values; those it has by default.
+        """
+        device = self.device if device is None else device
+        dtype = self.dtype if dtype is None else dtype
+        self.data = flambeau.empty(shape, device=device, dtype=dtype)
+        self.__class__ = self.cls_to_become
+
+    @property
+    def shape(self) -> Any:
+        """Raises RuntimeError: there is none yet."""
+        raise RuntimeError(
+            "Can't access the shape of an uninitialized parameter or buffer. This error usually"
+            " happens in `load_state_dict` when trying to load an uninitialized parameter into an"
+            " initialized one. Call `forward` to initialize the parameters before accessing their"
+            " attributes."
+        )
+
+    def share_memory_(self) -> Any:
+        """Raises RuntimeError: there is no memory yet."""
+        raise RuntimeError(
+            "Can't share memory on an uninitialized parameter or buffer. Call `forward` to"
+            " initialize the parameters before calling `module.share_memory()`."
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        if id(self) not in memo:
+            memo[id(self)] = self._make_another()
+        return memo[id(self)]
+
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        return type(self), (self.requires_grad,)
+
+    def _make_another(self) -> Any:
+        return type(self)(self.requires_grad, self.device, self.dtype)  # type: ignore[call-arg]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Refuse ops: ValueError for all but conversions."""
+        if func.__name__ not in _ALLOWED:
+            raise ValueError(
+                f"Attempted to use an uninitialized parameter in {func}. This error happens when"
+                " you are using a `LazyModule` or explicitly manipulating"
+                f" `torch.nn.parameter.{cls.__name__}` objects. When using LazyModules Call"
+                " `forward` with a dummy batch to initialize the parameters before calling torch"
+                " functions"
+            )
+        if func.__name__ in _CONVERSIONS or func.__name__ in _MOVES[:3]:
+            # Ops ask for the shape, which the values have.
+            args = tuple(x.data if is_lazy(x) else x for x in args)
+        return _disabled_torch_function_impl(func, types, args, kwargs or {})
+
+
+def is_lazy(param: Any) -> bool:
+    """Whether a parameter or buffer has no shape yet."""
+    return isinstance(param, UninitializedTensorMixin)
+
+
+class UninitializedParameter(UninitializedTensorMixin, Parameter):
+    """A parameter that gets its shape from the first input of a lazy module.
+
+    Args:
+        requires_grad: whether backward will fill `.grad`.
+        device, dtype: of the values to come.
+
+    >>> import flambeau as torch
+    >>> weight = torch.nn.UninitializedParameter()
+    >>> weight
+    <UninitializedParameter>
+    >>> weight.materialize((2, 3)); weight.shape
+    torch.Size([2, 3])
+    """
+
+    cls_to_become = Parameter
+
+    def __new__(
+        cls, requires_grad: bool = True, device: Any = None, dtype: Any = None
+    ) -> UninitializedParameter:
+        parameter = Tensor.__new__(cls)
+        parameter.data = flambeau.empty(0, device=device, dtype=dtype)
+        return parameter.requires_grad_(requires_grad)
+
+
+class UninitializedBuffer(UninitializedTensorMixin, Tensor):
+    """A buffer that gets its shape from the first input of a lazy module.
+
+    Args:
+        requires_grad: whether it requires gradients.
+        device, dtype: of the values to come.
+        persistent: whether `state_dict` includes it.
+
+    >>> import flambeau as torch
+    >>> torch.nn.UninitializedBuffer()
+    <UninitializedBuffer>
+    """
+
+    cls_to_become = Buffer
+
+    def __new__(
+        cls,
+        requires_grad: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        persistent: bool = True,
+    ) -> UninitializedBuffer:
+        buffer = Tensor.__new__(cls)
+        buffer.data = flambeau.empty(0, device=device, dtype=dtype)
+        buffer.persistent = persistent
+        buffer._is_buffer = True
+        return buffer.requires_grad_(requires_grad)

@@ -34,6 +34,8 @@ def ctc_loss(
         zero_infinity: a sequence too long for its input gives 0 (and no gradient) instead of
             infinity.
 
+    The gradient is PyTorch's: it holds exp(log_probs) too, which a log_softmax before it cancels.
+
     Reference: Graves et al., Connectionist Temporal Classification (2006).
 
     Errors:
@@ -48,6 +50,8 @@ def ctc_loss(
     _check_lengths(lengths_in, lengths_out, times, batch, class_count, blank)
     labels = _pad_labels(targets, lengths_out)
     loss = _sum_alignments(log_probs, labels, lengths_in, lengths_out, blank)
+    if log_probs.requires_grad:
+        loss = loss + _add_softmax_gradient(log_probs, lengths_in)
     if zero_infinity:
         loss = flambeau.where(loss == math.inf, loss.new_zeros(()), loss)
     if reduction == "mean":
@@ -137,6 +141,14 @@ def _sum_alignments(
             for row in range(batch)
         ]
     )
+
+
+def _add_softmax_gradient(log_probs: Tensor, lengths: list[int]) -> Tensor:
+    """Zeros (N) whose gradient is exp(log_probs) at the times used."""
+    times = flambeau.arange(log_probs.shape[0], device=log_probs.device).unsqueeze(1)
+    used = times < flambeau.tensor(lengths, device=log_probs.device)
+    probabilities = log_probs.exp() * used.unsqueeze(2)
+    return (probabilities - probabilities.detach()).sum((0, 2))
 
 
 def _add_logs(logs: Tensor) -> Tensor:

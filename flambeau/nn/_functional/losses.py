@@ -237,6 +237,8 @@ def cross_entropy(
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     class_dim = 0 if input.dim() == 1 else 1
     if input.shape == target.shape and target.is_floating_point():
+        if ignore_index >= 0:
+            raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
     _check_class_shapes("cross_entropy", input, target)
     log_probabilities = primitives.log_softmax(input, class_dim)
@@ -430,7 +432,7 @@ def gaussian_nll_loss(
     max(var, eps).
 
     Args:
-        var: a number, or a tensor shaped like `input`, or with its last dimension missing or 1.
+        var: a number, or a tensor shaped like `input`, with dimensions of 1, or without the last.
         full: add the constant log(2 pi) / 2.
 
     Errors:
@@ -459,6 +461,7 @@ def gaussian_nll_loss(
 def _fit_variance(input: Tensor, var: Tensor) -> Tensor:
     if tuple(input.shape[:-1]) == tuple(var.shape):
         return var.unsqueeze(-1)
-    if tuple(input.shape[:-1]) == tuple(var.shape[:-1]) and var.shape[-1] == 1:
+    sizes = zip(var.shape, input.shape, strict=False)
+    if var.dim() == input.dim() and all(mine in (1, size) for mine, size in sizes):
         return var
     raise ValueError(f"var is of incorrect size: {tuple(var.shape)} for input {tuple(input.shape)}")

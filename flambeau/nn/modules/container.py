@@ -13,7 +13,7 @@ from flambeau import Tensor
 from ..parameter import Parameter
 from .module import Module
 
-__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
+__all__ = ["Container", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 def _resolve_index(index: Any, length: int) -> int:
@@ -69,6 +69,20 @@ class _ModuleSequence(Module):
         module = self[key]
         del self[key]
         return module
+
+
+class Container(Module):
+    """A module that holds the modules given as keywords; older than `Module`, and superseded by it.
+
+    >>> import flambeau as torch
+    >>> list(dict(torch.nn.Container(a=torch.nn.ReLU()).named_children()))
+    ['a']
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        for name, module in kwargs.items():
+            self.add_module(name, module)
 
 
 class Sequential(_ModuleSequence):

@@ -56,36 +56,50 @@ class _ConstantPadNd(_PadNd):
         return f"padding={self.padding}, value={self.value}"
 
 
-class CircularPad1d(_PadNd):
+class _CircularPadNd(_PadNd):
+    dims: tuple[int, int]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The padded input; ValueError for another number of dimensions."""
+        if input.dim() not in self.dims:
+            few, many = self.dims
+            raise ValueError(f"expected {few}D or {many}D input (got {input.dim()}D input)")
+        return super().forward(input)
+
+
+class CircularPad1d(_CircularPadNd):
     """Pads (N, C, L) with the values of the opposite end; `padding` is one number or (left,
     right).
     """
 
     mode = "circular"
+    dims = (2, 3)
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
         self.padding = _pair(padding)
 
 
-class CircularPad2d(_PadNd):
+class CircularPad2d(_CircularPadNd):
     """Pads (N, C, H, W) with the values of the opposite end; `padding` is one number or (left,
     right, top, bottom).
     """
 
     mode = "circular"
+    dims = (3, 4)
 
     def __init__(self, padding: Any) -> None:
         super().__init__()
         self.padding = _quadruple(padding)
 
 
-class CircularPad3d(_PadNd):
+class CircularPad3d(_CircularPadNd):
     """Pads (N, C, D, H, W) with the values of the opposite end; `padding` is one number or (left,
     right, top, bottom, front, back).
     """
 
     mode = "circular"
+    dims = (4, 5)
 
     def __init__(self, padding: Any) -> None:
         super().__init__()

@@ -46,6 +46,10 @@ class RNNBase(Module):
         dtype: Any = None,
     ) -> None:
         super().__init__()
+        for name, flag in (("bias", bias), ("batch_first", batch_first)):
+            if not isinstance(flag, bool):
+                raise TypeError(f"{name} should be of type bool, got: {type(flag).__name__}")
+        _check_sizes(input_size, hidden_size)
         _check_settings(mode, hidden_size, num_layers, dropout, proj_size)
         self.mode = mode
         self.input_size = input_size
@@ -240,6 +244,14 @@ class RNNBase(Module):
         return state
 
 
+def _check_sizes(input_size: int, hidden_size: int) -> None:
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if not isinstance(size, int):
+            raise TypeError(f"{name} should be of type int, got: {type(size).__name__}")
+        if size <= 0:
+            raise ValueError(f"{name} must be greater than zero")
+
+
 def _check_settings(
     mode: str, hidden_size: int, num_layers: int, dropout: float, proj_size: int
 ) -> None:
@@ -251,10 +263,6 @@ def _check_settings(
             "dropout should be a number in range [0, 1] representing the probability of an element "
             "being zeroed"
         )
-    if not isinstance(hidden_size, int):
-        raise TypeError(f"hidden_size should be of type int, got: {type(hidden_size).__name__}")
-    if hidden_size <= 0:
-        raise ValueError("hidden_size must be greater than zero")
     if num_layers <= 0:
         raise ValueError("num_layers must be greater than zero")
     if proj_size < 0:
