@@ -1,4 +1,4 @@
-"""Ready-made parametrizations: weight normalisation and spectral normalisation."""
+"""Ready-made parametrizations: orthogonal matrices, weight and spectral normalisation."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import flambeau.nn.functional as F
 from flambeau import Tensor
 from flambeau.nn.modules.module import Module
 
+from .orthogonal_map import orthogonal
 from .parametrize import register_parametrization
 
-__all__ = ["spectral_norm", "weight_norm"]
+__all__ = ["orthogonal", "spectral_norm", "weight_norm"]
 
 
 def _norm_except(weight: Tensor, dim: int) -> Tensor:

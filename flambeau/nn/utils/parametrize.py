@@ -73,7 +73,10 @@ class ParametrizationList(ModuleList):
             raise ValueError("ParametrizationList requires one or more modules.")
         super().__init__(modules)
         self.unsafe = unsafe
-        start = _invert(modules, original)
+        try:
+            start = _invert(modules, original)
+        except NotImplementedError:  # an inverse that only some settings have
+            start = original
         self.is_tensor = isinstance(start, Tensor)
         parts = [start] if self.is_tensor else list(start)
         self.ntensors = len(parts)
