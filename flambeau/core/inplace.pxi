@@ -146,48 +146,57 @@ cdef inline bint can_cast(int source, int target) noexcept:
 
 def apply_inplace(LoopOp op, *args):
     """Run a pointwise op with the result written over the first argument."""
-    return inplace_call(op, args)
+    cdef PyObject* given[20]
+    cdef Py_ssize_t i
+    if len(args) > op.operands + op.scalars:
+        raise_too_many(op, len(args))
+    for i in range(len(args)):
+        given[i] = PyTuple_GET_ITEM(args, i)
+    return call_inplace(op, given, len(args))
 
 
-cdef Tensor inplace_call(LoopOp op, tuple args):
+cdef Tensor call_inplace(LoopOp op, PyObject** args, Py_ssize_t given):
     cdef PyObject* slots[20]
-    cdef int i, total = op.operands + op.scalars, given = <int>len(args), k
+    cdef int i, total = op.operands + op.scalars, k
     cdef Tensor self
-    if not isinstance(args[0], Tensor):
-        raise TypeError(f"{op.name}_(): expected a Tensor, got {type(args[0]).__name__}")
+    if given == 0 or not isinstance(<object>args[0], Tensor):
+        raise TypeError(f"{op.name}_(): expected a Tensor" + (f", got {type(<object>args[0]).__name__}" if given else ""))
     self = <Tensor>args[0]
     if given > total:
         raise_too_many(op, given)
     for i in range(total):
         if i < given:
-            slots[i] = <PyObject*>args[i]
+            slots[i] = args[i]
         else:
             k = i - (total - <int>len(op.defaults))
             if k < 0:
                 raise TypeError(f"{op.name}_() missing required argument: '{op.names[i]}'")
-            slots[i] = <PyObject*>op.defaults[k]
-    check_writable(self, op.name + "_")
+            slots[i] = PyTuple_GET_ITEM(op.defaults, k)
+    check_writable(self, op.inplace_name)
     check_inplace_type(op, slots, self)
     return call_pointwise(op, slots, None, self)
 
 
 cdef int check_inplace_type(LoopOp op, PyObject** slots, Tensor self) except -1:
-    """The result's own type must be one that may be stored in self."""
-    cdef list ranks = []
-    cdef int i
+    """The result's own type must be one that may be stored in self; the record is asked once per signature."""
+    cdef uint64_t key = self.code
+    cdef bint plain = CATEGORY[self.code] >= 2
+    cdef int i, code, rank
+    cdef object x
     for i in range(op.operands):
         x = <object>slots[i]
         if isinstance(x, Tensor):
-            ranks.append(((<Tensor>x).code, RANK_SCALAR if (<Tensor>x).ndim_ == 0 else RANK_TENSOR))
+            code, rank = (<Tensor>x).code, RANK_SCALAR if (<Tensor>x).ndim_ == 0 else RANK_TENSOR
+            plain = plain and code == self.code
         else:
-            ranks.append((number_code(x), RANK_NUMBER))
-        if ranks[i][0] != self.code and ranks[i][1] != RANK_NUMBER or CATEGORY[max(0, ranks[i][0])] > CATEGORY[self.code]:
-            break
-    else:
-        if CATEGORY[self.code] >= 2:
-            return 0
+            code, rank = number_code(x), RANK_NUMBER
+            plain = plain and code >= 0 and CATEGORY[code] <= CATEGORY[self.code]
+        key = key << 7 | <uint64_t>((code + 1) << 2 | rank)
+    if plain or key in op.stored:
+        return 0
     op.record.check_inplace(op, [
         ((<Tensor>slots[i]).code, RANK_SCALAR if (<Tensor>slots[i]).ndim_ == 0 else RANK_TENSOR)
         if isinstance(<object>slots[i], Tensor) else (number_code(<object>slots[i]), RANK_NUMBER)
         for i in range(op.operands)], self.code)
+    op.stored.add(key)
     return 0

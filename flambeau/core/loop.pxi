@@ -62,6 +62,8 @@ cdef class LoopOp:
     cdef public bint takes_dtype
     cdef public bint chunkable         # few long rows are reduced in chunks: worth full vectors even so
     cdef public int tensor_mask        # operands that may not be Python numbers
+    cdef str inplace_name
+    cdef set stored                    # signatures whose result may be stored in place
     cdef object __weakref__
     cdef dict __dict__
 
@@ -75,6 +77,8 @@ cdef class LoopOp:
         self.scalars = len(names) - operands
         self.defaults = defaults
         self.wants_count = wants_count
+        self.inplace_name = name + "_"
+        self.stored = set()
         self.node_name = "".join([p.capitalize() for p in name.split("_")]) + "Backward0"
         if operands > MAX_IN or self.scalars > MAX_SCALARS:
             raise ValueError(f"{name}: a loop op takes at most {MAX_IN} tensors and {MAX_SCALARS} scalars")
@@ -101,6 +105,7 @@ cdef class LoopOp:
         return _op_by_name, (self.name,)
 
     cdef void clear_cache(self):
+        self.stored.clear()
         self.table = NULL  # kept, like an outgrown one
         self.room = self.used = 0
 

@@ -8,6 +8,7 @@ import os as _os
 
 cdef extern from "Python.h":
     Py_ssize_t PyList_GET_SIZE(object)
+    PyObject* PyList_GET_ITEM(object, Py_ssize_t)
 
 cdef int64_t sequence = 0
 cdef bint anomaly_on = False

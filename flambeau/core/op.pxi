@@ -13,16 +13,18 @@ cdef class Op:
     cdef object direct                # the body for calls without out=
     cdef History history              # of primitives: what records a call when an argument needs a gradient
     cdef shortcut_fn shortcut         # tried first; see shortcuts.pxi
+    cdef LoopOp writes                # the loop op of which this is the in-place form
     cdef object __weakref__
     cdef dict __dict__
 
-    def __init__(self, str name, record, function, History history=None, direct=None):
+    def __init__(self, str name, record, function, History history=None, direct=None, LoopOp writes=None):
         self.vectorcall = <vectorcallfunc>op_vectorcall
         self.name = name
         self.record = record
         self.function = function
         self.direct = function if direct is None else direct
         self.history = history
+        self.writes = writes
 
     @property
     def __name__(self):
@@ -78,6 +80,8 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
                     return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
         elif type(x) not in _plain_types and overrides(type(x)):
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
+    if op.writes is not None and kwnames == NULL:
+        return call_inplace(op.writes, args, PyVectorcall_NARGS(nargsf))
     if op.shortcut != NULL:
         x = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
         if x is not NotImplemented:

@@ -57,14 +57,3 @@ cdef object compare_operator(str name, object a, object b):
         return loop_binary(<LoopOp>op, a, b)
     return operator_call(name, a, b)
 
-
-cdef object get_index(Tensor t, object key):
-    cdef Tensor r
-    if mode_stack_depth() == 0 and (type(t) is Tensor or not overrides(type(t))):
-        if type(key) is Tensor and (<Tensor>key).ndim_ > 0 and (<Tensor>key).code == I64 and not wants_history(t):
-            r = take_dense(t, 0, <Tensor>key, True)
-        else:
-            r = index_basic(t, key)
-        if r is not None:
-            return r
-    return _operators["getitem"](t, key)

@@ -462,9 +462,11 @@ cdef class Tensor:
         return get_index(self, key)
 
     def __setitem__(self, key, value):
-        _operators["setitem"](self, key, value)
+        set_index(self, key, value)
 
     def __iter__(self):
+        if self.ndim_ > 0 and plain_access(self):
+            return iter([row_of(self, 0, i) for i in range(self.shape_[0])])
         return _operators["iter"](self)
 
     def __contains__(self, value):

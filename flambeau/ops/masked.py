@@ -132,6 +132,9 @@ def true_positions(mask: Tensor) -> Tensor:
     if n == 0:
         return core.empty((0,), INT64)
     mask = core.contiguous_plain(mask)
+    made = core.small_positions(mask)
+    if made is not None:
+        return made
     chunks = -(-n // compress.CHUNK)
     desc = compress.COUNT_FIELDS.pack(size=n)
     host = targets.host()

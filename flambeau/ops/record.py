@@ -80,7 +80,7 @@ def make_inplace(op: Any, public: str) -> Op:
     inplace.__doc__ = (
         f"In-place {public}: writes the result over the first argument and returns it."
     )
-    written = Op(public + "_", None, inplace)
+    written = Op(public + "_", None, inplace, writes=op if isinstance(op, LoopOp) else None)
     written.source = op.source
     REGISTRY.setdefault(public + "_", written)
     return written

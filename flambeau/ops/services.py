@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import core
-from . import convert, index, pointwise, views
+from . import convert, gather, index, pointwise, views
 from .record import METHODS, NAMESPACES, REGISTRY, install
 
 
@@ -27,6 +27,7 @@ def _operators() -> dict[str, object]:
     op = REGISTRY.__getitem__
     table = {
         "add": op("add"),
+        "select_rows": gather.select_rows,
         "sub": op("sub"),
         "mul": op("mul"),
         "truediv": pointwise.true_div,
