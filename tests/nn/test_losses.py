@@ -246,3 +246,48 @@ def test_weights_are_buffers():
     assert list(loss.state_dict()) == ["weight"]
     assert loss.double().weight.dtype == flambeau.float64
     assert list(nn.BCEWithLogitsLoss(pos_weight=flambeau.ones(1)).state_dict()) == ["pos_weight"]
+
+
+PAIRED = {
+    "mse_loss": lambda x, t: (x - t) ** 2,
+    "l1_loss": lambda x, t: (x - t).abs(),
+    "smooth_l1_loss": lambda x, t: F.huber_loss(x, t, reduction="none"),
+    "huber_loss": lambda x, t: flambeau.where(
+        (x - t).abs() <= 1, 0.5 * (x - t) ** 2, (x - t).abs() - 0.5
+    ),
+    "binary_cross_entropy_with_logits": lambda x, t: (
+        -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_losses_of_pairs_and_their_gradients(name, reduction):
+    flambeau.manual_seed(0)
+    for shape in ((7,), (3, 5), (40, 33), (), (4, 6)):
+        x = flambeau.randn(shape, dtype=flambeau.float64, requires_grad=True)
+        t = flambeau.rand(shape, dtype=flambeau.float64, requires_grad=True)
+        if shape == (4, 6):
+            x = x.detach().t().requires_grad_()
+            t = t.detach().t().requires_grad_()
+        loss = getattr(F, name)(x, t, reduction=reduction)
+        expected = PAIRED[name](x, t)
+        expected = expected if reduction == "none" else getattr(expected, reduction)()
+        assert flambeau.allclose(loss, expected, rtol=1e-12)
+        got = flambeau.autograd.grad(loss.sum(), (x, t))
+        wanted = flambeau.autograd.grad(expected.sum(), (x, t))
+        assert all(flambeau.allclose(a, b, rtol=1e-10) for a, b in zip(got, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_losses_of_pairs_keep_nan(name):
+    x = flambeau.tensor([1.0, float("nan")], requires_grad=True)
+    loss = getattr(F, name)(x, flambeau.tensor([0.5, 0.5]), reduction="none")
+    assert loss.isnan().tolist() == [False, True]
+
+
+def test_empty_losses():
+    x = flambeau.zeros(0)
+    assert F.mse_loss(x, x, reduction="sum").item() == 0
+    assert F.mse_loss(x, x).isnan().item()

@@ -11,6 +11,14 @@ import warnings
 from typing import TYPE_CHECKING
 
 import flambeau
+from flambeau.ops.paired_losses import (
+    PairedLoss,
+    absolute_error,
+    huber_error,
+    logit_entropy,
+    smooth_error,
+    squared_error,
+)
 
 from . import primitives
 from .reduction import reduce_loss, resolve_reduction
@@ -43,6 +51,24 @@ def _reduce_weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Ten
     return reduce_loss(loss * weight, reduction)
 
 
+def _compare(
+    forms: PairedLoss,
+    input: Tensor,
+    target: Tensor,
+    reduction: str,
+    weight: Tensor | None = None,
+    **scalars: float,
+) -> Tensor:
+    """A loss of pairs of elements, reduced in the kernel that computes it unless it is weighted."""
+    if weight is not None:
+        return _reduce_weighted(forms.none(input, target, **scalars), weight, reduction)
+    if reduction == "mean":
+        return forms.mean(input, target, **scalars)
+    if reduction == "sum":
+        return forms.sum(input, target, **scalars)
+    return reduce_loss(forms.none(input, target, **scalars), reduction)
+
+
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -61,8 +87,7 @@ def mse_loss(
         reduction = resolve_reduction(size_average, reduce, reduction)
     if input.shape != target.shape:
         input, target = _broadcast_pair("mse_loss", input, target)
-    difference = input - target
-    return _reduce_weighted(difference * difference, weight, reduction)
+    return _compare(squared_error, input, target, reduction, weight)
 
 
 def l1_loss(
@@ -74,9 +99,13 @@ def l1_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """Absolute error |x - t|."""
-    reduction = resolve_reduction(size_average, reduce, reduction)
-    input, target = _broadcast_pair("l1_loss", input, target)
-    return _reduce_weighted((input - target).abs(), weight, reduction)
+    if size_average is not None or reduce is not None:
+        reduction = resolve_reduction(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        input, target = _broadcast_pair("l1_loss", input, target)
+    if not (input.is_floating_point() and target.is_floating_point()):
+        return _reduce_weighted((input - target).abs(), weight, reduction)
+    return _compare(absolute_error, input, target, reduction, weight)
 
 
 def smooth_l1_loss(
@@ -93,15 +122,13 @@ def smooth_l1_loss(
     """
     if beta < 0:
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
-    reduction = resolve_reduction(size_average, reduce, reduction)
-    input, target = _broadcast_pair("smooth_l1_loss", input, target)
-    distance = (input - target).abs()
+    if size_average is not None or reduce is not None:
+        reduction = resolve_reduction(size_average, reduce, reduction)
+    if input.shape != target.shape:
+        input, target = _broadcast_pair("smooth_l1_loss", input, target)
     if beta == 0:
-        return reduce_loss(distance, reduction)
-    loss = flambeau.where(
-        distance < beta, distance * distance * (0.5 / beta), distance - 0.5 * beta
-    )
-    return reduce_loss(loss, reduction)
+        return _compare(absolute_error, input, target, reduction)
+    return _compare(smooth_error, input, target, reduction, beta=float(beta))
 
 
 def huber_loss(
@@ -114,12 +141,9 @@ def huber_loss(
     """0.5 d^2 where d = |x - t| is at most delta, delta (d - 0.5 delta) elsewhere."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    input, target = _broadcast_pair("huber_loss", input, target)
-    distance = (input - target).abs()
-    loss = flambeau.where(
-        distance <= delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta)
-    )
-    return _reduce_weighted(loss, weight, reduction)
+    if input.shape != target.shape:
+        input, target = _broadcast_pair("huber_loss", input, target)
+    return _compare(huber_error, input, target, reduction, weight, delta=float(delta))
 
 
 def nll_loss(
@@ -349,6 +373,8 @@ def binary_cross_entropy_with_logits(
         raise ValueError(
             f"Target size ({target.size()}) must be the same as input size ({input.size()})"
         )
+    if weight is None and pos_weight is None:
+        return _compare(logit_entropy, input, target, reduction)
     log_sigmoid = primitives.logsigmoid(input)
     if pos_weight is not None:
         log_sigmoid = ((pos_weight - 1) * target + 1) * log_sigmoid
