@@ -463,3 +463,18 @@ cdef int record_reduction(LoopOp op, PyObject** slots, Tensor r, uint64_t mask, 
     if uses & (1 << 30):
         keep_output(n, r)
     return 0
+
+
+def record_rows(LoopOp op, tuple arguments, Tensor result, dim):
+    """Give a result of history that of a row program's call: op(*arguments, dim), computed elsewhere."""
+    cdef PyObject* slots[20]
+    cdef int i, ndim = 0
+    if <int>len(arguments) != op.operands + op.scalars or op.form != ROWS:
+        raise ValueError(f"record_rows: {op.name} takes {op.operands} operands and {op.scalars} numbers")
+    if not grad_mode_on():
+        return
+    for i in range(op.operands + op.scalars):
+        slots[i] = <PyObject*>arguments[i]
+        if i < op.operands:
+            ndim = max(ndim, (<Tensor?>arguments[i]).ndim_)
+    record_reduction(op, slots, result, reduced_mask(op, dim, ndim, <Tensor>slots[0]), True, ndim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     activation,
+    batch_norm,
     compare,
     complex_views,
     conv,

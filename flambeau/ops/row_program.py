@@ -17,7 +17,7 @@ from ..core import Tensor
 from ..kernels import dtypes as dt
 from ..kernels import scalar
 from ..kernels.lazy import cache, loops, target
-from ..kernels.scalar import Expr
+from .identity import identify
 from .promotion import promote_names
 
 Shape = tuple[int, ...]
@@ -113,7 +113,9 @@ class Launch(NamedTuple):
 class RowProgram:
     """The kernels of one body, and how they were launched for sizes seen before."""
 
-    def __init__(self, name: str, body: Callable, places: Sequence[int], identity: str) -> None:
+    def __init__(
+        self, name: str, body: Callable, places: Sequence[int], identity: str | None = None
+    ) -> None:
         self.name, self.body, self.places, self.identity = name, body, tuple(places), identity
         self._launches: dict[tuple, Launch | None] = {}
         self._kernels: dict[tuple, int] = {}
@@ -212,7 +214,10 @@ class RowProgram:
         return found
 
     def _compile(self, columns, kinds, types, accesses, compute: str, numbers: int) -> int:
-        name = f"{self.identity} {columns} {kinds} {types} {accesses}" if self.identity else None
+        if self.identity is None:
+            self.identity = identify(self.body) or ""
+        layout = f"{columns} {kinds} {types} {accesses} {self.places}"
+        name = f"{self.identity} {layout}" if self.identity else None
         recalled = cache.recall(name) if name else None
         if recalled is not None:
             return recalled[0][0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 
-from .. import core
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce
@@ -187,6 +186,26 @@ def rms_rows(input, *, eps):
     return input * (1 / scalar.sqrt(reduce.add(input * input) / count(input.dtype) + eps))
 
 
+def _inverse_rms(input, eps):
+    return 1 / scalar.sqrt(reduce.add(input * input) / count(input.dtype) + eps)
+
+
+@rows(register=False, accepts="f", promote=Promote.DEFAULT)
+def rms_scaled(input, weight, *, eps):
+    """input / sqrt(mean(input**2) + eps) times weight."""
+    return input * _inverse_rms(input, eps) * weight
+
+
+def _rms_vjp(g, input, weight, eps):
+    scale = _inverse_rms(input, eps)
+    weighted, normal = g * weight, input * scale
+    mean = reduce.add(weighted * normal) / count(input.dtype)
+    return scale * (weighted - normal * mean), g * normal
+
+
+rms_scaled.vjp = _rms_vjp
+
+
 @composite(namespaces=("", "nn.functional"), method=False)
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """input / sqrt(mean(input**2) + eps) * weight over the trailing dimensions.
@@ -201,8 +220,11 @@ def rms_norm(input, normalized_shape, weight=None, eps=None):
             "f16": 0.0009765625,
             "bf16": 0.0078125,
         }.get(input.dtype.short, 1.1920928955078125e-07)
-    normal = rms_rows(input, dims, eps=eps)
-    return normal if weight is None else normal * weight
+    if weight is None:
+        return rms_rows(input, dims, eps=eps)
+    if input.is_complex() or weight.is_complex():
+        return rms_rows(input, dims, eps=eps) * weight
+    return rms_scaled(input, weight, dims, eps=eps)
 
 
 @composite(namespaces=("", "nn.functional"), method=False)
@@ -230,8 +252,8 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabl
                 f"{list(input.shape)}"
             )
     if input.numel() == 0:
-        return _scaled_nothing(
-            input, _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
+        return scaled_nothing(
+            input, per_channel(weight, input.dim()), per_channel(bias, input.dim())
         )
     grouped = input.contiguous().reshape(input.size(0), num_groups, channels // num_groups, -1)
     shape = (num_groups, channels // num_groups, 1)
@@ -245,120 +267,24 @@ def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabl
     return out.reshape(input.shape)
 
 
-def _per_channel(t, dims):
+def per_channel(t, dims):
     """A (C,) vector shaped to broadcast over (N, C, *)."""
     return None if t is None else t.reshape((-1,) + (1,) * (dims - 2)) if dims > 2 else t
 
 
-def _scaled_nothing(input, weight, bias):
+def scaled_nothing(input, weight, bias):
     """An empty result, with the history of all three."""
     out = input * 1 if weight is None else input * weight
     return out if bias is None else out + bias
 
 
-def _update_running(running, batch, momentum):
-    if running is not None:
-        with_momentum = running * (1 - momentum) + batch.to(running.dtype) * momentum
-        core.copy_(running, with_momentum)
-
-
-def _check_batch_norm(input, running_mean, running_var, weight, bias, training):
-    if input.dim() < 2:
-        raise RuntimeError(
-            "batch_norm: expected input of at least 2 dimensions (N, C, ...), got "
-            f"{tuple(input.shape)}"
-        )
-    channels = input.size(1)
-    for what, t in (
-        ("running_mean", running_mean),
-        ("running_var", running_var),
-        ("weight", weight),
-        ("bias", bias),
-    ):
-        if t is not None and t.numel() != channels:
-            raise RuntimeError(f"{what} should contain {channels} elements not {t.numel()}")
-    if not training and (running_mean is None or running_var is None):
-        raise RuntimeError(
-            "batch_norm: expected running_mean and running_var to be defined when training=False"
-        )
-
-
-@composite(namespaces=("nn.functional",), method=False)
-def batch_norm(
-    input,
-    running_mean,
-    running_var,
-    weight=None,
-    bias=None,
-    training=False,
-    momentum=0.1,
-    eps=1e-05,
-):
-    """Standardise every channel of (N, C, *) over the batch (training) or with running statistics.
-
-    (input - mean) / sqrt(var + eps) * weight + bias; running statistics move by `momentum` towards
-    the batch's mean and unbiased variance (Ioffe and Szegedy 2015).
-    """
-    if input.dim() == 1 and input.numel() == 0:
-        return _scaled_nothing(input, weight, bias)  # as PyTorch: nothing to normalise, no error
-    _check_batch_norm(input, running_mean, running_var, weight, bias, training)
-    dims = input.dim()
-    w, b = _per_channel(weight, dims), _per_channel(bias, dims)
-    if not training:
-        scale = (running_var + eps).rsqrt()
-        if weight is not None:
-            scale = scale * weight
-        shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        return input * _per_channel(scale, dims) + _per_channel(shift, dims)
-    size = input.numel() // max(1, input.size(1))
-    if size <= 1 and input.numel():
-        raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {input.shape}"
-        )
-    axes = (0, *range(2, dims))
-    if running_mean is not None or running_var is not None:
-        from .reduce import mean_body, var_body
-
-        still = input.detach()
-        _update_running(running_mean, mean_body(still, axes), momentum)
-        _update_running(running_var, var_body(still, axes, correction=1.0), momentum)
-    if input.numel() == 0:
-        return _scaled_nothing(input, w, b)
-    return standardised(input, axes, w, b, eps)
-
-
-def _statistics(input, axes, eps, keepdim=False):
+def statistics(input, axes, eps, keepdim=False):
     """(mean, 1 / sqrt(var + eps)) along axes."""
     from .reduce import mean_body, var_body
 
     return mean_body(input, axes, keepdim), (
         var_body(input, axes, keepdim, correction=0.0) + eps
     ).rsqrt()
-
-
-@composite(name="native_batch_norm", method=False, out=True)
-def native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps):
-    """batch_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
-    if training:
-        mean, inverse = _statistics(input.detach(), (0, *range(2, input.dim())), eps)
-    else:
-        mean, inverse = core.empty((0,), input.dtype), core.empty((0,), input.dtype)
-    return (
-        batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps),
-        mean,
-        inverse,
-    )
-
-
-@composite(name="_native_batch_norm_legit", method=False, out=True)
-def native_batch_norm_legit(input, weight, bias, *rest, **named):
-    """native_batch_norm whose running statistics may be left out.
-
-    (..., [mean, var,] training, momentum, eps).
-    """
-    if len(rest) + len(named) == 3:
-        rest = (None, None, *rest)
-    return native_batch_norm(input, weight, bias, *rest, **named)
 
 
 @composite(name="native_group_norm", method=False)
@@ -368,13 +294,13 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     (output, mean, 1 / sqrt(var + eps)), (N, group) each.
     """
     grouped = input.contiguous().reshape(N, group, C // group * HxW)
-    return group_norm(input, group, weight, bias, eps), *_statistics(grouped, (2,), eps)
+    return group_norm(input, group, weight, bias, eps), *statistics(grouped, (2,), eps)
 
 
 @composite(name="native_layer_norm", method=False)
 def native_layer_norm(input, normalized_shape, weight, bias, eps):
     """layer_norm with the statistics used: (output, mean, 1 / sqrt(var + eps))."""
     dims = _trailing("native_layer_norm", input, normalized_shape, weight, bias)
-    return layer_norm(input, normalized_shape, weight, bias, eps), *_statistics(
+    return layer_norm(input, normalized_shape, weight, bias, eps), *statistics(
         input.detach(), dims, eps, True
     )
