@@ -2,9 +2,9 @@
 
 Programs of several outputs (`LoopSpec.kinds`) have one letter for each: e one element for each
 element of the input, r one a row, o one for each turn of the outer loop of a row (the sum along
-the inner one), s the sum over a block of rows of what e would store. With an s they run over
-blocks: desc goes on with the number of rows and the rows of a block, and the s outputs have a copy
-for each block, whose stride is their row stride.
+the inner one), s the sum over a block of rows of what e would store, t that of what r would.
+With an s or t they run over blocks: desc goes on with the number of rows and the rows of a block,
+and those outputs have a copy for each block, whose stride is their row stride.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RowKernel(ReducedKernel):
         """The kernel's body."""
         self.pointers, self.steps = self._reduced_sizes(), self._steps()
         b, count = self.b, len(self.operands)
-        if "s" not in self.kinds:
+        if "s" not in self.kinds and "t" not in self.kinds:
             with b.loop("%begin", "%end") as rows:
                 self._row([rows.index] * count)
             return
@@ -36,7 +36,7 @@ class RowKernel(ReducedKernel):
             self._clear(blocks.index)
             with b.loop(first, b.min(b.add(first, size), rows_number)) as rows:
                 numbers = [
-                    blocks.index if k < len(self.kinds) and self.kinds[k] == "s" else rows.index
+                    blocks.index if k < len(self.kinds) and self.kinds[k] in "st" else rows.index
                     for k in range(count)
                 ]
                 self._row(numbers)
@@ -169,14 +169,22 @@ class RowKernel(ReducedKernel):
         """Store the outputs that are one a row."""
         em, leaf = self._scalar_leaf(row)
         for k, kind in enumerate(self.kinds):
-            if kind != "r":
+            if kind not in "rt":
                 continue
-            root, dtype = self.roots[k], self.spec.outs[k].dtype
+            root, dtype, at = self.roots[k], self.spec.outs[k].dtype, row.pointers[k]
             if isinstance(root, tuple):
                 pair = em.graph(list(root), leaf, row.uniform)
-                em.store_pair((pair[0], pair[1]), dtype, row.pointers[k])
-            else:
-                em.store(em.graph([root], leaf, row.uniform)[0], dtype, row.pointers[k])
+                em.store_pair((pair[0], pair[1]), dtype, at)
+                continue
+            (value,) = em.graph([root], leaf, row.uniform)
+            em.store(self._added(em, kind == "t", value, dtype, at, None), dtype, at)
+
+    def _added(self, em: Emitter, adds: bool, value: str, dtype: str, at: str, mask) -> str:
+        """value, or what is there plus it."""
+        if not adds:
+            return value
+        before = em.load(dtype, at, mask)
+        return self.b.emit(f"fadd {em.type(dtype)} {before}, {value}")
 
     def _store(self, em: Emitter, known: dict, leaf, at: list[str], mask: str | None) -> None:
         for k, (root, out) in enumerate(zip(self.roots, self.spec.outs, strict=True)):
@@ -187,9 +195,7 @@ class RowKernel(ReducedKernel):
                 em.store_pair((pair[0], pair[1]), out.dtype, at[k])
                 continue
             (value,) = em.graph([root], leaf, known)
-            if self.kinds[k] == "s":
-                before = em.load(out.dtype, at[k], mask)
-                value = self.b.emit(f"fadd {em.type(out.dtype)} {before}, {value}")
+            value = self._added(em, self.kinds[k] == "s", value, out.dtype, at[k], mask)
             em.store(value, out.dtype, at[k], mask)
 
     def _store_outer(self, inner: Row) -> None:
@@ -204,10 +210,13 @@ class RowKernel(ReducedKernel):
         """Sums over rows begin with zeros."""
         b = self.b
         for k, kind in enumerate(self.kinds):
-            if kind != "s":
+            if kind not in "st":
                 continue
             em = Emitter(b, 1)
             start = b.offset(self.pointers[k], b.mul(block, self.steps[k][0]))
+            if kind == "t":
+                em.store(em.constant(0, self.spec.outs[k].dtype), self.spec.outs[k].dtype, start)
+                continue
             with b.loop("0", self.outer_size) as outer, b.loop("0", self.inner_size) as inner:
                 at = b.offset(start, b.mul(outer.index, self.steps[k][1]))
                 at = b.offset(at, b.mul(inner.index, self.steps[k][2]))

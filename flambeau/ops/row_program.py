@@ -2,7 +2,7 @@
 
 A body takes operands (and keyword-only numbers) and returns a tuple of graphs. An output belongs to
 an operand's place, whose shape it has: what the operand was broadcast over is summed. `ROW` is the
-place of outputs that are one a row.
+place of outputs that are one a row, `TOTAL` that of their sum over all rows.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Launch(NamedTuple):
     """Everything a kernel is launched with but the tensors."""
 
     kernel: int
-    results: tuple[tuple[Shape, core.dtype, bool], ...]  # shape, type, whether to sum its copies
+    results: tuple[tuple[Shape, core.dtype, Shape], ...]  # shape, type, dimensions yet to sum
     desc: tuple[int, ...]
     rows: int
     grain: int
@@ -104,9 +104,9 @@ class Launch(NamedTuple):
             self.strides,
             self.narrow,
         )
-        for k, (_, _, summed) in enumerate(self.results):
-            if summed:
-                outs[k] = _sum_op()(outs[k], (0,))
+        for k, (_, _, dims) in enumerate(self.results):
+            if dims:
+                outs[k] = _sum_op()(outs[k], dims)
         return outs
 
 
@@ -156,7 +156,10 @@ class RowProgram:
         space = find_space(find_groups(shape, mask, [*padded, *footprints]))
         if space is None or 0 in shape:
             return None
-        outs = [_plan_output(space, f, shape) for f in footprints]
+        outs = [
+            _plan_output(space, f, shape, place)
+            for f, place in zip(footprints, self.places, strict=True)
+        ]
         copies, block = _count_blocks(space, outs)
         compute = dt.opmath(_common([t.dtype.short for t in operands]))
         dtypes = [
@@ -168,7 +171,7 @@ class RowProgram:
         walks = [_walk(i, s, space) for i, s in zip(items, shapes, strict=True)]
         desc = [*_sizes(space)]
         for k, (shape_, item, walk) in enumerate(zip(shapes, items, walks, strict=True)):
-            is_copied = k < len(outs) and outs[k].kind == "s"
+            is_copied = k < len(outs) and outs[k].kind in "st"
             desc += (math.prod(shape_) * item, *walk[1:3]) if is_copied else walk[:3]
         desc += [0] * (3 * numbers)
         types = (*(d.short for d in dtypes), *(t.dtype.short for t in operands))
@@ -186,14 +189,7 @@ class RowProgram:
             grain = -(-grain // 64) * 64
         return Launch(
             kernel,
-            tuple(
-                (
-                    (copies, *o.shape) if o.kind == "s" and copies > 1 else o.shape,
-                    d,
-                    o.kind == "s" and copies > 1,
-                )
-                for o, d in zip(outs, dtypes, strict=True)
-            ),
+            tuple(map(_result, outs, self.places, dtypes, [copies] * len(outs))),
             tuple(desc),
             rows,
             grain,
@@ -229,7 +225,7 @@ class RowProgram:
                 for i, s in enumerate(stored)
             ]
             roots = tuple(
-                scalar.cast(scalar.reduce.add(r) if k == "r" and place != ROW else r, t)
+                scalar.cast(scalar.reduce.add(r) if k == "r" and place >= 0 else r, t)
                 for r, k, t, place in zip(
                     self.body(*handles), kinds, types, self.places, strict=False
                 )
@@ -242,7 +238,7 @@ class RowProgram:
         return cache.remember(name, [text], [0])[0]
 
 
-ROW = -1
+ROW, TOTAL = -1, -2
 _DTYPES = {d.short: d for d in core.dtypes}
 
 
@@ -261,8 +257,13 @@ def _common(names: Sequence[str]) -> str:
     return found
 
 
-def _plan_output(space: Space, footprint: Shape, shape: Shape) -> Out:
+def _plan_output(space: Space, footprint: Shape, shape: Shape, place: int) -> Out:
     """What the kernel can store for an output of this footprint."""
+    if place == TOTAL:
+        copied = space.rows is not None and not space.columns and not space.outer
+        return (
+            Out("t", (1,) * len(shape)) if copied else Out("r", _without(tuple(shape), space.along))
+        )
     has = [any(footprint[d] != 1 for d in range(g.first, g.last)) for g in space.along]
     kept = [g for g in (space.rows, *space.outer) if g is not None]
     over_rows = any(footprint[d] != 1 for g in kept for d in range(g.first, g.last))
@@ -278,6 +279,18 @@ def _plan_output(space: Space, footprint: Shape, shape: Shape) -> Out:
     return Out("e", full)
 
 
+def _result(
+    out: Out, place: int, dtype: core.dtype, copies: int
+) -> tuple[Shape, core.dtype, Shape]:
+    """What is stored: shape, type, and the dimensions that are summed afterwards."""
+    if out.kind in "st" and copies > 1:
+        return (copies, *(out.shape if out.kind == "s" else ())), dtype, (0,)
+    if place != TOTAL:
+        return out.shape, dtype, ()
+    dims = tuple(d for d, n in enumerate(out.shape) if n != 1)
+    return (tuple(out.shape) if dims else ()), dtype, tuple(range(len(out.shape))) if dims else ()
+
+
 def _without(shape: Shape, groups: Sequence[Group]) -> Shape:
     gone = {d for g in groups for d in range(g.first, g.last)}
     return tuple(1 if d in gone else s for d, s in enumerate(shape))
@@ -285,7 +298,7 @@ def _without(shape: Shape, groups: Sequence[Group]) -> Shape:
 
 def _count_blocks(space: Space, outs: Sequence[Out]) -> tuple[int, int]:
     """How many blocks of how many rows, where an output is summed over rows. Else zeros."""
-    if all(o.kind != "s" for o in outs) or space.rows is None:
+    if all(o.kind not in "st" for o in outs) or space.rows is None:
         return 0, 0
     rows = space.rows.size
     work = rows * math.prod(g.size for g in space.along)

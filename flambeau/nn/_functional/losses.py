@@ -20,6 +20,7 @@ from flambeau.ops.paired_losses import (
     squared_error,
 )
 
+from ...ops import class_loss
 from . import primitives
 from .reduction import reduce_loss, resolve_reduction
 
@@ -169,6 +170,9 @@ def nll_loss(
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
     _check_class_shapes("nll_loss", input, target)
+    if class_loss.fits(input, target, weight, ignore_index):
+        _check_class_weights(weight, input)
+        return class_loss.class_loss(input, target, weight, ignore_index, 0.0, reduction, False)[0]
     class_dim = 0 if input.dim() == 1 else 1
     valid = target != ignore_index
     classes = flambeau.where(valid, target, target.new_zeros(())).long()
@@ -217,7 +221,9 @@ def _pick_classes(input: Tensor, classes: Tensor, class_dim: int) -> Tensor:
         raise
 
 
-def _pick_class_weights(weight: Tensor, classes: Tensor, valid: Tensor, input: Tensor) -> Tensor:
+def _check_class_weights(weight: Tensor | None, input: Tensor) -> None:
+    if weight is None:
+        return
     class_count = input.shape[0] if input.dim() == 1 else input.shape[1]
     if weight.dim() != 1 or weight.numel() != class_count:
         raise RuntimeError(
@@ -225,6 +231,10 @@ def _pick_class_weights(weight: Tensor, classes: Tensor, valid: Tensor, input: T
             "length of the "
             f"classes: {class_count}, got {tuple(weight.shape)}"
         )
+
+
+def _pick_class_weights(weight: Tensor, classes: Tensor, valid: Tensor, input: Tensor) -> Tensor:
+    _check_class_weights(weight, input)
     return flambeau.where(valid, weight[classes], weight.new_zeros(()))
 
 
@@ -265,6 +275,11 @@ def cross_entropy(
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
     _check_class_shapes("cross_entropy", input, target)
+    if class_loss.fits(input, target, weight, ignore_index):
+        _check_class_weights(weight, input)
+        return class_loss.class_loss(
+            input, target, weight, ignore_index, label_smoothing, reduction, True
+        )[0]
     log_probabilities = primitives.log_softmax(input, class_dim)
     if label_smoothing == 0.0:
         return nll_loss(
