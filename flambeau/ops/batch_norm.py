@@ -38,13 +38,30 @@ _program = RowProgram("batch_norm", _standardise_batch, (0, ROW, ROW))
 _OPS = {1: standardise, 2: standardise_scaled, 3: standardise_affine}  # whose history it has
 
 
-@rows(register=False, accepts="f", promote=Promote.DEFAULT)
-def scale_channels(input, scale, shift):
+def _scale_shift(input, scale, shift):
     """input * scale + shift."""
     return input * scale + shift
 
 
+scale_shift = pointwise(register=False, accepts="f", promote=Promote.DEFAULT)(_scale_shift)
+# The same as a row program: its derivative sums along the channels in the kernel that scales.
+scale_channels = rows(register=False, accepts="f", promote=Promote.DEFAULT)(_scale_shift)
 scale_channels.vjp = lambda g, input, scale: (g * scale, g * input, g)
+
+
+def _scale(input, scale, shift):
+    """input * scale + shift; scale and shift have one element a channel."""
+    dims = input.dim()
+    operands = (input, per_channel(scale, dims), per_channel(shift, dims))
+    if not core.needs_history(*operands):
+        return scale_shift(*operands)
+    before = core.set_grad_enabled(False)
+    try:
+        out = scale_shift(*operands)  # in the order of memory
+    finally:
+        core.set_grad_enabled(before)
+    core.record_rows(scale_channels, operands, out, (0, *range(2, dims)))
+    return out
 
 
 @pointwise(register=False, accepts="f", promote=Promote.DEFAULT)
@@ -121,8 +138,7 @@ def batch_norm(
         if weight is not None:
             scale = scale * weight
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        axes = (0, *range(2, dims))
-        return scale_channels(input, per_channel(scale, dims), per_channel(shift, dims), axes)
+        return _scale(input, scale, shift)
     size = input.numel() // max(1, input.size(1))
     if size <= 1 and input.numel():
         raise ValueError(

@@ -90,7 +90,9 @@ def _layout(input: Tensor, target: Tensor, weight: Tensor | None) -> tuple:
     return shape, dim, rows, target, weight
 
 
-def fits(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> bool:
+def fits(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> bool:
     """Can the kernels take these (checked) arguments?"""
     return (
         input.is_floating_point()
@@ -98,6 +100,7 @@ def fits(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
         and target.dtype.code == 5
         and (weight is None or (weight.dtype is input.dtype and not weight.requires_grad))
         and -_EXACT < ignore_index < _EXACT
+        and reduction in ("mean", "sum", "none")
     )
 
 

@@ -170,7 +170,7 @@ def nll_loss(
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
     _check_class_shapes("nll_loss", input, target)
-    if class_loss.fits(input, target, weight, ignore_index):
+    if class_loss.fits(input, target, weight, ignore_index, reduction):
         _check_class_weights(weight, input)
         return class_loss.class_loss(input, target, weight, ignore_index, 0.0, reduction, False)[0]
     class_dim = 0 if input.dim() == 1 else 1
@@ -275,7 +275,7 @@ def cross_entropy(
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
     _check_class_shapes("cross_entropy", input, target)
-    if class_loss.fits(input, target, weight, ignore_index):
+    if class_loss.fits(input, target, weight, ignore_index, reduction):
         _check_class_weights(weight, input)
         return class_loss.class_loss(
             input, target, weight, ignore_index, label_smoothing, reduction, True
