@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce as reduce_with
+
 from . import dtypes as dt
 from . import llvm, scalar
 from .accumulate import Accumulator
@@ -143,15 +146,24 @@ class ReducedKernel(LoopKernel):
         return found
 
 
-def _sum(x: Expr, varies) -> Expr:
+def _sum(x: Expr, varies: Callable[[Expr], bool]) -> Expr:
     """reduce.add(x), factors that do not vary outside."""
     if varies(x):
         if x.op == "neg":
             return scalar.neg(_sum(x.args[0], varies))
-        if x.op == "mul":
-            for factor, rest in (x.args, x.args[::-1]):
-                if not varies(factor):
-                    return scalar.mul(_sum(rest, varies), factor)
         if x.op == "div" and not varies(x.args[1]):
             return scalar.div(_sum(x.args[0], varies), x.args[1])
+        factors = _factors(x)
+        same = [f for f in factors if not varies(f)]
+        if same:
+            rest = [f for f in factors if varies(f)]
+            return scalar.mul(
+                _sum(reduce_with(scalar.mul, rest), varies), reduce_with(scalar.mul, same)
+            )
     return node("reduce", (x,), x.dtype, "add")
+
+
+def _factors(x: Expr) -> list[Expr]:
+    if x.op != "mul":
+        return [x]
+    return [f for a in x.args for f in _factors(a)]

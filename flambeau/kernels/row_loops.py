@@ -200,11 +200,11 @@ class RowKernel(ReducedKernel):
 
     def _store_outer(self, inner: Row) -> None:
         """Store the sums along the inner loop."""
-        for k, kind in enumerate(self.kinds):
-            if kind == "o":
-                total = node("reduce", (self.roots[k],), self.spec.outs[k].dtype, "add")  # type: ignore[arg-type]
-                (value,) = self._reduce([total], [Accumulator(total)], inner, None).values()
-                Emitter(self.b, 1).store(value, self.spec.outs[k].dtype, inner.pointers[k])
+        outs = [k for k, kind in enumerate(self.kinds) if kind == "o"]
+        totals = [node("reduce", (self.roots[k],), self.spec.outs[k].dtype, "add") for k in outs]  # type: ignore[arg-type]
+        values = self._reduce(totals, [Accumulator(t) for t in totals], inner, None)
+        for k, total in zip(outs, totals, strict=True):
+            Emitter(self.b, 1).store(values[total], self.spec.outs[k].dtype, inner.pointers[k])
 
     def _clear(self, block: str) -> None:
         """Sums over rows begin with zeros."""

@@ -44,6 +44,8 @@ def instance_norm(
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.size()}"
         )
+    if running_mean is None and running_var is None:
+        return primitives.group_norm(input, channels, weight, bias, eps)
     # Samples become channels of one sample, so that batch norm takes its statistics per sample.
     mean = None if running_mean is None else running_mean.repeat(batch)
     var = None if running_var is None else running_var.repeat(batch)
