@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from .ir import Builder
 from .plan import Fields, KernelSource, Phase, Plan, ceil_div, round_up
+from .sort_filter import FEWER, emit_collect
 from .sort_keys import Keys, emit_key_range, emit_pack, emit_shift
-from .sort_line import FIXED, MEDIAN, NANMEDIAN, finish, wanted_rank
+from .sort_line import FIXED, MEDIAN, NANMEDIAN, call_collect, finish, wanted_rank
 from .sort_long import emit_long
-from .sort_words import COUNTS, SLACK, emit_functions, word_at
+from .sort_words import COUNTS, RANKED, SLACK, emit_functions, word_at
 from .target import Target
 
-# A line has n elements; the result are `span` of them from rank `first` (in the order that flip, 0 or
-# -1, gives). `room` is the words a thread (or, long lines, a buffer) has for each of two buffers.
+# A line has n elements; the result are `span` of them from rank `first`, in the order that flip
+# (0 or -1) gives. A thread has two buffers of `room` words.
 LINE_FIELDS = Fields("n first span flip mode room")
 
 LONG = 1 << 15  # elements of a line that is worth several threads
@@ -55,6 +56,7 @@ def _build(dtype: str, target: Target) -> str:
     b = Builder(target)
     keys = Keys(b, dtype)
     emit_functions(b, keys)
+    emit_collect(b, keys)
     with b.kernel("sort_lines"):
         d = LINE_FIELDS.load(b)
         values, indices, elements, work = (b.argument(k) for k in range(4))
@@ -64,13 +66,32 @@ def _build(dtype: str, target: Target) -> str:
         with b.loop("%begin", "%end") as line:
             line_source = b.offset(elements, b.mul(b.mul(line.index, d.n), keys.size))
             cut = _find_cut(b, keys, line_source, d)
-            nans = emit_pack(b, keys, line_source, a, "0", d.n, cut)
+            buffers = (a, other, counts)
+            n, nans, odd = _find_words(b, keys, line_source, buffers, d, cut)
             first = wanted_rank(b, d, nans)
             place = b.mul(line.index, d.span)
             outs = (b.offset(values, b.mul(place, keys.size)), word_at(b, indices, place))
-            finish(b, keys, (a, other, counts), line_source, d, cut, (d.n, first), outs)
+            finish(b, keys, buffers, line_source, d, cut, (n, first), outs, odd)
     emit_long(b, keys)
     return b.module()
+
+
+def _find_words(b: Builder, keys: Keys, line_source: str, buffers, d, cut) -> list[str]:
+    """The words that may be wanted: how many; how many elements are NaN, and odd."""
+    last = b.add(d.first, d.span)
+    few = b.emit(f"icmp sle i64 {b.mul(last, FEWER)}, {d.n}")
+    few = b.emit(f"and i1 {few}, {b.emit(f'icmp eq i64 {d.mode}, {FIXED}')}")
+    few = b.emit(f"and i1 {few}, {b.emit(f'icmp sgt i64 {d.n}, {RANKED}')}")
+    found = b.stack("i64")
+
+    def collect() -> list[str]:
+        call_collect(b, line_source, buffers, ("0", d.n), cut, last, found)
+        return [b.load("i64", found, 8), "0", "1"]
+
+    def pack() -> list[str]:
+        return [d.n, *emit_pack(b, keys, line_source, buffers[0], "0", d.n, cut)]
+
+    return b.choose(few, collect, pack, ["i64"] * 3)
 
 
 def _find_cut(b: Builder, keys: Keys, line_source: str, d) -> tuple[str, str, str]:

@@ -26,22 +26,36 @@ class Keys:
         self.type = "i64" if self.wide else "i32"
         self.floating = info.kind == "f"
 
-    def load(self, address: str, lanes: int, flip: str) -> str:
-        """The keys (i32, or i64 for wide types) of adjacent elements, inverted where flip is -1."""
+    def load(self, address: str, lanes: int, flip: str) -> tuple[str, str, str]:
+        """The keys (i32, or i64 for wide types) of adjacent elements, inverted where flip is -1;
+
+        which are NaN, and which NaN or -0 (for floating types).
+        """
         b, raw = self.b, self.vector(self.raw, lanes)
         bits = b.load(raw, address, self.size)
-        key = self._ordered(bits, lanes)
+        key, nan, odd = self._ordered(bits, lanes)
         if self.bits < 32:
             key = b.emit(f"zext {raw} {key} to {self.vector('i32', lanes)}")
         if not self.wide:
             flip = b.emit(f"trunc i64 {flip} to i32")
         flips = b.splat(flip, self.type, lanes)
-        return b.emit(f"xor {self.vector(self.type, lanes)} {key}, {flips}")
+        return b.emit(f"xor {self.vector(self.type, lanes)} {key}, {flips}"), nan, odd
 
-    @property
-    def nan(self) -> str:
-        """The key of NaN, not inverted."""
-        return str((1 << min(self.bits, 64)) - 1) if self.bits < 32 else "-1"
+    def value(self, key: str, lanes: int, flip: str) -> str:
+        """The bits of the elements with these keys (i64), unless they are NaN or -0."""
+        b, raw, wide = self.b, self.vector(self.raw, lanes), self.vector("i64", lanes)
+        key = b.emit(f"xor {wide} {key}, {b.splat(flip, 'i64', lanes)}")
+        if not self.wide:
+            key = b.emit(f"trunc {wide} {key} to {raw}")
+        if self.info.kind in "bu":
+            return key
+        sign = self._constant(-(1 << (self.bits - 1)), lanes)
+        if self.info.kind == "i":
+            return b.emit(f"xor {raw} {key}, {sign}")
+        positive = b.emit(f"ashr {raw} {key}, {self._constant(self.bits - 1, lanes)}")
+        all_ = self._constant(-1, lanes)
+        mask = b.emit(f"or {raw} {b.emit(f'xor {raw} {positive}, {all_}')}, {sign}")
+        return b.emit(f"xor {raw} {key}, {mask}")
 
     def vector(self, element: str, lanes: int) -> str:
         """A vector type, or the element's for one lane."""
@@ -50,23 +64,27 @@ class Keys:
     def _constant(self, value: int, lanes: int) -> str:
         return f"splat ({self.raw} {value})" if lanes > 1 else str(value)
 
-    def _ordered(self, bits: str, lanes: int) -> str:
+    def _ordered(self, bits: str, lanes: int) -> tuple[str, str, str]:
         b, kind = self.b, self.info.kind
         raw = self.vector(self.raw, lanes)
         sign = self._constant(-(1 << (self.bits - 1)), lanes)
         if kind in "bu":
-            return bits
+            return bits, "", ""
         if kind == "i":
-            return b.emit(f"xor {raw} {bits}, {sign}")
+            return b.emit(f"xor {raw} {bits}, {sign}"), "", ""
         magnitude = b.emit(f"and {raw} {bits}, {self._constant(~(-1 << (self.bits - 1)), lanes)}")
         mask = self.vector("i1", lanes)
         is_zero = b.emit(f"icmp eq {raw} {magnitude}, {self._constant(0, lanes)}")
+        signed = b.emit(f"icmp slt {raw} {bits}, {self._constant(0, lanes)}")
+        odd = b.emit(f"and {mask} {is_zero}, {signed}")
         bits = b.emit(f"select {mask} {is_zero}, {raw} {magnitude}, {raw} {bits}")
         negative = b.emit(f"ashr {raw} {bits}, {self._constant(self.bits - 1, lanes)}")
         key = b.emit(f"xor {raw} {bits}, {b.emit(f'or {raw} {negative}, {sign}')}")
         infinity = self._constant(_INFINITY[self.info.name], lanes)
         is_nan = b.emit(f"icmp ugt {raw} {magnitude}, {infinity}")
-        return b.emit(f"select {mask} {is_nan}, {raw} {self._constant(-1, lanes)}, {raw} {key}")
+        odd = b.emit(f"or {mask} {odd}, {is_nan}")
+        key = b.emit(f"select {mask} {is_nan}, {raw} {self._constant(-1, lanes)}, {raw} {key}")
+        return key, is_nan, odd
 
 
 _INFINITY = {"f16": 0x7C00, "bf16": 0x7F80, "f32": 0x7F800000, "f64": 0x7FF0000000000000}
@@ -78,8 +96,8 @@ def emit_key_range(
     """Least and greatest key of the elements begin..end of a line."""
 
     def step(at: str, lanes: int, found: list[str]) -> list[str]:
-        key = keys.load(b.offset(source, b.mul(at, keys.size)), lanes, flip)
-        vector = f"<{lanes} x i64>" if lanes > 1 else "i64"
+        key, _, _ = keys.load(b.offset(source, b.mul(at, keys.size)), lanes, flip)
+        vector = keys.vector("i64", lanes)
         suffix = f"v{lanes}i64" if lanes > 1 else "i64"
         return [
             b.intrinsic(f"llvm.{word}.{suffix}", vector, (vector, old), (vector, key))
@@ -108,39 +126,55 @@ def emit_shift(b: Builder, least: str, greatest: str) -> str:
 
 def emit_pack(
     b: Builder, keys: Keys, source: str, words: str, begin: str, end: str, cut: tuple[str, str, str]
-) -> str:
-    """words[i - begin] = the word of element i; how many are NaN. cut: flip, least key, shift."""
+) -> tuple[str, str]:
+    """words[i - begin] = the word of element i. cut: flip, least key, shift.
+
+    How many elements are NaN, and how many NaN or -0: keys do not tell these apart.
+    """
     flip, least, shift = cut
 
-    def step(at: str, lanes: int, numbers: str | None, nans: str) -> str:
-        key = keys.load(b.offset(source, b.mul(at, keys.size)), lanes, flip)
-        nan = b.splat(b.emit(f"xor i64 {keys.nan}, {flip}"), "i64", lanes)
-        vector = f"<{lanes} x i64>" if lanes > 1 else "i64"
-        if not keys.wide:
-            narrow = f"<{lanes} x i32>" if lanes > 1 else "i32"
-            nan = b.emit(f"trunc {vector} {nan} to {narrow}")
-        is_nan = b.emit(f"icmp eq {keys.vector(keys.type, lanes)} {key}, {nan}")
-        one = b.emit(f"zext {keys.vector('i1', lanes)} {is_nan} to {vector}")
-        nans = b.emit(f"add {vector} {nans}, {one}")
-        if keys.wide:
-            moved = b.emit(f"sub {vector} {key}, {b.splat(least, 'i64', lanes)}")
-            key = b.emit(f"lshr {vector} {moved}, {b.splat(shift, 'i64', lanes)}")
-        else:
-            key = b.emit(f"zext {narrow} {key} to {vector}")
-        high = b.emit(f"shl {vector} {key}, {'splat (i64 32)' if lanes > 1 else 32}")
-        index = b.splat(at, "i64", lanes)
-        if numbers is not None:
-            index = b.emit(f"add {vector} {index}, {numbers}")
-        word = b.emit(f"or {vector} {high}, {index}")
+    def step(at: str, lanes: int, numbers: str | None, counts: list[str]) -> list[str]:
+        key, nan, odd = keys.load(b.offset(source, b.mul(at, keys.size)), lanes, flip)
+        word = emit_word(b, keys, key, at, numbers, (least, shift), lanes)
+        vector = keys.vector("i64", lanes)
         b.store(vector, word, b.offset(words, b.mul(b.sub(at, begin), 8)), 8)
-        return nans
+        if not keys.floating:
+            return counts
+        return [
+            b.emit(f"add {vector} {count}, {b.emit(f'zext {mask} {flag} to {vector}')}")
+            for mask in [keys.vector("i1", lanes)]
+            for count, flag in zip(counts, (nan, odd), strict=True)
+        ]
 
     vector = f"<{LANES} x i64>"
-    numbers = "<" + ", ".join(f"i64 {k}" for k in range(LANES)) + ">"
     whole = b.add(begin, b.emit(f"and i64 {b.sub(end, begin)}, {-LANES}"))
-    with b.loop(begin, whole, LANES, carry=[(vector, "zeroinitializer")]) as k:
-        k.next(step(k.index, LANES, numbers, k.values[0]))
-    nans = b.intrinsic(f"llvm.vector.reduce.add.v{LANES}i64", "i64", (vector, k.values[0]))
-    with b.loop(whole, end, carry=[("i64", nans)]) as k:
-        k.next(step(k.index, 1, None, k.values[0]))
-    return k.values[0] if keys.floating else "0"
+    with b.loop(begin, whole, LANES, carry=[(vector, "zeroinitializer")] * 2) as k:
+        k.next(*step(k.index, LANES, lane_numbers(LANES), k.values))
+    sums = [
+        b.intrinsic(f"llvm.vector.reduce.add.v{LANES}i64", "i64", (vector, v)) for v in k.values
+    ]
+    with b.loop(whole, end, carry=[("i64", v) for v in sums]) as k:
+        k.next(*step(k.index, 1, None, k.values))
+    return k.values[0], k.values[1]
+
+
+def lane_numbers(lanes: int) -> str:
+    """0, 1, 2.. as a vector."""
+    return "<" + ", ".join(f"i64 {k}" for k in range(lanes)) + ">"
+
+
+def emit_word(
+    b: Builder, keys: Keys, key: str, at: str, numbers: str | None, cut: tuple[str, str], lanes: int
+) -> str:
+    """The words of keys at index `at` (and the following)."""
+    vector = keys.vector("i64", lanes)
+    if keys.wide:
+        least, shift = (b.splat(value, "i64", lanes) for value in cut)
+        key = b.emit(f"lshr {vector} {b.emit(f'sub {vector} {key}, {least}')}, {shift}")
+    else:
+        key = b.emit(f"zext {keys.vector('i32', lanes)} {key} to {vector}")
+    high = b.emit(f"shl {vector} {key}, {'splat (i64 32)' if lanes > 1 else 32}")
+    index = b.splat(at, "i64", lanes)
+    if numbers is not None:
+        index = b.emit(f"add {vector} {index}, {numbers}")
+    return b.emit(f"or {vector} {high}, {index}")

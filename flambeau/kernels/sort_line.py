@@ -1,11 +1,11 @@
-"""What the sorts of short and of long lines share: the wanted ranks, and from words to the result."""
+"""What sorts of short and of long lines share: the wanted ranks, and from words to the result."""
 
 from __future__ import annotations
 
 from .gather import _BITS
 from .ir import Builder
-from .sort_keys import Keys
-from .sort_words import call, word_at
+from .sort_keys import LANES, Keys
+from .sort_words import call, emit_ties, word_at
 
 FIXED, MEDIAN, NANMEDIAN = 0, 1, 2  # which ranks are wanted: those given, or a median's
 
@@ -23,15 +23,14 @@ def wanted_rank(b: Builder, d, nans: str) -> str:
     return b.select(is_fixed, "i64", d.first, b.select(is_median, "i64", median, among_numbers))
 
 
-def finish(b: Builder, keys: Keys, buffers, line_source, d, cut, ranks, outs) -> None:
+def finish(b: Builder, keys: Keys, buffers, line_source, d, cut, ranks, outs, odd: str) -> None:
     """From the packed words of (part of) a line to its result."""
     a, other, counts = buffers
-    flip, least, shift = cut
     state = b.stack("[2 x i64]")
     n, first = ranks
     b.store("i64", n, state, 8)
     b.store("i64", first, b.offset(state, 8), 8)
-    ties = b.select(b.emit(f"icmp sgt i64 {shift}, 0"), "i64", str(_LOW), "0")
+    ties = emit_ties(b, cut[2])
     call(
         b, "narrow", ("ptr", a), ("ptr", other), ("ptr", state), ("i64", d.span), ("i64", ties),
         ("ptr", counts),
@@ -40,7 +39,20 @@ def finish(b: Builder, keys: Keys, buffers, line_source, d, cut, ranks, outs) ->
     call(b, "sort_words", ("ptr", a), ("ptr", other), ("i64", n), ("ptr", counts))
     if keys.wide:
         call_mend(b, buffers, n, line_source, cut)
-    put_out(b, keys, word_at(b, a, first), line_source, outs, "0", d.span)
+    words = word_at(b, a, first)
+    put_out(b, keys, words, line_source, outs, ("0", d.span), cut, odd)
+
+
+def call_collect(
+    b: Builder, source: str, buffers: tuple[str, str, str], places: tuple[str, str],
+    cut: tuple[str, str, str], last: str, found: str,
+) -> None:  # fmt: skip
+    """Words of (at least) the `last` least elements of some places; see `sort_filter`."""
+    words, scratch, counts = buffers
+    call(
+        b, "collect", ("ptr", source), ("ptr", words), ("ptr", scratch),
+        *[("i64", value) for value in (*places, *cut, last)], ("ptr", counts), ("ptr", found),
+    )  # fmt: skip
 
 
 def call_mend(b: Builder, buffers, n: str, line_source: str, cut: tuple[str, str, str]) -> None:
@@ -52,11 +64,48 @@ def call_mend(b: Builder, buffers, n: str, line_source: str, cut: tuple[str, str
 
 
 def put_out(
-    b: Builder, keys: Keys, words: str, line_source: str, outs, begin: str, end: str
-) -> None:
+    b: Builder, keys: Keys, words: str, line_source: str, outs: tuple[str, str],
+    places: tuple[str, str], cut: tuple[str, str, str], odd: str,
+) -> None:  # fmt: skip
+    """Values and indices of some words: values from keys, or by index where keys tell less."""
+    exact = b.emit(f"icmp eq i64 {odd}, 0")
+    if keys.wide:
+        exact = b.emit(f"and i1 {exact}, {b.emit(f'icmp eq i64 {cut[2]}, 0')}")
+    b.choose(
+        exact,
+        lambda: _put_keys(b, keys, words, outs, places, cut),
+        lambda: _put_elements(b, keys, words, line_source, outs, places),
+    )
+
+
+def _put_keys(b: Builder, keys: Keys, words: str, outs, places, cut) -> None:
+    values, indices = outs
+
+    def step(at: str, lanes: int) -> None:
+        vector = keys.vector("i64", lanes)
+        constant = lambda value: f"splat (i64 {value})" if lanes > 1 else str(value)
+        word = b.load(vector, word_at(b, words, at), 8)
+        index = b.emit(f"and {vector} {word}, {constant(_LOW)}")
+        b.store(vector, index, word_at(b, indices, at), 8)
+        key = b.emit(f"lshr {vector} {word}, {constant(32)}")
+        if keys.wide:
+            key = b.emit(f"add {vector} {key}, {b.splat(cut[1], 'i64', lanes)}")
+        value = keys.value(key, lanes, cut[0])
+        to = b.offset(values, b.mul(at, keys.size))
+        b.store(keys.vector(keys.raw, lanes), value, to, keys.size)
+
+    begin, end = places
+    whole = b.add(begin, b.emit(f"and i64 {b.sub(end, begin)}, {-LANES}"))
+    with b.loop(begin, whole, LANES) as k:
+        step(k.index, LANES)
+    with b.loop(whole, end) as k:
+        step(k.index, 1)
+
+
+def _put_elements(b: Builder, keys: Keys, words: str, line_source: str, outs, places) -> None:
     values, indices = outs
     bits = _BITS[keys.size]
-    with b.loop(begin, end) as k:
+    with b.loop(*places) as k:
         index = b.emit(f"and i64 {b.load('i64', word_at(b, words, k.index), 8)}, {_LOW}")
         value = b.load(bits, b.offset(line_source, b.mul(index, keys.size)), keys.size)
         b.store(bits, value, b.offset(values, b.mul(k.index, keys.size)), keys.size)

@@ -11,18 +11,19 @@ from types import SimpleNamespace
 from .ir import Builder
 from .plan import Fields, Phase, Plan, ceil_div, round_up
 from .sort_keys import Keys, emit_key_range, emit_pack, emit_shift
-from .sort_line import FIXED, call_mend, finish, put_out, wanted_rank
+from .sort_line import FIXED, call_collect, call_mend, finish, put_out, wanted_rank
 from .sort_words import COUNTS, SLACK, call, word_at
 from .target import Target
 
-# Chunks have `per` elements, the last may have fewer. The workspace holds two buffers of `room` words,
-# then for each chunk TABLE numbers, then each thread's counts. A merge makes runs of 2 * `width` words
-# of runs of `width`, in the first buffer for even rounds.
+# Chunks have `per` elements, the last may have fewer. The workspace holds two buffers of `room`
+# words, then for each chunk _TABLE numbers, then each thread's counts. A merge makes runs of
+# 2 * `width` words of runs of `width`, which are in the second buffer if `odd`.
 LONG_FIELDS = Fields("n first span flip mode room per chunks kind width odd")
 SORT, NARROW, PACK = 0, 1, 2  # what becomes of the chunks
 
-_TABLE = 4  # least key, greatest key, words left, NaN
+_TABLE = 5  # least key, greatest key, words left, NaN, NaN or -0
 _SEGMENT = 1 << 14  # words merged, or put out, by one task
+_WAYS = 4  # merges of one task that run side by side
 
 
 def plan_long(
@@ -118,34 +119,32 @@ def _emit_chunk(b: Builder, keys: Keys) -> None:
     with b.kernel("long_chunk"):
         d = _start(b)
         cut = _find_cut(b, keys, d)
-        state = b.stack("[2 x i64]")
         with b.loop("%begin", "%end") as chunk:
             begin, end = _bounds(b, d, chunk.index)
             size = b.sub(end, begin)
             words, scratch = word_at(b, d.a, begin), word_at(b, d.b, begin)
-            nans = emit_pack(b, keys, d.source, words, begin, end, cut)
-            b.store("i64", nans, _entry(b, d, chunk.index, 3), 8)
-            b.store("i64", size, state, 8)
-            b.store("i64", "0", b.offset(state, 8), 8)
-            common = (("ptr", words), ("ptr", scratch))
+            b.store("i64", size, _entry(b, d, chunk.index, 2), 8)
 
-            def sort(common=common, size=size) -> None:
-                call(b, "sort_words", *common, ("i64", size), ("ptr", d.counts))
+            def pack(chunk=chunk, words=words, begin=begin, end=end) -> None:
+                for field, count in enumerate(emit_pack(b, keys, d.source, words, begin, end, cut)):
+                    b.store("i64", count, _entry(b, d, chunk.index, 3 + field), 8)
 
-            def narrow(common=common, size=size) -> None:
-                last = b.min(b.add(d.first, d.span), size)
-                ties = _ties(b, cut)
+            def sort(words=words, scratch=scratch, size=size, pack=pack) -> None:
+                pack()
                 call(
-                    b, "narrow", *common, ("ptr", state), ("i64", last), ("i64", ties),
+                    b, "sort_words", ("ptr", words), ("ptr", scratch), ("i64", size),
                     ("ptr", d.counts),
                 )  # fmt: skip
 
-            b.switch(d.kind, [(SORT, sort), (NARROW, narrow), (PACK, lambda: None)])
-            b.store("i64", b.load("i64", state, 8), _entry(b, d, chunk.index, 2), 8)
+            def narrow(chunk=chunk, words=words, scratch=scratch, size=size, begin=begin, end=end):
+                found = _entry(b, d, chunk.index, 2)
+                call_collect(
+                    b, d.source, (words, scratch, d.counts), (begin, end), cut,
+                    b.min(b.add(d.first, d.span), size), found,
+                )  # fmt: skip
+                b.store("i64", "1", _entry(b, d, chunk.index, 4), 8)  # there may be odd elements
 
-
-def _ties(b: Builder, cut: tuple[str, str, str]) -> str:
-    return b.select(b.emit(f"icmp sgt i64 {cut[2]}, 0"), "i64", str((1 << 32) - 1), "0")
+            b.switch(d.kind, [(SORT, sort), (NARROW, narrow), (PACK, pack)])
 
 
 def _emit_select(b: Builder, keys: Keys) -> None:
@@ -153,20 +152,28 @@ def _emit_select(b: Builder, keys: Keys) -> None:
     with b.kernel("long_select"):
         d = _start(b)
         cut = _find_cut(b, keys, d)
-        with b.loop("0", d.chunks, carry=[("i64", "0"), ("i64", "0")]) as chunk:
-            total, nans = chunk.values
+        with b.loop("0", d.chunks, carry=[("i64", "0")]) as chunk:
+            (total,) = chunk.values
             begin, _ = _bounds(b, d, chunk.index)
             left = b.load("i64", _entry(b, d, chunk.index, 2), 8)
             moves = b.emit(f"icmp ne i64 {total}, {begin}")
             with b.when(moves), b.loop("0", left) as k:
                 word = b.load("i64", word_at(b, d.a, b.add(begin, k.index)), 8)
                 b.store("i64", word, word_at(b, d.a, b.add(total, k.index)), 8)
-            found = b.load("i64", _entry(b, d, chunk.index, 3), 8)
-            chunk.next(b.add(total, left), b.add(nans, found))
-        total, nans = chunk.values
+            chunk.next(b.add(total, left))
+        (total,) = chunk.values
+        nans, odd = _odd_elements(b, d)
         first = wanted_rank(b, d, nans)
         outs = (d.values, d.indices)
-        finish(b, keys, (d.a, d.b, d.counts), d.source, d, cut, (total, first), outs)
+        finish(b, keys, (d.a, d.b, d.counts), d.source, d, cut, (total, first), outs, odd)
+
+
+def _odd_elements(b: Builder, d: SimpleNamespace) -> tuple[str, str]:
+    """How many elements of the line are NaN; NaN or -0."""
+    with b.loop("0", d.chunks, carry=[("i64", "0"), ("i64", "0")]) as c:
+        found = [b.load("i64", _entry(b, d, c.index, field), 8) for field in (3, 4)]
+        c.next(*[b.add(old, new) for old, new in zip(c.values, found, strict=True)])
+    return c.values[0], c.values[1]
 
 
 # ---- merging -------------------------------------------------------------------------------------
@@ -199,36 +206,66 @@ def _emit_merge(b: Builder) -> None:
 def _merge_part(
     b: Builder, d: SimpleNamespace, words: str, to: str, base: str, low: str, high: str
 ) -> None:
-    """Places low..high of the merge of the runs at base and base + width."""
+    """Places low..high of the merge of the runs at base and base + width.
+
+    A merge waits for one comparison after the other, so _WAYS parts are merged at once.
+    """
     middle = b.min(b.add(base, d.width), d.n)
     end = b.min(b.add(middle, d.width), d.n)
-    left, right = word_at(b, words, base), word_at(b, words, middle)
+    runs = word_at(b, words, base), word_at(b, words, middle)
     sizes = b.sub(middle, base), b.sub(end, middle)
-    at = lambda run, i: b.load("i64", word_at(b, run, i), 8)
-    wanted = b.sub(low, base)
-    # The number of the left run's words among the first `wanted`: the least i that is not too few.
-    least = b.max("0", b.sub(wanted, sizes[1]))
-    most = b.min(wanted, sizes[0])
-    with b.loop("0", "40", carry=[("i64", least), ("i64", most)]) as k:
-        lo, hi = k.values
-        probe = b.emit(f"lshr i64 {b.add(lo, hi)}, 1")
-        open_ = b.less(lo, hi)
-        i = b.select(open_, "i64", probe, "0")
-        j = b.select(open_, "i64", b.sub(b.sub(wanted, probe), 1), "0")
-        few = b.emit(f"icmp ult i64 {at(left, i)}, {at(right, j)}")
-        few = b.emit(f"and i1 {few}, {open_}")
-        shrink = b.emit(f"and i1 {open_}, {b.emit(f'xor i1 {few}, true')}")
-        k.next(b.select(few, "i64", b.add(probe, 1), lo), b.select(shrink, "i64", probe, hi))
-    i = k.values[0]
-    with b.loop(low, high, carry=[("i64", i), ("i64", b.sub(wanted, i))]) as place:
+    part = b.emit(f"udiv i64 {b.sub(high, low)}, {_WAYS}")
+    starts = [b.add(low, b.mul(part, way)) for way in range(_WAYS)]
+    carry = []
+    for start in starts:
+        wanted = b.sub(start, base)
+        i = _count_from_left(b, runs, sizes, wanted)
+        carry += [("i64", i), ("i64", b.sub(wanted, i))]
+    with b.loop("0", part, carry=carry) as k:
+        following = []
+        for way, start in enumerate(starts):
+            pair = (k.values[2 * way], k.values[2 * way + 1])
+            following += _merge_one(b, runs, sizes, pair, word_at(b, to, b.add(start, k.index)))
+        k.next(*following)
+    rest = b.add(low, b.mul(part, _WAYS))
+    with b.loop(rest, high, carry=[("i64", v) for v in k.values[-2:]]) as place:
         i, j = place.values
-        x, y = at(left, i), at(right, j)  # one behind a run is read, but not used
-        more_left, none_right = b.less(i, sizes[0]), b.emit(f"icmp sge i64 {j}, {sizes[1]}")
-        smaller = b.emit(f"or i1 {none_right}, {b.emit(f'icmp ult i64 {x}, {y}')}")
-        takes = b.emit(f"and i1 {more_left}, {smaller}")
-        b.store("i64", b.select(takes, "i64", x, y), word_at(b, to, place.index), 8)
-        taken = b.emit(f"zext i1 {takes} to i64")
-        place.next(b.add(i, taken), b.add(j, b.sub("1", taken)))
+        place.next(*_merge_one(b, runs, sizes, (i, j), word_at(b, to, place.index)))
+
+
+def _load_word(b: Builder, run: str, i: str) -> str:
+    return b.load("i64", word_at(b, run, i), 8)
+
+
+def _merge_one(
+    b: Builder, runs: tuple[str, str], sizes: tuple[str, str], at: tuple[str, str], to: str
+) -> list[str]:
+    """Put the smaller next word out; where the runs are afterwards."""
+    i, j = at
+    x, y = (_load_word(b, run, k) for run, k in zip(runs, at, strict=True))
+    # One word behind a run may be read, but is not used.
+    more_left, none_right = b.less(i, sizes[0]), b.emit(f"icmp sge i64 {j}, {sizes[1]}")
+    smaller = b.emit(f"or i1 {none_right}, {b.emit(f'icmp ult i64 {x}, {y}')}")
+    takes = b.emit(f"and i1 {more_left}, {smaller}")
+    b.store("i64", b.select(takes, "i64", x, y), to, 8)
+    taken = b.emit(f"zext i1 {takes} to i64")
+    return [b.add(i, taken), b.add(j, b.sub("1", taken))]
+
+
+def _count_from_left(b: Builder, runs: tuple[str, str], sizes: tuple[str, str], wanted: str) -> str:
+    """How many of the first `wanted` words of a merge are the left run's, by bisection."""
+    least, most = b.max("0", b.sub(wanted, sizes[1])), b.min(wanted, sizes[0])
+    with b.loop("0", "40", carry=[("i64", least), ("i64", most)]) as k:
+        low, high = k.values
+        probe = b.emit(f"lshr i64 {b.add(low, high)}, 1")
+        goes_on = b.less(low, high)
+        i = b.select(goes_on, "i64", probe, "0")
+        j = b.select(goes_on, "i64", b.sub(b.sub(wanted, probe), 1), "0")
+        few = b.emit(f"icmp ult i64 {_load_word(b, runs[0], i)}, {_load_word(b, runs[1], j)}")
+        few = b.emit(f"and i1 {few}, {goes_on}")
+        shrink = b.emit(f"and i1 {goes_on}, {b.emit(f'xor i1 {few}, true')}")
+        k.next(b.select(few, "i64", b.add(probe, 1), low), b.select(shrink, "i64", probe, high))
+    return k.values[0]
 
 
 def _emit_mending(b: Builder, keys: Keys) -> None:
@@ -242,4 +279,6 @@ def _emit_out(b: Builder, keys: Keys) -> None:
     with b.kernel("long_out"):
         d = _start(b)
         words = word_at(b, _buffers(b, d)[0], d.first)
-        put_out(b, keys, words, d.source, (d.values, d.indices), "%begin", "%end")
+        outs, places = (d.values, d.indices), ("%begin", "%end")
+        odd = _odd_elements(b, d)[1]
+        put_out(b, keys, words, d.source, outs, places, _find_cut(b, keys, d), odd)

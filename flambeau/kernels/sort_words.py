@@ -1,4 +1,4 @@
-"""Functions of a sort's module that work on words (see `sort_keys`): sorting, narrowing, mending."""
+"""Functions of a sort's module that work on words (see `sort_keys`): sort, narrow, mend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ COUNTS = 4 * 256  # numbers of scratch that a sort needs
 SAMPLE = 128  # words looked at to guess where ranks lie
 _MARGIN = 18  # places in the sample; three standard deviations in its middle
 
-_RANKED = 128  # lines of up to so many words are sorted by counting smaller ones
+RANKED = 128  # lines of up to so many words are sorted by counting smaller ones
 _ENOUGH = 512  # narrowing stops at so many words
 _LOW = (1 << 32) - 1
 
@@ -31,6 +31,11 @@ def call(b: Builder, name: str, *arguments: tuple[str, str]) -> None:
     b.do(f"call void @{name}({', '.join(f'{t} {v}' for t, v in arguments)})")
 
 
+def emit_ties(b: Builder, shift: str) -> str:
+    """Bits of words in which a bound must not split: their index, where keys were cut."""
+    return b.select(b.emit(f"icmp sgt i64 {shift}, 0"), "i64", str(_LOW), "0")
+
+
 def word_at(b: Builder, words: str, index: str) -> str:
     """The address of a word."""
     return b.offset(words, b.mul(index, 8))
@@ -43,7 +48,7 @@ def _emit_sort(b: Builder) -> None:
     """sort_words(words, scratch, n, counts): in place; scratch has room for n + SLACK words."""
     parameters = [("ptr", "%a"), ("ptr", "%b"), ("i64", "%n"), ("ptr", "%counts")]
     with b.function("sort_words", parameters, linkage="internal"):
-        few = b.emit(f"icmp sle i64 %n, {_RANKED}")
+        few = b.emit(f"icmp sle i64 %n, {RANKED}")
         ranked = lambda: call(b, "sort_ranked", ("ptr", "%a"), ("ptr", "%b"), ("i64", "%n"))
         radix = lambda: call(b, "sort_radix", *parameters)
         b.choose(few, ranked, radix)
@@ -128,8 +133,8 @@ def _emit_pass(b: Builder, digit: int, source: str, to: str) -> tuple[str, str]:
 def _emit_narrow(b: Builder) -> None:
     """narrow(words, scratch, state, span, ties, counts): keep few words around some ranks.
 
-    state = [n, first]: the ranks first..first+span among n words, renumbered as words go. `ties` are
-    the low bits in which the bounds must not split (all of the index, where keys were cut).
+    state = [n, first]: the ranks first..first+span among n words, renumbered as words go. `ties`
+    are the low bits in which bounds must not split (all of the index, where keys were cut).
     """
     parameters = [
         ("ptr", "%a"), ("ptr", "%b"), ("ptr", "%state"), ("i64", "%span"), ("i64", "%ties"),
@@ -230,7 +235,7 @@ def _sort_run(b: Builder, keys: Keys, start: str, end: str, mask: str) -> None:
     with b.loop(start, end) as k:
         slot = word_at(b, "%a", k.index)
         index = b.emit(f"and i64 {b.load('i64', slot, 8)}, {_LOW}")
-        key = keys.load(b.offset("%source", b.mul(index, keys.size)), 1, "%flip")
+        key, _, _ = keys.load(b.offset("%source", b.mul(index, keys.size)), 1, "%flip")
         rest = b.emit(f"and i64 {b.sub(key, '%least')}, {mask}")
         b.store("i64", b.emit(f"or i64 {b.emit(f'shl i64 {rest}, 32')}, {index}"), slot, 8)
     call(

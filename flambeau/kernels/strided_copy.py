@@ -1,8 +1,8 @@
 """Copies between two layouts of elements of one size: rows, reversed rows, repeats, transposes.
 
-The core reduces a copy to two dimensions and repeats the kernel over the others. Bits are copied, so
-one kernel serves all types of a size. Strides are in bytes and may be negative (flips) or, in the
-source, zero (repeats).
+The core reduces a copy to two dimensions and repeats the kernel over the others. Bits are copied,
+so one kernel serves all types of a size. Strides are in bytes and may be negative (flips) or, in
+the source, zero (repeats).
 """
 
 from __future__ import annotations
