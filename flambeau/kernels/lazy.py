@@ -24,6 +24,7 @@ class _Module:
 _CHANGING = frozenset(("compiled",))  # module variables that are counters
 
 attention = _Module("attention")
+axis_maps = _Module("axis_maps")
 cache = _Module("cache")
 cdialect = _Module("cdialect")
 compress = _Module("compress")
@@ -35,6 +36,7 @@ gather = _Module("gather")
 gemm = _Module("gemm")
 loops = _Module("loops")
 mathlib = _Module("mathlib")
+mix = _Module("mix")
 pooling = _Module("pooling")
 scan = _Module("scan")
 scatter = _Module("scatter")

@@ -1,4 +1,4 @@
-"""Adaptive pooling: windows that share a plane out evenly.
+"""Adaptive maximum pooling: windows that share a plane out evenly.
 
 Output o covers inputs floor(o size / outputs) to ceil((o + 1) size / outputs).
 """
@@ -10,20 +10,19 @@ from types import SimpleNamespace
 from .element import Element
 from .ir import Builder
 from .plan import Fields, KernelSource
-from .pool_backward import add_to, summed_plane
-from .pool_window import greater, lowest_of, to_part
+from .pool_window import greater, lowest_of
 from .target import Target
 
 FIELDS = Fields("in_d in_h in_w out_d out_h out_w")
 
 
-def source(dtype: str, target: Target, kind: str) -> KernelSource:
-    """kind: 'max' (args y, indices, x), 'average' (y, x), 'spread' (dx, dy); a task is a plane."""
-    key = f"pool_adaptive:{dtype}:{target.name}:{kind}"
-    return KernelSource(key, lambda: _build(dtype, target, kind), "pool")
+def source(dtype: str, target: Target) -> KernelSource:
+    """Maxima and their places; args y, indices, x; a task is a plane."""
+    key = f"pool_adaptive:{dtype}:{target.name}"
+    return KernelSource(key, lambda: _build(dtype, target), "pool")
 
 
-def _build(dtype: str, target: Target, kind: str) -> str:
+def _build(dtype: str, target: Target) -> str:
     b = Builder(target)
     e = Element(dtype, target)
     with b.kernel("pool"):
@@ -36,7 +35,7 @@ def _build(dtype: str, target: Target, kind: str) -> str:
                 inputs=b.mul(plane.index, size),
                 outputs=b.mul(plane.index, outputs),
             )
-            {"max": _maximum, "average": _average, "spread": _spread}[kind](b, e, d, place)
+            _maximum(b, e, d, place)
     return b.module()
 
 
@@ -53,38 +52,8 @@ def _each_window(b: Builder, d, body) -> None:
         body(window, b.add(b.mul(b.add(b.mul(z.index, d.out_h), y.index), d.out_w), x.index))
 
 
-def _inputs(b: Builder, window: SimpleNamespace) -> str:
-    sizes = (b.sub(getattr(window, f"{a}_high"), getattr(window, f"{a}_low")) for a in "dhw")
-    depth, rows, columns = sizes
-    return b.mul(b.mul(depth, rows), columns)
-
-
 def _row_of(b: Builder, d, z: str, y: str) -> str:
     return b.mul(b.add(b.mul(z, d.in_h), y), d.in_w)
-
-
-def _average(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
-    y, x = b.argument(0), b.argument(1)
-    plane = b.offset(x, b.mul(place.inputs, e.size))
-
-    def body(window: SimpleNamespace, number: str) -> None:
-        with b.loop(window.d_low, window.d_high, carry=[(e.vector, e.zero)]) as z:
-            with b.loop(window.h_low, window.h_high, carry=[(e.vector, z.values[0])]) as r:
-                row = _row_of(b, d, z.index, r.index)
-                start = [(e.vector, r.values[0])]
-                with b.loop(window.w_low, window.w_high, e.lanes, carry=start) as c:
-                    at = b.offset(plane, b.mul(b.add(row, c.index), e.size))
-                    tail = e.tail(b, b.sub(window.w_high, c.index))
-                    c.next(e.add(b, c.values[0], e.load(b, at, tail)))
-                r.next(*c.values)
-            z.next(*r.values)
-        total = e.sum_lanes(b, z.values)[0]
-        count = to_part(b, e, _inputs(b, window))
-        mean = b.emit(f"{'fdiv' if e.floating else 'sdiv'} {e.part} {total}, {count}")
-        at = b.mul(b.add(place.outputs, number), e.size)
-        e.store_parts(b, [mean], b.offset(y, at))
-
-    _each_window(b, d, body)
 
 
 def _maximum(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
@@ -117,28 +86,3 @@ def _maximum(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
 
 def _pairs(types: list[str], values: list[str]) -> list[tuple[str, str]]:
     return list(zip(types, values, strict=True))
-
-
-def _spread(b: Builder, e: Element, d, place: SimpleNamespace) -> None:
-    dx, dy = b.argument(0), b.argument(1)
-    plane = b.offset(dx, b.mul(place.inputs, e.size))
-    with summed_plane(b, e, plane, place.size, b.argument(2)) as (wide, sums):
-        _spread_windows(b, e, d, place, dy, (wide, sums))
-
-
-def _spread_windows(
-    b: Builder, e: Element, d, place: SimpleNamespace, dy: str, to: tuple[Element, str]
-) -> None:
-    wide, sums = to
-
-    def body(window: SimpleNamespace, number: str) -> None:
-        at = b.mul(b.add(place.outputs, number), e.size)
-        gradient = e.load_parts(b, b.offset(dy, at))[0]
-        count = to_part(b, e, _inputs(b, window))
-        share = b.emit(f"{'fdiv' if e.floating else 'sdiv'} {e.part} {gradient}, {count}")
-        with b.loop(window.d_low, window.d_high) as z, b.loop(window.h_low, window.h_high) as r:
-            row = _row_of(b, d, z.index, r.index)
-            with b.loop(window.w_low, window.w_high) as c:
-                add_to(b, wide, [share], b.offset(sums, b.mul(b.add(row, c.index), wide.size)))
-
-    _each_window(b, d, body)

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 
 from . import pool_adaptive, pool_backward, pool_window
+from .axis_maps import AxisMap
 from .conv_shape import pool_output_size
 from .dtypes import OPMATH
+from .element import Element
+from .mix import plan_mix
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
 
@@ -83,10 +86,23 @@ def plan_avg_pool(
     """Means of windows; args: y, x, workspace."""
     ones = (1,) * len(kernel)
     y_shape = pooled_shape("avg_pool", x_shape, kernel, stride, padding, ones, ceil_mode)
-    window = _window(x_shape, y_shape, kernel, stride, padding, ones)
-    window |= _divisor(count_include_pad, divisor_override)
-    source = pool_window.source(dtype, target or host(), "average")
+    target = target or host()
+    divisor = _divisor(count_include_pad, divisor_override)
+    if Element(dtype, target).floating:
+        maps = _window_maps(x_shape, y_shape, kernel, stride, padding, divisor)
+        return plan_mix(dtype, math.prod(x_shape[: -len(kernel)]), maps, threads, target)
+    window = _window(x_shape, y_shape, kernel, stride, padding, ones) | divisor
+    source = pool_window.source(dtype, target, "average")
     return _plan_window(source, window, x_shape, y_shape, len(kernel), threads)
+
+
+def _window_maps(x_shape, y_shape, kernel, stride, padding, divisor) -> list[AxisMap]:
+    """Means of windows along each axis; a given divisor is applied along the last one only."""
+    n, given = len(kernel), divisor["divisor"]
+    divisors = [int(given != 0)] * (n - 1) + [given]
+    rows = zip(x_shape[-n:], y_shape[-n:], kernel, stride, padding, divisors, strict=True)
+    include = bool(divisor["include_pad"])
+    return [AxisMap("window", a, b, (k, s, p, include, by)) for a, b, k, s, p, by in rows]
 
 
 def plan_avg_pool_backward(
@@ -105,11 +121,10 @@ def plan_avg_pool_backward(
     """args: dx, dy, workspace."""
     ones = (1,) * len(kernel)
     y_shape = pooled_shape("avg_pool", x_shape, kernel, stride, padding, ones, ceil_mode)
-    window = _window(x_shape, y_shape, kernel, stride, padding, ones)
-    window |= _divisor(count_include_pad, divisor_override)
-    desc = pool_window.FIELDS.pack(**window, row_tasks=1, row_block=1)
-    source = pool_backward.average_source(dtype, target or host())
-    return _plan_planes(source, desc, x_shape, len(kernel), threads, sums_of=dtype)
+    divisor = _divisor(count_include_pad, divisor_override)
+    maps = _window_maps(x_shape, y_shape, kernel, stride, padding, divisor)
+    planes = math.prod(x_shape[: -len(kernel)])
+    return plan_mix(dtype, planes, [m.flip() for m in maps], threads, target)
 
 
 def plan_index_backward(
@@ -138,7 +153,9 @@ def plan_adaptive_pool(
     target: Target | None = None,
 ) -> Plan:
     """kind 'max' (args y, indices, x, workspace) or 'average' (args y, x, workspace)."""
-    source = pool_adaptive.source(dtype, target or host(), kind)
+    if kind == "average":
+        return plan_mix(dtype, *_adaptive_maps(x_shape, output_size), threads, target)
+    source = pool_adaptive.source(dtype, target or host())
     desc = _adaptive_desc(x_shape, output_size)
     if math.prod(output_size) == 0:
         return Plan((), 0)
@@ -154,9 +171,14 @@ def plan_adaptive_avg_pool_backward(
     target: Target | None = None,
 ) -> Plan:
     """args: dx, dy, workspace."""
-    source = pool_adaptive.source(dtype, target or host(), "spread")
-    desc = _adaptive_desc(x_shape, output_size)
-    return _plan_planes(source, desc, x_shape, len(output_size), threads, sums_of=dtype)
+    planes, maps = _adaptive_maps(x_shape, output_size)
+    return plan_mix(dtype, planes, [m.flip() for m in maps], threads, target)
+
+
+def _adaptive_maps(x_shape: Sequence[int], output_size: Sequence[int]) -> tuple[int, list[AxisMap]]:
+    n = len(output_size)
+    axes = zip(x_shape[-n:], output_size, strict=True)
+    return math.prod(x_shape[:-n]), [AxisMap("adaptive", size, out) for size, out in axes]
 
 
 def _three(values: Sequence[int], fill: int) -> tuple[int, ...]:

@@ -413,7 +413,11 @@ def _define_adaptive(n):
         x, added = _batched(average, input, n)
         if not x.is_floating_point():
             raise RuntimeError(f"{average}: \"{average}\" not implemented for '{x.dtype.name}'")
-        out = adaptive_mean(x, _adaptive_sizes(average, x, output_size, n))
+        sizes = _adaptive_sizes(average, x, output_size, n)
+        if sizes == (1,) * n:
+            out = x.mean(tuple(range(2, n + 2)), keepdim=True)
+        else:
+            out = adaptive_mean(x, sizes)
         return out.squeeze(0) if added else out
 
     def max_op(input, output_size, return_indices=False):

@@ -6,6 +6,8 @@ import math
 import warnings
 
 from .. import core
+from ..kernels.lazy import axis_maps
+from .mix import mix_axes
 from .record import composite, primitive
 
 _F = ("nn.functional",)
@@ -165,112 +167,6 @@ def _sizes(input, size, scale_factor, recompute):
     return sizes, [None] * n if recompute else factors
 
 
-def _ratio(size, out, factor, align):
-    if align:
-        return (size - 1) / (out - 1) if out > 1 else 0.0
-    return 1 / factor if factor else size / out
-
-
-def _place(i, ratio, align, cubic):
-    """Where output i is in the input."""
-    if align:
-        return i * ratio
-    at = (i + 0.5) * ratio - 0.5
-    return at if cubic else max(at, 0.0)
-
-
-def _nearest_places(size, out, factor, exact):
-    ratio = 1 / factor if factor else size / out
-    shift = 0.5 if exact else 0.0
-    import numpy
-
-    at = numpy.floor(
-        (numpy.arange(out, dtype=numpy.float32) + numpy.float32(shift)) * numpy.float32(ratio)
-    )
-    return [min(int(a), size - 1) for a in at]
-
-
-def _linear_weights(size, out, factor, align):
-    """For each output: ((source, weight), ...)."""
-    ratio = _ratio(size, out, factor, align)
-    rows = []
-    for i in range(out):
-        at = _place(i, ratio, align, False)
-        low = min(int(at), size - 1)
-        high = min(low + 1, size - 1)
-        t = min(max(at - low, 0.0), 1.0)
-        rows.append([(low, 1 - t), (high, t)])
-    return rows
-
-
-def _cubic_coefficients(t, a=-0.75):
-    def near(x):
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x):
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return far(t + 1), near(t), near(1 - t), far(2 - t)
-
-
-def _cubic_weights(size, out, factor, align):
-    ratio = _ratio(size, out, factor, align)
-    rows = []
-    for i in range(out):
-        at = _place(i, ratio, align, True)
-        low = math.floor(at)
-        weights = _cubic_coefficients(at - low)
-        rows.append([(min(max(low - 1 + k, 0), size - 1), w) for k, w in enumerate(weights)])
-    return rows
-
-
-def _antialias_weights(size, out, factor, align, cubic):
-    """A triangle or cubic filter as wide as the reduction."""
-    ratio = _ratio(size, out, factor, align)
-    support = (2.0 if cubic else 1.0) * max(ratio, 1.0)
-    inverse = 1 / ratio if ratio >= 1 else 1.0
-    rows = []
-    for i in range(out):
-        centre = ratio * (i + 0.5)
-        low = max(int(centre - support + 0.5), 0)
-        high = min(int(centre + support + 0.5), size)
-        weights = [_filter((j + low - centre + 0.5) * inverse, cubic) for j in range(high - low)]
-        total = sum(weights) or 1.0
-        rows.append([(low + j, w / total) for j, w in enumerate(weights)])
-    return rows
-
-
-def _filter(x, cubic):
-    x = abs(x)
-    if not cubic:
-        return 1 - x if x < 1 else 0.0
-    a = -0.5
-    if x < 1:
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-    return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
-
-
-def _matrix(rows, size, like):
-    """The weights as a matrix (size, outputs)."""
-    import numpy
-
-    from .creation import from_numpy
-
-    m = numpy.zeros((size, len(rows)))
-    for i, row in enumerate(rows):
-        for source, weight in row:
-            m[source, i] += weight
-    return from_numpy(m).to(like)
-
-
-def _apply_along(x, dim, rows):
-    """Mix the elements along dim with a matrix of weights."""
-    m = _matrix(rows, x.shape[dim], x.dtype if x.dtype.is_floating_point else core.dtypes[8])
-    moved = x.movedim(dim, -1) if dim != x.dim() - 1 else x
-    mixed = moved @ m
-    return mixed.movedim(-1, dim) if dim != x.dim() - 1 else mixed
-
-
 _MODES = {
     "nearest": None,
     "nearest-exact": None,
@@ -308,21 +204,13 @@ def _check_interpolation(input, mode, align_corners, antialias, recompute, scale
         raise ValueError("recompute_scale_factor is not meaningful with an explicit size.")
 
 
-def _resample(input, sizes, factors, mode, align_corners, antialias):
-    """Mix along each spatial dimension in turn."""
-    x = input
-    for k, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
-        n = input.shape[k + 2]
-        if out == n and not factor and not (antialias or mode == "bicubic"):
-            continue
-        if antialias:
-            rows = _antialias_weights(n, out, factor, align_corners, mode == "bicubic")
-        elif mode == "bicubic":
-            rows = _cubic_weights(n, out, factor, align_corners)
-        else:
-            rows = _linear_weights(n, out, factor, align_corners)
-        x = _apply_along(x, k + 2, rows)
-    return x
+def _axis_map(mode, size, out, factor, align, antialias):
+    if mode.startswith("nearest"):
+        return axis_maps.AxisMap("nearest", size, out, (factor, mode == "nearest-exact"))
+    cubic = mode == "bicubic"
+    if antialias:
+        return axis_maps.AxisMap("antialias", size, out, (factor, align, cubic))
+    return axis_maps.AxisMap("cubic" if cubic else "linear", size, out, (factor, align))
 
 
 @composite(namespaces=_F, method=False)
@@ -349,23 +237,27 @@ def interpolate(
         from . import pooling
 
         return getattr(pooling, f"adaptive_avg_pool{len(sizes)}d")(input, tuple(sizes))
-    if mode.startswith("nearest"):
+    if not input.is_floating_point() and mode.startswith("nearest"):
         return _nearest(input, sizes, factors, mode == "nearest-exact")
-    x = _resample(input, sizes, factors, mode, bool(align_corners), antialias)
-    if input.dtype.code == 1:
-        x = x.round().clamp(0, 255).to(input.dtype)
-    return x.contiguous() if x is not input else input.clone()
+    maps = tuple(
+        _axis_map(mode, size, out, factor, bool(align_corners), antialias)
+        for size, out, factor in zip(input.shape[2:], sizes, factors, strict=True)
+    )
+    if input.is_floating_point():
+        return mix_axes(input, maps)
+    x = mix_axes(input.to(core.dtypes[8]), maps)
+    return x.round().clamp(0, 255).to(input.dtype) if input.dtype.code == 1 else x
 
 
 def _nearest(input, sizes, factors, exact):
+    """Nearest neighbours of integers: copies."""
     from .creation import tensor
 
     x = input
     for k, (out, factor) in enumerate(zip(sizes, factors, strict=True)):
-        places = _nearest_places(input.shape[k + 2], out, factor, exact)
-        if places != list(range(input.shape[k + 2])):
-            x = x.index_select(k + 2, tensor(places, dtype=_INT64))
-    return x if x is not input else input.clone()
+        rows = axis_maps.AxisMap("nearest", x.shape[k + 2], out, (factor, exact)).rows()
+        x = x.index_select(k + 2, tensor([row[0][0] for row in rows], dtype=_INT64))
+    return x
 
 
 def _upsample(name, mode, **fixed):
@@ -562,7 +454,7 @@ def _sample_linear(input, places):
 
 def _sample_cubic(input, places, padding_mode, align):
     low = [p.detach().floor() for p in places]
-    weights = [_cubic_coefficients(p - q) for p, q in zip(places, low, strict=True)]
+    weights = [axis_maps.cubic_coefficients(p - q) for p, q in zip(places, low, strict=True)]
     total = None
     for j in range(4):
         for i in range(4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -42,6 +43,11 @@ def function(kernel: KernelSource, target: Target):
     return _functions[name]
 
 
+def _as_bits(value: float) -> int:
+    """The 64 bits of a desc's number: floats lie there as doubles."""
+    return struct.unpack("q", struct.pack("d", value))[0] if isinstance(value, float) else value
+
+
 class Runner:
     """A plan bound to arrays, ready to be called."""
 
@@ -59,7 +65,7 @@ class Runner:
         self.again = lambda: Runner(plan.otherwise(), arrays, target, threads)()
         self.phases = []
         for phase in plan.phases:
-            desc = (ctypes.c_int64 * len(phase.desc))(*phase.desc)
+            desc = (ctypes.c_int64 * len(phase.desc))(*map(_as_bits, phase.desc))
             self.phases.append((function(phase.kernel, target), desc, phase.tasks, phase.grain))
 
     def __call__(self) -> None:

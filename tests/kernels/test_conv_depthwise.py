@@ -1,4 +1,4 @@
-"""Convolution with a filter for each channel: strides, paddings, dilations, sizes that leave tails."""
+"""Convolution with a filter for each channel: strides, paddings, dilations, ragged sizes."""
 
 import numpy as np
 import pytest

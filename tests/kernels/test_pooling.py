@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flambeau.kernels import pool_adaptive, pool_backward, pool_window, pooling
+from flambeau.kernels import mix, pool_adaptive, pool_backward, pool_window, pooling
 from flambeau.kernels.target import NEON, host
 from tests.kernels import reference
 from tests.kernels.harness import assemble, run_plan, runnable
@@ -138,7 +138,7 @@ def poolings(draw_):
     dtype=st.sampled_from(REAL),
     threads=st.integers(1, 3),
     include_pad=st.booleans(),
-    divisor=st.sampled_from([None, None, 3]),
+    divisor=st.sampled_from([None, None, 3, -2]),
 )
 @settings(max_examples=80, deadline=None)
 def test_any_pooling(target, case, dtype, threads, include_pad, divisor):
@@ -232,7 +232,7 @@ def test_divisor_of_zero():
 def test_emits_arm64(dtype):
     """Every module is valid for arm64 and calls nothing."""
     kernels = [pool_window.source(dtype, NEON, kind) for kind in ("max", "max_index", "average")]
-    kernels += [pool_adaptive.source(dtype, NEON, kind) for kind in ("max", "average", "spread")]
-    kernels += [pool_backward.index_source(dtype, NEON), pool_backward.average_source(dtype, NEON)]
+    kernels += [pool_adaptive.source(dtype, NEON), pool_backward.index_source(dtype, NEON)]
+    kernels += [mix.source(dtype, NEON)] if dtype in FLOATS else []
     for kernel in kernels:
         assert "\tbl\t" not in assemble(kernel.build(), NEON)
