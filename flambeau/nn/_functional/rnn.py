@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import flambeau
+from flambeau.ops.recurrent import recur
 
 from . import primitives
 
@@ -14,8 +15,12 @@ if TYPE_CHECKING:
     from flambeau import Tensor
 
     State = tuple[Tensor, ...]
+    Sizes = tuple[int, ...] | None  # of the batch at each step, where sequences are packed
     # (input part of the gates, state before, recurrent weights) -> state after
     Step = Callable[[Tensor, State, "Recurrent"], State]
+
+
+_FUSED_TYPES = (flambeau.float32, flambeau.float64)
 
 
 class Recurrent:
@@ -76,14 +81,64 @@ STEPS: dict[str, Step] = {
 }
 
 
+def run_direction(
+    mode: str, input: Tensor, state: State, cell: Recurrent, reverse: bool, sizes: Sizes
+) -> tuple[Tensor, State]:
+    """Run one layer in one direction over (T, N, I), or packed rows with `sizes`, from a state."""
+    dtype = input.dtype
+    fused = dtype.is_floating_point and cell.weight_hr is None and input.numel() > 0
+    if not fused or flambeau.is_autocast_enabled("cpu"):
+        return run_stepwise(mode, input, state, cell, reverse, sizes)
+    tensors: tuple[Tensor | None, ...] = (
+        input, state[0], state[1] if len(state) > 1 else None,
+        cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh,
+    )  # fmt: skip
+    if dtype not in _FUSED_TYPES:
+        tensors = tuple(None if t is None else t.float() for t in tensors)
+    keep = flambeau.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    found = recur(*tensors, mode, reverse, sizes, keep, _differentiate_again)
+    if dtype not in _FUSED_TYPES:
+        found = tuple(t.to(dtype) for t in found[: 1 + len(state)])
+    return found[0], found[1 : 1 + len(state)]
+
+
+def _differentiate_again(
+    grads: tuple[Tensor | None, ...], tensors: tuple[Tensor | None, ...], mode: str, reverse: bool,
+    sizes: Sizes,
+) -> tuple[Tensor | None, ...]:  # fmt: skip
+    """The derivative of a layer in recorded ops, for derivatives of higher order."""
+    input, hidden, memory, *weights = tensors
+    cell = Recurrent([w for w in weights if w is not None], weights[2] is not None)  # type: ignore[misc]
+    state = (hidden,) if memory is None else (hidden, memory)
+    output, final = run_stepwise(mode, input, state, cell, reverse, sizes)  # type: ignore[arg-type]
+    pairs = [(o, g) for o, g in zip((output, *final), grads, strict=False) if g is not None]
+    given = [t for t in tensors if t is not None]
+    wanted = [t for t in given if t.requires_grad]
+    found = iter(
+        flambeau.autograd.grad(
+            [o for o, _ in pairs],
+            wanted,
+            [g for _, g in pairs],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return tuple(next(found) if t.requires_grad else None for t in given)
+
+
+def run_stepwise(
+    mode: str, input: Tensor, state: State, cell: Recurrent, reverse: bool, sizes: Sizes
+) -> tuple[Tensor, State]:
+    """`run_direction` in recorded ops, step by step."""
+    if sizes is not None:
+        return run_packed_layer(mode, input, list(sizes), state, cell, reverse)
+    return run_layer(mode, input, state, cell, reverse)
+
+
 def run_layer(
     mode: str, input: Tensor, state: State, cell: Recurrent, reverse: bool
 ) -> tuple[Tensor, State]:
-    """Run one layer in one direction over (T, N, I) -> (T, N, H) and the final state.
-
-    A fused kernel per mode can take this function's place: everything around it is layers and
-    directions.
-    """
+    """Run one layer in one direction over (T, N, I) -> (T, N, H) and the final state."""
     step = STEPS[mode]
     # One matrix product for the inputs of all times; only the hidden part has to go step by step.
     gates = primitives.linear(input, cell.weight_ih, cell.bias_ih).unbind(0)
@@ -176,12 +231,8 @@ def run_layers(
             index = layer * directions + direction
             start = tuple(part[index] for part in state)
             cell = Recurrent(weights[index], has_bias)
-            if batch_sizes is None:
-                output, final = run_layer(mode, input, start, cell, direction == 1)
-            else:
-                output, final = run_packed_layer(
-                    mode, input, batch_sizes, start, cell, direction == 1
-                )
+            sizes = None if batch_sizes is None else tuple(batch_sizes)
+            output, final = run_direction(mode, input, start, cell, direction == 1, sizes)
             outputs.append(output)
             finals.append(final)
         input = outputs[0] if directions == 1 else flambeau.cat(outputs, -1)
