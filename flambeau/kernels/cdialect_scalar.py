@@ -108,6 +108,8 @@ class ScalarEmitter(GraphEmitter):
             return f"{args[0]} {_COMPARE[e.value]} {args[1]}"
         if op == "select":
             return f"{args[0]} ? {args[1]} : {args[2]}"
+        if op == "rarely":
+            return f"{args[0]} ? {args[2]} : {args[1]}"
         if op == "cast":
             return self._cast(args[0], source, e.dtype)
         if op == "bitcast":

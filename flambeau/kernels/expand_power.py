@@ -23,6 +23,8 @@ from .scalar import (
     floor,
     fma,
     ne,
+    node,
+    rarely,
     sqrt,
     trunc,
     where,
@@ -191,9 +193,8 @@ def _hypot_f64(x: Expr, y: Expr) -> Expr:
 # ---- fmod ----------------------------------------------------------------------------------------
 
 
-@expansion("fmod", "f32")
-def _fmod_f32(x: Expr, y: Expr) -> Expr:
-    """x - trunc(x / y) y, exactly: each step takes 51 bits off the quotient, which has at most 277.
+def _fmod_in_steps(x: Expr, y: Expr) -> Expr:
+    """Of float32, whatever the quotient: each step takes 51 bits off it, which has at most 277.
 
     The products are exact in a fused multiply-add, because what is left fits a float64.
     """
@@ -203,5 +204,21 @@ def _fmod_f32(x: Expr, y: Expr) -> Expr:
         rest = fma(-trunc(rest * inverse), b, rest)
     rest = where(rest < 0.0, rest + b, rest)
     rest = where(rest >= b, rest - b, rest)
-    result = copysign(cast(rest, "f32"), x)
-    return where(eq(absolute(y), math.inf) & (absolute(x) < math.inf), x, result)
+    return copysign(cast(rest, "f32"), x)
+
+
+@expansion("fmod", "f32", "f64")
+def _fmod(x: Expr, y: Expr) -> Expr:
+    """x - trunc(x / y) y, exactly, while the quotient is an exact integer; else in steps, or by the
+    C library.
+
+    The quotient may have been rounded up to the next integer: then what is left is negative.
+    """
+    a, b = absolute(x), absolute(y)
+    quotient = trunc(a / b)
+    rest = fma(-quotient, b, a)
+    rest = copysign(where(rest < 0.0, rest + b, rest), x)
+    rest = where(eq(quotient, 0.0), x, rest)  # also where y is infinite
+    if x.dtype == "f32":
+        return rarely(quotient >= 2.0**23, _fmod_in_steps(x, y), rest)
+    return rarely(quotient >= 2.0**52, node("extern", (x, y), "f64", "fmod"), rest)

@@ -21,6 +21,7 @@ from .scalar import (
     eq,
     fma,
     node,
+    rarely,
     sqrt,
     where,
 )
@@ -234,10 +235,8 @@ def _tan_f32(x: Expr) -> Expr:
 
 
 def _with_library(name: str, x: Expr, quick: Expr) -> Expr:
-    """`quick` below 2**27; the C library's result from there on, spared the trouble elsewhere."""
-    small = absolute(x) < 2.0**27
-    asked = node("extern", (where(small, const(0.0, "f64"), x),), "f64", name)
-    return where(small, quick, asked)
+    """`quick` below 2**27; the C library's result from there on."""
+    return rarely(absolute(x) >= 2.0**27, node("extern", (x,), "f64", name), quick)
 
 
 @expansion("sin", "f64")

@@ -18,6 +18,12 @@ class GraphEmitter:
         """Emit one node, its arguments already emitted; the name of its value."""
         raise NotImplementedError
 
+    def rarely(self, e: Expr, leaf: Callable[[Expr], str | None], known: dict[Expr, str]) -> str:
+        """Emit a `rarely` node, condition and quick value already known; as a choice unless the
+        backend knows better."""
+        slow = self.graph([e.args[2]], leaf, known)[0]
+        return self.operation(e, [known[e.args[0]], known[e.args[1]], slow])
+
     def graph(
         self, roots: list[Expr], leaf: Callable[[Expr], str | None], known: dict[Expr, str]
     ) -> list[str]:
@@ -35,11 +41,16 @@ class GraphEmitter:
                 else leaf(current)
             )
             if value is None:
-                missing = [a for a in current.args if a not in known]
+                rare = current.op == "rarely"
+                args = current.args[:2] if rare else current.args
+                missing = [a for a in args if a not in known]
                 if missing:
                     stack.extend(reversed(missing))
                     continue
-                value = self.operation(current, [known[a] for a in current.args])
+                if rare:
+                    value = self.rarely(current, leaf, known)
+                else:
+                    value = self.operation(current, [known[a] for a in args])
             known[current] = value
             stack.pop()
         return [known[root] for root in roots]

@@ -158,10 +158,19 @@ class Builder:
         self.branch(done)
         self.start(done)
 
-    def choose(self, condition: str, yes, no, types: Sequence[str] = ()) -> list[str]:
-        """if/else: `yes()` and `no()` emit the branches and return values of the given types."""
+    def choose(
+        self, condition: str, yes, no, types: Sequence[str] = (), rare: bool = False
+    ) -> list[str]:
+        """if/else: `yes()` and `no()` emit the branches and return values of the given types.
+
+        `rare`: the condition hardly ever holds, so registers and layout should favour `no`.
+        """
         a, b, done = self.fresh("then"), self.fresh("else"), self.fresh("endif")
-        self.branch_if(condition, a, b)
+        if rare:
+            self.declare("!9", '!9 = !{!"branch_weights", i32 1, i32 4095}')
+            self.do(f"br i1 {condition}, label {a}, label {b}, !prof !9")
+        else:
+            self.branch_if(condition, a, b)
         ends = []
         for label, emit_branch in ((a, yes), (b, no)):
             self.start(label)

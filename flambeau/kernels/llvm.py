@@ -127,6 +127,24 @@ class Emitter(GraphEmitter):
         t = self.type(e.dtype)
         return self.b.emit(f"select {self.type('bool')} {args[0]}, {t} {args[1]}, {t} {args[2]}")
 
+    def rarely(self, e: Expr, leaf, known: dict[Expr, str]) -> str:
+        """A branch around the slow value, taken when no lane asks for it."""
+        condition, quick = known[e.args[0]], known[e.args[1]]
+        t = self.type(e.dtype)
+
+        def compute() -> list[str]:
+            slow = self.graph([e.args[2]], leaf, dict(known))[0]
+            return [self.b.emit(f"select {self.type('bool')} {condition}, {t} {slow}, {t} {quick}")]
+
+        return self.b.choose(self._any_lane(condition), compute, lambda: [quick], [t], rare=True)[0]
+
+    def _any_lane(self, condition: str) -> str:
+        """i1: does a bool hold in any lane?"""
+        if self.lanes == 1:
+            return condition
+        name = f"llvm.vector.reduce.or.v{self.lanes}i1"
+        return self.b.intrinsic(name, "i1", (self.type("bool"), condition))
+
     def _integer_division(self, e: Expr, args: list[str]) -> str:
         """Never traps: x / 0 is 0, and the smallest integer / -1 wraps."""
         t, bit = self.type(e.dtype), self.type("bool")
@@ -139,12 +157,74 @@ class Emitter(GraphEmitter):
             minus_one = self.b.emit(f"icmp eq {t} {b}, {self.constant(-1, e.dtype)}")
             unsafe = self.b.emit(f"or {bit} {is_zero}, {minus_one}")
         safe = self.b.emit(f"select {bit} {unsafe}, {t} {one}, {t} {b}")
-        name = ("s" if signed else "u") + e.op
-        result = self.b.emit(f"{name} {t} {a}, {safe}")
+        if self.lanes > 1:
+            quotient = self._vector_quotient(e.dtype, a, safe)
+            result = quotient
+            if e.op == "rem":
+                product = self.b.emit(f"mul {t} {quotient}, {safe}")
+                result = self.b.emit(f"sub {t} {a}, {product}")
+        else:
+            result = self.b.emit(f"{'s' if signed else 'u'}{e.op} {t} {a}, {safe}")
         if signed:
             wrapped = self.b.emit(f"sub {t} {zero}, {a}") if e.op == "div" else zero
             result = self.b.emit(f"select {bit} {minus_one}, {t} {wrapped}, {t} {result}")
         return self.b.emit(f"select {bit} {is_zero}, {t} {zero}, {t} {result}")
+
+    def _vector_quotient(self, dtype: str, a: str, b: str) -> str:
+        """a / b rounded towards zero for b other than 0 and -1, by floating-point division.
+
+        With p bits of precision a quotient of numbers below 2**(p - 1) is never rounded up to the
+        next integer: that is further away than a * 2**-p / b.
+        """
+        size = dt.INFO[dtype].size
+        if size < 8:
+            return self._quotient_by(dtype, "f32" if size < 4 else "f64", a, b)
+        t = self.type(dtype)
+        both = self.b.emit(f"or {t} {self._magnitude(dtype, a)}, {self._magnitude(dtype, b)}")
+        wide = self.b.emit(f"icmp uge {t} {both}, {self.constant(1 << 52, dtype)}")
+        return self.b.choose(
+            self._any_lane(wide),
+            lambda: [self._wide_quotient(dtype, a, b)],
+            lambda: [self._quotient_by(dtype, "f64", a, b)],
+            [t],
+            rare=True,
+        )[0]
+
+    def _quotient_by(self, dtype: str, real: str, a: str, b: str) -> str:
+        x, y = self.cast(a, dtype, real), self.cast(b, dtype, real)
+        return self.cast(self.b.emit(f"fdiv {self.type(real)} {x}, {y}"), real, dtype)
+
+    def _magnitude(self, dtype: str, a: str) -> str:
+        """|a| as an unsigned number."""
+        if dt.kind(dtype) == "u":
+            return a
+        t = self.type(dtype)
+        return self.b.intrinsic(f"llvm.abs.{self._suffix(dtype)}", t, (t, a), ("i1", "false"))
+
+    def _wide_quotient(self, dtype: str, a: str, b: str) -> str:
+        """Of 64-bit integers: two quotients rounded down a little, then at most one more."""
+        t, bit = self.type("u64"), self.type("bool")
+        x, y = self._magnitude(dtype, a), self._magnitude(dtype, b)
+        total, rest = self.constant(0, "u64"), x
+        for _ in range(2):
+            ratio = self.b.emit(
+                f"fdiv {self.type('f64')} {self.cast(rest, 'u64', 'f64')}, "
+                f"{self.cast(y, 'u64', 'f64')}"
+            )
+            below = self.b.emit(
+                f"fmul {self.type('f64')} {ratio}, {self.constant(1 - 2.0**-51, 'f64')}"
+            )
+            part = self.cast(below, "f64", "u64")
+            total = self.b.emit(f"add {t} {total}, {part}")
+            rest = self.b.emit(f"sub {t} {rest}, {self.b.emit(f'mul {t} {part}, {y}')}")
+        more = self.b.emit(f"icmp uge {t} {rest}, {y}")
+        total = self.b.emit(f"add {t} {total}, {self.b.emit(f'zext {bit} {more} to {t}')}")
+        if dt.kind(dtype) == "u":
+            return total
+        signs = self.b.emit(f"xor {t} {a}, {b}")
+        negative = self.b.emit(f"icmp slt {t} {signs}, {self.constant(0, 'i64')}")
+        minus = self.b.emit(f"sub {t} {self.constant(0, 'u64')}, {total}")
+        return self.b.emit(f"select {bit} {negative}, {t} {minus}, {t} {total}")
 
     def _shift(self, e: Expr, args: list[str]) -> str:
         """Amounts outside 0..bits-1 shift everything out, as in PyTorch."""
@@ -303,20 +383,38 @@ class Emitter(GraphEmitter):
         both = self.b.shuffle(values[0], values[1], t, order)
         self.b.store(f"<{2 * self.lanes} x {part.llvm}>", both, pointer, part.size)
 
-    def gather(self, dtype: str, pointer: str, byte_offsets: str, mask: str | None) -> str:
-        """Elements of a 4- or 8-byte type at pointer + each lane's byte offset."""
+    def load_strided(self, dtype: str, pointer: str, step: str) -> str:
+        """`lanes` elements of a real type that lie `step` bytes apart."""
         info = dt.INFO[dtype]
-        t = self.type(dtype)
-        pointers = self.b.emit(
-            f"getelementptr i8, ptr {pointer}, <{self.lanes} x i64> {byte_offsets}"
-        )
-        name = f"llvm.masked.gather.{self._suffix(dtype)}.v{self.lanes}p0"
-        self.b.declare(name, f"declare {t} @{name}(<{self.lanes} x ptr>, {self.type('bool')}, {t})")
-        where = mask or self.constant(True, "bool")
-        return self.b.emit(
-            f"call {t} @{name}(<{self.lanes} x ptr> align {info.size} {pointers}, "
-            f"{self.type('bool')} {where}, {t} zeroinitializer)"
-        )
+        element = "i8" if info.kind == "b" else info.llvm
+        t = self._vector(element)
+        value = "poison"
+        for lane, at in enumerate(self._places(pointer, step)):
+            one = self.b.load(element, at, info.size)
+            value = self.b.emit(f"insertelement {t} {value}, {element} {one}, i32 {lane}")
+        if info.kind != "b":
+            return value
+        return self.b.emit(f"icmp ne {t} {value}, zeroinitializer")
+
+    def store_strided(self, value: str, dtype: str, pointer: str, step: str) -> None:
+        """Store `lanes` elements of a real type `step` bytes apart."""
+        info = dt.INFO[dtype]
+        element, t = info.llvm, self.type(dtype)
+        if info.kind == "b":
+            value = self.b.emit(f"zext {t} {value} to {self.type('u8')}")
+            element, t = "i8", self.type("u8")
+        for lane, at in enumerate(self._places(pointer, step)):
+            one = self.b.emit(f"extractelement {t} {value}, i32 {lane}")
+            self.b.store(element, one, at, info.size)
+
+    def _places(self, pointer: str, step: str) -> list[str]:
+        """The lanes' addresses, in groups of four that the machine's addressing modes cover."""
+        double, triple = self.b.mul(step, 2), self.b.mul(step, 3)
+        places = []
+        for _ in range(0, self.lanes, 4):
+            places += [pointer, *(self.b.offset(pointer, s) for s in (step, double, triple))]
+            pointer = self.b.offset(pointer, self.b.mul(step, 4))
+        return places[: self.lanes]
 
     def numbers(self, first: str) -> str:
         """first, first + 1, ... (i64), one a lane."""
@@ -339,10 +437,15 @@ def _bf16_bits(value: float) -> int:
 def maskable(nodes: list[Expr]) -> bool:
     """May lanes beyond the end be computed on zeros and thrown away? Not where work is done lane
     by lane."""
-    return not any(
-        n.op in ("extern", "input_part")
-        or (n.op in ("div", "rem") and not dt.is_float(n.dtype))
-        or dt.is_complex(n.dtype)
+    return not any(n.op in ("extern", "input_part") or dt.is_complex(n.dtype) for n in nodes)
+
+
+def divides_integers(nodes: list[Expr], size: int = 0) -> bool:
+    """Is there a division of integers (of that many bytes)?"""
+    return any(
+        n.op in ("div", "rem")
+        and not dt.is_float(n.dtype)
+        and (not size or dt.INFO[n.dtype].size == size)
         for n in nodes
     )
 

@@ -90,14 +90,15 @@ class LoopKernel:
         self.roots = self._prepare(lower(list(spec.roots)))
         self.flat_roots = [e for r in self.roots for e in (r if isinstance(r, tuple) else (r,))]
         self.nodes = scalar.topological([*self.flat_roots, *self.extra_roots])
+        self.eager = scalar.topological([*self.flat_roots, *self.extra_roots], rare=False)
         self.operands = spec.outs + spec.ins
         self.levels = find_levels(self.nodes, self._is_uniform_input)
         self.passes = passes(self.nodes, self.levels)
         self.lanes = self._choose_lanes()
-        simple = all(not dt.is_complex(o.dtype) for o in self.operands)
-        self.masked = target.masked and simple and llvm.maskable(self.nodes) and self.lanes > 1
-        weight = llvm.cost(self.nodes)
-        self.unroll = 1 if self.lanes == 1 else (4 if weight < 12 else 2 if weight < 60 else 1)
+        simple = all(not dt.is_complex(o.dtype) and o.access != "g" for o in self.operands)
+        self.masked = target.masked and simple and llvm.maskable(self.eager) and self.lanes > 1
+        weight = llvm.cost(self.eager)
+        self.unroll = 4 if weight < 12 else 2 if weight < 60 and self.lanes > 1 else 1
 
     def emit(self) -> None:
         """The kernel's body."""
@@ -110,20 +111,20 @@ class LoopKernel:
     # ---- choices ---------------------------------------------------------------------------------
 
     def _choose_lanes(self) -> int:
-        if any(n.op == "extern" for n in self.nodes):
+        if any(n.op == "extern" for n in self.eager):
             return 1
-        used = [o for o in self.operands if o.access == "g"]
-        if used and not (
-            self.target.gather
-            and all(dt.INFO[o.dtype].size in (4, 8) and not dt.is_complex(o.dtype) for o in used)
-            and all(o.access != "g" for o in self.spec.outs)
-        ):
+        strided = [o for o in self.operands if o.access == "g"]
+        if any(dt.is_complex(o.dtype) for o in strided):
             return 1
-        if any(n.op in ("div", "rem") and not dt.is_float(n.dtype) for n in self.nodes):
-            return 1
-        sizes = [dt.INFO[n.dtype].size for n in self.nodes if n.dtype]
+        cheap = self.spec.form != "nest" or llvm.cost(self.eager) < 8
+        if cheap and any(o.access == "g" for o in self.spec.outs):
+            return 1  # taking a vector apart costs more than it saves
+        if llvm.divides_integers(self.nodes, 8) and self.target.name not in ("avx512", "neon"):
+            return 1  # no instructions between 64-bit integers and floats
+        sizes = [dt.INFO[n.dtype].size for n in self.eager if n.dtype]
         sizes += [dt.INFO[dt.COMPLEX_PART.get(o.dtype, o.dtype)].size for o in self.operands]
-        return max(1, self.target.vector_bytes // self._widest(sizes))
+        lanes = max(1, self.target.vector_bytes // self._widest(sizes))
+        return min(lanes, 16) if strided else lanes
 
     def _widest(self, sizes: list[int]) -> int:
         """Bytes of the elements that fill a vector."""
@@ -204,10 +205,7 @@ class LoopKernel:
     def _load(self, em: Emitter, row: Row, k: int, at: list[str], mask: str | None) -> str:
         dtype, access = self.operands[k]
         if access == "g" and em.lanes > 1:
-            iota = "<" + ", ".join(f"i64 {j}" for j in range(em.lanes)) + ">"
-            step = self.b.splat(row.strides[k][-1], "i64", em.lanes)
-            offsets = self.b.emit(f"mul <{em.lanes} x i64> {step}, {iota}")
-            return em.gather(dtype, at[k], offsets, mask)
+            return em.load_strided(dtype, at[k], row.strides[k][-1])
         if access in "0b":  # the same element for all lanes
             return em.splat(Emitter(self.b, 1).load(dtype, at[k]), dtype)
         return em.load(dtype, at[k], mask)
@@ -238,7 +236,10 @@ class LoopKernel:
                 em.store_pair((values[position], values[position + 1]), out.dtype, at[k])
                 position += 2
                 continue
-            em.store(values[position], out.dtype, at[k], mask)
+            if out.access == "g" and em.lanes > 1:
+                em.store_strided(values[position], out.dtype, at[k], self.out_steps[k])
+            else:
+                em.store(values[position], out.dtype, at[k], mask)
             position += 1
 
     def _elements(self, row: Row, begin: str, end: str, position: str | None = None) -> None:
@@ -289,6 +290,7 @@ class LoopKernel:
             (self.b.size(1 + 2 * k), self.b.size(2 + 2 * k)) for k in range(len(self.operands))
         ]
         self.count = size
+        self.out_steps = [s[1] for s in steps[: len(self.spec.outs)]]
         with self.b.loop("%begin", "%end") as rows:
             at = [
                 self.b.offset(p, self.b.mul(rows.index, s[0]))

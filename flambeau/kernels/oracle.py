@@ -254,6 +254,7 @@ _OPERATIONS: dict[str, Callable] = {
     "shr": lambda node, a, b: np.right_shift(a, b),
     "not": lambda node, a: ~a,
     "select": lambda node, c, a, b: np.where(c, a, b),
+    "rarely": lambda node, c, quick, slow: np.where(c, slow, quick),
     "cast": _cast,
     "bitcast": _bitcast,
     "complex": _complex,

@@ -338,6 +338,15 @@ def where(condition: Expr | bool, a: Expr | Number, b: Expr | Number) -> Expr:
     return node("select", (condition, a, b), a.dtype)
 
 
+def rarely(condition: Expr, slow: Expr, quick: Expr) -> Expr:
+    """slow where the condition holds, else quick; `slow` is skipped while no lane asks for it.
+
+    For what a fast formula cannot do, such as huge angles. Nothing but `slow` may need `slow`'s own
+    nodes to be quick: they are computed again wherever else they are used.
+    """
+    return node("rarely", (condition, quick, slow), quick.dtype)
+
+
 def cast(a: Expr | Number, dtype: str) -> Expr:
     """a converted to another type, as C converts; float to integer saturates, NaN becomes 0."""
     if not isinstance(a, Expr):
@@ -556,8 +565,9 @@ def detach(x: Expr) -> Expr:
 # ---- walking -------------------------------------------------------------------------------------
 
 
-def topological(roots: list[Expr] | tuple[Expr, ...]) -> list[Expr]:
-    """Every node the roots depend on, arguments first, each once."""
+def topological(roots: list[Expr] | tuple[Expr, ...], rare: bool = True) -> list[Expr]:
+    """Every node the roots depend on, arguments first, each once; `rare`: also what `rarely`
+    skips."""
     order: list[Expr] = []
     seen: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
@@ -568,7 +578,8 @@ def topological(roots: list[Expr] | tuple[Expr, ...]) -> list[Expr]:
         elif current not in seen:
             seen.add(current)
             stack.append((current, True))
-            stack.extend((arg, False) for arg in reversed(current.args) if arg not in seen)
+            args = current.args if rare or current.op != "rarely" else current.args[:2]
+            stack.extend((arg, False) for arg in reversed(args) if arg not in seen)
     return order
 
 
