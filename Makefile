@@ -16,7 +16,7 @@ CORE_SOURCES := setup.py $(wildcard flambeau/core/*.pyx flambeau/core/*.pxi flam
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build demo test parity parity-full bench lint format typecheck clean distclean
+.PHONY: help setup build demo test parity parity-full names bench lint format typecheck clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ parity: $(STAMPS)/parity ## compare a sample of the tables with PyTorch: the fix
 
 parity-full: $(STAMPS)/parity ## compare all of PyTorch's tables with it
 	$(PY) -m tests.conformance --max-samples 0 --timeout 300 --jobs $(JOBS) $(ARGS)
+
+names: $(STAMPS)/parity ## compare the public names of namespaces with PyTorch's
+	$(PY) tools/api_names.py $(ARGS)
 
 bench: $(STAMPS)/parity ## time Flambeau beside PyTorch
 	$(PY) -m benchmarks $(ARGS)

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
+from ._checkpoint.location import default_restore_location, location_tag
 from ._checkpoint.pickler import CheckpointPickler, view_storage
 from ._checkpoint.reader import Loader, list_unsafe_globals, load_legacy, load_zip
 from ._checkpoint.safe_globals import (
@@ -31,10 +32,12 @@ from ._checkpoint.zip_file import ALIGNMENT, ZipReader, ZipWriter, starts_zip
 __all__ = [
     "add_safe_globals",
     "clear_safe_globals",
+    "default_restore_location",
     "get_crc32_options",
     "get_safe_globals",
     "get_unsafe_globals_in_checkpoint",
     "load",
+    "location_tag",
     "safe_globals",
     "save",
     "set_crc32_options",

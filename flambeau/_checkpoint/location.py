@@ -24,6 +24,16 @@ def restore_location(storage: Any, location: str, map_location: Any) -> Any:
     return _place(storage, str(location))
 
 
+def location_tag(storage: Any) -> str:
+    """The device of a storage, as checkpoints name it."""
+    return str(storage.device)
+
+
+def default_restore_location(storage: Any, location: str) -> Any:
+    """`storage` on the device that `location` names; RuntimeError when it is not there."""
+    return _place(storage, location)
+
+
 def _place(storage: Any, location: str) -> Any:
     kind = location.partition(":")[0]
     if kind == "cpu":

@@ -64,6 +64,8 @@ class CheckpointPickler(_Pickler):
     # ---- tensors ---------------------------------------------------------------------------------
 
     def _reduce_tensor(self, tensor: Any) -> Any:
+        if flambeau.nn.parameter.is_lazy(tensor):
+            return NotImplemented
         if isinstance(tensor, flambeau.nn.Parameter):
             return self._reduce_parameter(tensor)
         if type(tensor) is not flambeau.Tensor:

@@ -167,6 +167,11 @@ class Optimizer:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define step()")
 
+    @staticmethod
+    def profile_hook_step(func: Callable) -> Callable:
+        """`func`, a step method, with the step hooks around it."""
+        return _with_hooks(func)
+
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Drop all gradients, or fill them with zeros when `set_to_none` is False."""
         for group in self.param_groups:

@@ -99,6 +99,18 @@ class PackedSequence(_PackedFields):
         """Convert `data` to int32."""
         return self.to(dtype=flambeau.int32)
 
+    def short(self) -> PackedSequence:
+        """Convert `data` to int16."""
+        return self.to(dtype=flambeau.int16)
+
+    def char(self) -> PackedSequence:
+        """Convert `data` to int8."""
+        return self.to(dtype=flambeau.int8)
+
+    def byte(self) -> PackedSequence:
+        """Convert `data` to uint8."""
+        return self.to(dtype=flambeau.uint8)
+
     def pin_memory(self) -> PackedSequence:
         """Copy `data` to page-locked memory."""
         return type(self)(self.data.pin_memory(), *self[1:])
