@@ -152,10 +152,10 @@ class Optimizer:
         if not known.isdisjoint(params):
             raise ValueError("some parameters appear in more than one parameter group")
         if self.param_groups and ("param_names" in self.param_groups[0]) != ("param_names" in new):
-            state = "without" if "param_names" in new else "with"
+            kind = "with" if "param_names" in new else "without"
             raise ValueError(
                 "all optimizer param groups should be with/without names. cannot add param group"
-                f" to optimizer {state} names"
+                f" {kind} names to the optimizer"
             )
 
     # ---- stepping --------------------------------------------------------------------------------
