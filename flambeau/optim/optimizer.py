@@ -64,6 +64,13 @@ class Optimizer:
 
     Subclasses define `step`. `param_groups` is a list of dicts, `state` maps a parameter to its
     state dict.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    >>> optimizer.param_groups[0]["lr"]
+    0.5
+    >>> optimizer.state_dict()["param_groups"][0]["params"]
+    [0]
     """
 
     OptimizerPreHook = Callable

@@ -74,6 +74,10 @@ class ReLU(_WithInplace):
 class RReLU(Module):
     """x where positive, a x elsewhere, with a drawn from U(lower, upper) in training, their mean
     otherwise.
+
+    >>> import flambeau as torch
+    >>> torch.nn.RReLU(0.25, 0.25)(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.5000, -0.1250,  0.0000,  1.0000])
     """
 
     def __init__(
@@ -94,7 +98,12 @@ class RReLU(Module):
 
 
 class Threshold(Module):
-    """x where above `threshold`, `value` elsewhere."""
+    """x where above `threshold`, `value` elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Threshold(0.5, 9.0)(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([9., 9., 9., 1.])
+    """
 
     def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
         super().__init__()
@@ -112,7 +121,12 @@ class Threshold(Module):
 
 
 class Hardtanh(Module):
-    """x limited to [min_val, max_val]."""
+    """x limited to [min_val, max_val].
+
+    >>> import flambeau as torch
+    >>> torch.nn.Hardtanh()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-1.0000, -0.5000,  0.0000,  1.0000])
+    """
 
     def __init__(
         self,
@@ -142,7 +156,12 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """x limited to [0, 6]."""
+    """x limited to [0, 6].
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReLU6()(torch.tensor([-1.0, 3.0, 8.0]))
+    tensor([0., 3., 6.])
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__(0.0, 6.0, inplace)
@@ -152,14 +171,24 @@ class ReLU6(Hardtanh):
 
 
 class Sigmoid(Module):
-    """1 / (1 + exp(-x)), in (0, 1)."""
+    """1 / (1 + exp(-x)), in (0, 1).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Sigmoid()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([0.1192, 0.3775, 0.5000, 0.7311])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.sigmoid(input)
 
 
 class Hardsigmoid(Module):
-    """(x + 3) / 6 limited to [0, 1]."""
+    """(x + 3) / 6 limited to [0, 1].
+
+    >>> import flambeau as torch
+    >>> torch.nn.Hardsigmoid()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([0.1667, 0.4167, 0.5000, 0.6667])
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -170,28 +199,48 @@ class Hardsigmoid(Module):
 
 
 class Tanh(Module):
-    """tanh(x), in (-1, 1)."""
+    """tanh(x), in (-1, 1).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Tanh()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.9640, -0.4621,  0.0000,  0.7616])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanh(input)
 
 
 class SiLU(_WithInplace):
-    """x sigmoid(x), also called swish."""
+    """x sigmoid(x), also called swish.
+
+    >>> import flambeau as torch
+    >>> torch.nn.SiLU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.2384, -0.1888,  0.0000,  0.7311])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.silu(input, self.inplace)
 
 
 class Mish(_WithInplace):
-    """x tanh(softplus(x))."""
+    """x tanh(softplus(x)).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Mish()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.2525, -0.2207,  0.0000,  0.8651])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.mish(input, self.inplace)
 
 
 class Hardswish(Module):
-    """x (x + 3) / 6 with the second factor limited to [0, 1]."""
+    """x (x + 3) / 6 with the second factor limited to [0, 1].
+
+    >>> import flambeau as torch
+    >>> torch.nn.Hardswish()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.3333, -0.2083,  0.0000,  0.6667])
+    """
 
     def __init__(self, inplace: bool = False) -> None:
         super().__init__()
@@ -202,7 +251,12 @@ class Hardswish(Module):
 
 
 class ELU(Module):
-    """x where positive, alpha (exp(x) - 1) elsewhere."""
+    """x where positive, alpha (exp(x) - 1) elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.ELU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.8647, -0.3935,  0.0000,  1.0000])
+    """
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -217,21 +271,36 @@ class ELU(Module):
 
 
 class CELU(ELU):
-    """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
+    """max(0, x) + min(0, alpha (exp(x / alpha) - 1)).
+
+    >>> import flambeau as torch
+    >>> torch.nn.CELU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.8647, -0.3935,  0.0000,  1.0000])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.celu(input, self.alpha, self.inplace)
 
 
 class SELU(_WithInplace):
-    """ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
+    """ELU with the scale and alpha that keep mean 0 and variance 1 (Klambauer et al., 2017).
+
+    >>> import flambeau as torch
+    >>> torch.nn.SELU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-1.5202, -0.6918,  0.0000,  1.0507])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.selu(input, self.inplace)
 
 
 class GLU(Module):
-    """First half of the input along `dim` times the sigmoid of the second half."""
+    """First half of the input along `dim` times the sigmoid of the second half.
+
+    >>> import flambeau as torch
+    >>> torch.nn.GLU()(torch.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5000, 1.0000])
+    """
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -247,6 +316,10 @@ class GLU(Module):
 class GELU(Module):
     """x Phi(x) with the normal distribution function Phi; `approximate="tanh"` for its tanh
     form.
+
+    >>> import flambeau as torch
+    >>> torch.nn.GELU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.0455, -0.1543,  0.0000,  0.8413])
     """
 
     def __init__(self, approximate: str = "none") -> None:
@@ -261,7 +334,12 @@ class GELU(Module):
 
 
 class Hardshrink(Module):
-    """x where |x| > lambd, 0 elsewhere."""
+    """x where |x| > lambd, 0 elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Hardshrink()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-2.,  0.,  0.,  1.])
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -275,7 +353,12 @@ class Hardshrink(Module):
 
 
 class LeakyReLU(Module):
-    """x where positive, negative_slope x elsewhere."""
+    """x where positive, negative_slope x elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.LeakyReLU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.0200, -0.0050,  0.0000,  1.0000])
+    """
 
     def __init__(self, negative_slope: float = 1e-2, inplace: bool = False) -> None:
         super().__init__()
@@ -290,14 +373,24 @@ class LeakyReLU(Module):
 
 
 class LogSigmoid(Module):
-    """log(sigmoid(x))."""
+    """log(sigmoid(x)).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LogSigmoid()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-2.1269, -0.9741, -0.6931, -0.3133])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.logsigmoid(input)
 
 
 class Softplus(Module):
-    """log(1 + exp(beta x)) / beta; x itself where beta x is above `threshold`."""
+    """log(1 + exp(beta x)) / beta; x itself where beta x is above `threshold`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Softplus()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([0.1269, 0.4741, 0.6931, 1.3133])
+    """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -312,7 +405,12 @@ class Softplus(Module):
 
 
 class Softshrink(Module):
-    """x moved towards 0 by lambd, 0 within it."""
+    """x moved towards 0 by lambd, 0 within it.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Softshrink()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-1.5000, -0.0000,  0.0000,  0.5000])
+    """
 
     def __init__(self, lambd: float = 0.5) -> None:
         super().__init__()
@@ -326,14 +424,24 @@ class Softshrink(Module):
 
 
 class Softsign(Module):
-    """x / (1 + |x|)."""
+    """x / (1 + |x|).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Softsign()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-0.6667, -0.3333,  0.0000,  0.5000])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softsign(input)
 
 
 class Tanhshrink(Module):
-    """x - tanh(x)."""
+    """x - tanh(x).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Tanhshrink()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
+    tensor([-1.0360, -0.0379,  0.0000,  0.2384])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.tanhshrink(input)
@@ -342,6 +450,10 @@ class Tanhshrink(Module):
 class PReLU(Module):
     """x where positive, weight x elsewhere, with one learned weight or one per channel (dimension
     1).
+
+    >>> import flambeau as torch
+    >>> torch.nn.PReLU()(torch.tensor([-2.0, -0.5, 0.0, 1.0])).detach()
+    tensor([-0.5000, -0.1250,  0.0000,  1.0000])
     """
 
     def __init__(
@@ -388,21 +500,36 @@ class Softmax(_SoftmaxAlong):
 
 
 class Softmin(_SoftmaxAlong):
-    """Softmax of the negated input along `dim`."""
+    """Softmax of the negated input along `dim`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Softmin(dim=0)(torch.zeros(4))
+    tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.softmin(input, self.dim, 5)
 
 
 class LogSoftmax(_SoftmaxAlong):
-    """log(softmax(x)) along `dim`."""
+    """log(softmax(x)) along `dim`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.LogSoftmax(dim=0)(torch.zeros(4))
+    tensor([-1.3863, -1.3863, -1.3863, -1.3863])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.log_softmax(input, self.dim, 5)
 
 
 class Softmax2d(Module):
-    """Softmax over the channels of (N, C, H, W) or (C, H, W)."""
+    """Softmax over the channels of (N, C, H, W) or (C, H, W).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Softmax2d()(torch.zeros(1, 4, 1, 2)).sum(1)
+    tensor([[[1., 1.]]])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() not in (3, 4):

@@ -147,6 +147,10 @@ class BatchNorm1d(_BatchNorm):
 
     Errors:
         ValueError: wrong number of dimensions, or training with one value per channel.
+
+    >>> import flambeau as torch
+    >>> torch.nn.BatchNorm1d(3)(torch.randn(2, 3, 8)).shape
+    torch.Size([2, 3, 8])
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -168,7 +172,12 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    """`BatchNorm1d` for (N, C, D, H, W)."""
+    """`BatchNorm1d` for (N, C, D, H, W).
+
+    >>> import flambeau as torch
+    >>> torch.nn.BatchNorm3d(3)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 8, 6, 4])
+    """
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() != 5:

@@ -410,6 +410,11 @@ class ParameterList(Module):
 class ParameterDict(Module):
     """A dictionary of parameters that are registered; other tensors become parameters, other
     objects stay.
+
+    >>> import flambeau as torch
+    >>> values = torch.nn.ParameterDict({"a": torch.ones(2)})
+    >>> [name for name, _ in values.named_parameters()]
+    ['a']
     """
 
     def __init__(self, parameters: Any = None) -> None:

@@ -244,6 +244,10 @@ class Conv3d(_ConvNd):
     """3-D cross-correlation: (N, C_in, D, H, W) -> (N, C_out, D_out, H_out, W_out), N optional.
 
     Arguments as in `Conv1d`, a number or three.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Conv3d(3, 5, 3)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 5, 6, 4, 2])
     """
 
     def __init__(
@@ -416,6 +420,10 @@ class ConvTranspose2d(_ConvTransposeNd):
     H_out, W_out).
 
     Sizes as in `ConvTranspose1d`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.ConvTranspose2d(3, 5, 3, stride=2)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 5, 17, 13])
     """
 
     def __init__(
@@ -467,6 +475,10 @@ class ConvTranspose3d(_ConvTransposeNd):
     C_out, *).
 
     Sizes as in `ConvTranspose1d`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.ConvTranspose3d(3, 5, 3, stride=2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 5, 17, 13, 9])
     """
 
     def __init__(

@@ -14,7 +14,12 @@ __all__ = ["CosineSimilarity", "PairwiseDistance"]
 
 
 class PairwiseDistance(Module):
-    """p-norm of x1 - x2 + eps along the last dimension: (N, D), (N, D) -> (N)."""
+    """p-norm of x1 - x2 + eps along the last dimension: (N, D), (N, D) -> (N).
+
+    >>> import flambeau as torch
+    >>> torch.nn.PairwiseDistance(eps=0)(torch.tensor([3.0, 4.0]), torch.zeros(2))
+    tensor(5.)
+    """
 
     def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
         super().__init__()
@@ -27,7 +32,12 @@ class PairwiseDistance(Module):
 
 
 class CosineSimilarity(Module):
-    """x1.x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`."""
+    """x1.x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.CosineSimilarity()(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))
+    tensor([0.9600])
+    """
 
     def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
         super().__init__()

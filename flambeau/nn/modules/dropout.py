@@ -41,21 +41,36 @@ class Dropout(_DropoutNd):
 
 
 class Dropout1d(_DropoutNd):
-    """Zeroes whole channels of (N, C, L) or (C, L) with probability `p`."""
+    """Zeroes whole channels of (N, C, L) or (C, L) with probability `p`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Dropout1d(p=1.0)(torch.randn(2, 3, 8)).abs().sum()
+    tensor(0.)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout1d(input, self.p, self.training, self.inplace)
 
 
 class Dropout2d(_DropoutNd):
-    """Zeroes whole channels of (N, C, H, W) with probability `p`."""
+    """Zeroes whole channels of (N, C, H, W) with probability `p`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Dropout2d(p=1.0)(torch.randn(2, 3, 8, 6)).abs().sum()
+    tensor(0.)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout2d(input, self.p, self.training, self.inplace)
 
 
 class Dropout3d(_DropoutNd):
-    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) with probability `p`."""
+    """Zeroes whole channels of (N, C, D, H, W) or (C, D, H, W) with probability `p`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Dropout3d(p=1.0)(torch.randn(2, 3, 8, 6, 4)).abs().sum()
+    tensor(0.)
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.dropout3d(input, self.p, self.training, self.inplace)
@@ -65,6 +80,10 @@ class AlphaDropout(_DropoutNd):
     """Dropout for SELU networks: keeps mean 0 and variance 1.
 
     Reference: Klambauer et al., Self-Normalizing Neural Networks (2017).
+
+    >>> import flambeau as torch
+    >>> torch.nn.AlphaDropout()(torch.randn(3)).shape
+    torch.Size([3])
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -72,7 +91,12 @@ class AlphaDropout(_DropoutNd):
 
 
 class FeatureAlphaDropout(_DropoutNd):
-    """`AlphaDropout` of whole channels of (N, C, *)."""
+    """`AlphaDropout` of whole channels of (N, C, *).
+
+    >>> import flambeau as torch
+    >>> torch.nn.FeatureAlphaDropout()(torch.randn(2, 3, 4)).shape
+    torch.Size([2, 3, 4])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.feature_alpha_dropout(input, self.p, self.training)

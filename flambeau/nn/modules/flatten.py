@@ -37,6 +37,10 @@ class Unflatten(Module):
 
     Errors:
         TypeError: `dim` is no integer, or the sizes are no tuple or list of integers.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Unflatten(1, (2, 3))(torch.randn(4, 6)).shape
+    torch.Size([4, 2, 3])
     """
 
     def __init__(self, dim: int | str, unflattened_size: Any) -> None:

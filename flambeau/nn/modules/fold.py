@@ -14,7 +14,12 @@ __all__ = ["Fold", "Unfold"]
 
 
 class Fold(Module):
-    """Adds up sliding blocks: (N, C kernel elements, blocks) -> (N, C, *output_size)."""
+    """Adds up sliding blocks: (N, C kernel elements, blocks) -> (N, C, *output_size).
+
+    >>> import flambeau as torch
+    >>> torch.nn.Fold((4, 4), (2, 2), stride=2)(torch.ones(1, 12, 4)).shape
+    torch.Size([1, 3, 4, 4])
+    """
 
     def __init__(
         self,

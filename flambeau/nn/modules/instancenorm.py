@@ -114,18 +114,32 @@ class InstanceNorm1d(_InstanceNorm):
     Args as in `BatchNorm1d`; without affine parameters and running statistics by default.
 
     Reference: Ulyanov et al., Instance Normalization (2016).
+
+    >>> import flambeau as torch
+    >>> torch.nn.InstanceNorm1d(3)(torch.randn(2, 3, 8)).shape
+    torch.Size([2, 3, 8])
     """
 
     _batched_dims = 3
 
 
 class InstanceNorm2d(_InstanceNorm):
-    """`InstanceNorm1d` for (N, C, H, W) or (C, H, W)."""
+    """`InstanceNorm1d` for (N, C, H, W) or (C, H, W).
+
+    >>> import flambeau as torch
+    >>> torch.nn.InstanceNorm2d(3)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 8, 6])
+    """
 
     _batched_dims = 4
 
 
 class InstanceNorm3d(_InstanceNorm):
-    """`InstanceNorm1d` for (N, C, D, H, W) or (C, D, H, W)."""
+    """`InstanceNorm1d` for (N, C, D, H, W) or (C, D, H, W).
+
+    >>> import flambeau as torch
+    >>> torch.nn.InstanceNorm3d(3)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 8, 6, 4])
+    """
 
     _batched_dims = 5

@@ -67,7 +67,12 @@ class _WeightedLoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """Absolute error |x - t|."""
+    """Absolute error |x - t|.
+
+    >>> import flambeau as torch
+    >>> torch.nn.L1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(1.)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.l1_loss(input, target, reduction=self.reduction)
@@ -88,6 +93,10 @@ class MSELoss(_Loss):
 class NLLLoss(_WeightedLoss):
     """Negative log-likelihood of target classes given log-probabilities (N, C, *); see
     `F.nll_loss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.NLLLoss()(torch.tensor([[-1.0, -2.0]]), torch.tensor([1]))
+    tensor(2.)
     """
 
     def __init__(
@@ -108,7 +117,12 @@ class NLLLoss(_WeightedLoss):
 
 
 class NLLLoss2d(NLLLoss):
-    """Deprecated name of `NLLLoss`."""
+    """Deprecated name of `NLLLoss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.NLLLoss2d()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
+    tensor(0.)
+    """
 
 
 class CrossEntropyLoss(_WeightedLoss):
@@ -150,7 +164,12 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class PoissonNLLLoss(_Loss):
-    """Negative log-likelihood of counts under a Poisson distribution; see `F.poisson_nll_loss`."""
+    """Negative log-likelihood of counts under a Poisson distribution; see `F.poisson_nll_loss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.PoissonNLLLoss()(torch.zeros(2), torch.tensor([1.0, 2.0]))
+    tensor(1.)
+    """
 
     def __init__(
         self,
@@ -180,6 +199,11 @@ class PoissonNLLLoss(_Loss):
 class GaussianNLLLoss(_Loss):
     """Negative log-likelihood under normal distributions with given variances; see
     `F.gaussian_nll_loss`.
+
+    >>> import flambeau as torch
+    >>> x, t = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
+    >>> torch.nn.GaussianNLLLoss()(x, t, torch.ones(2))
+    tensor(1.)
     """
 
     def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
@@ -194,7 +218,12 @@ class GaussianNLLLoss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """t (log t - x) of log-probabilities x from probabilities t; use reduction="batchmean"."""
+    """t (log t - x) of log-probabilities x from probabilities t; use reduction="batchmean".
+
+    >>> import flambeau as torch
+    >>> torch.nn.KLDivLoss(reduction="batchmean")(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
+    tensor(-0.6931)
+    """
 
     def __init__(
         self,
@@ -211,7 +240,12 @@ class KLDivLoss(_Loss):
 
 
 class BCELoss(_WeightedLoss):
-    """Binary cross entropy of probabilities x against targets t in [0, 1]."""
+    """Binary cross entropy of probabilities x against targets t in [0, 1].
+
+    >>> import flambeau as torch
+    >>> torch.nn.BCELoss()(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
+    tensor(0.6931)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
@@ -222,6 +256,10 @@ class BCEWithLogitsLoss(_Loss):
 
     Args:
         pos_weight: factor of the positive part, broadcast to the target.
+
+    >>> import flambeau as torch
+    >>> torch.nn.BCEWithLogitsLoss()(torch.zeros(2), torch.tensor([1.0, 0.0]))
+    tensor(0.6931)
     """
 
     def __init__(
@@ -257,7 +295,12 @@ class _MarginLoss(_Loss):
 
 
 class HingeEmbeddingLoss(_MarginLoss):
-    """x where t = 1, max(0, margin - x) where t = -1."""
+    """x where t = 1, max(0, margin - x) where t = -1.
+
+    >>> import flambeau as torch
+    >>> torch.nn.HingeEmbeddingLoss()(torch.tensor([0.5, 0.25]), torch.tensor([1, -1]))
+    tensor(0.6250)
+    """
 
     def __init__(
         self,
@@ -275,6 +318,10 @@ class HingeEmbeddingLoss(_MarginLoss):
 class MultiLabelMarginLoss(_Loss):
     """Hinge loss between every target class and every other class; see
     `F.multilabel_margin_loss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.MultiLabelMarginLoss()(torch.tensor([0.1, 0.2, 0.4]), torch.tensor([2, -1, 0]))
+    tensor(0.5000)
     """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -282,7 +329,12 @@ class MultiLabelMarginLoss(_Loss):
 
 
 class SmoothL1Loss(_Loss):
-    """0.5 d^2 / beta where d = |x - t| < beta, d - 0.5 beta elsewhere."""
+    """0.5 d^2 / beta where d = |x - t| < beta, d - 0.5 beta elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.SmoothL1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(0.7500)
+    """
 
     def __init__(
         self,
@@ -299,7 +351,12 @@ class SmoothL1Loss(_Loss):
 
 
 class HuberLoss(_Loss):
-    """0.5 d^2 where d = |x - t| <= delta, delta (d - 0.5 delta) elsewhere."""
+    """0.5 d^2 where d = |x - t| <= delta, delta (d - 0.5 delta) elsewhere.
+
+    >>> import flambeau as torch
+    >>> torch.nn.HuberLoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
+    tensor(0.7500)
+    """
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         if not isinstance(delta, (float, int)):
@@ -312,14 +369,24 @@ class HuberLoss(_Loss):
 
 
 class SoftMarginLoss(_Loss):
-    """log(1 + exp(-t x)) with t of 1 or -1."""
+    """log(1 + exp(-t x)) with t of 1 or -1.
+
+    >>> import flambeau as torch
+    >>> torch.nn.SoftMarginLoss()(torch.zeros(2), torch.tensor([1, -1]))
+    tensor(0.6931)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class MultiLabelSoftMarginLoss(_WeightedLoss):
-    """Mean over classes of the binary cross entropy of sigmoid(x) against t in {0, 1}."""
+    """Mean over classes of the binary cross entropy of sigmoid(x) against t in {0, 1}.
+
+    >>> import flambeau as torch
+    >>> torch.nn.MultiLabelSoftMarginLoss()(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 1.0]]))
+    tensor(0.6931)
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return F.multilabel_soft_margin_loss(
@@ -328,7 +395,12 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
 
 
 class CosineEmbeddingLoss(_MarginLoss):
-    """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1."""
+    """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1.
+
+    >>> import flambeau as torch
+    >>> torch.nn.CosineEmbeddingLoss()(torch.eye(2), torch.eye(2), torch.tensor([1, 1]))
+    tensor(0.)
+    """
 
     def __init__(
         self,
@@ -346,7 +418,13 @@ class CosineEmbeddingLoss(_MarginLoss):
 
 
 class MarginRankingLoss(_MarginLoss):
-    """max(0, -t (x1 - x2) + margin)."""
+    """max(0, -t (x1 - x2) + margin).
+
+    >>> import flambeau as torch
+    >>> x1, x2 = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
+    >>> torch.nn.MarginRankingLoss()(x1, x2, torch.tensor([1, 1]))
+    tensor(1.)
+    """
 
     def __init__(
         self,
@@ -364,7 +442,12 @@ class MarginRankingLoss(_MarginLoss):
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """sum_{j != t} max(0, w_t (margin - x_t + x_j))^p / C; see `F.multi_margin_loss`."""
+    """sum_{j != t} max(0, w_t (margin - x_t + x_j))^p / C; see `F.multi_margin_loss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.MultiMarginLoss()(torch.tensor([[0.1, 0.2, 0.4]]), torch.tensor([2]))
+    tensor(0.5000)
+    """
 
     def __init__(
         self,
@@ -395,7 +478,12 @@ class MultiMarginLoss(_WeightedLoss):
 
 
 class TripletMarginLoss(_Loss):
-    """max(0, d(a, p) - d(a, n) + margin) with the p-norm distance; see `F.triplet_margin_loss`."""
+    """max(0, d(a, p) - d(a, n) + margin) with the p-norm distance; see `F.triplet_margin_loss`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.TripletMarginLoss()(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 3.0))
+    tensor(0.)
+    """
 
     def __init__(
         self,
@@ -431,7 +519,13 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """`TripletMarginLoss` with any distance function; the Euclidean distance by default."""
+    """`TripletMarginLoss` with any distance function; the Euclidean distance by default.
+
+    >>> import flambeau as torch
+    >>> anchor, far = torch.zeros(1, 2), torch.full((1, 2), 3.0)
+    >>> torch.nn.TripletMarginWithDistanceLoss()(anchor, anchor, far)
+    tensor(0.)
+    """
 
     def __init__(
         self,
@@ -464,7 +558,13 @@ class TripletMarginWithDistanceLoss(_Loss):
 
 
 class CTCLoss(_Loss):
-    """Negative log-likelihood of label sequences over all their alignments; see `F.ctc_loss`."""
+    """Negative log-likelihood of label sequences over all their alignments; see `F.ctc_loss`.
+
+    >>> import flambeau as torch
+    >>> log_probs = torch.zeros(3, 1, 2).log_softmax(2)
+    >>> torch.nn.CTCLoss()(log_probs, torch.tensor([[1]]), torch.tensor([3]), torch.tensor([1]))
+    tensor(0.2877)
+    """
 
     def __init__(
         self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False

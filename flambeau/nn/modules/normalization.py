@@ -19,7 +19,12 @@ __all__ = ["CrossMapLRN2d", "GroupNorm", "LayerNorm", "LocalResponseNorm", "RMSN
 
 
 class LocalResponseNorm(Module):
-    """Divides by (k + alpha mean of x^2 over `size` neighbouring channels)^beta: (N, C, *)."""
+    """Divides by (k + alpha mean of x^2 over `size` neighbouring channels)^beta: (N, C, *).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LocalResponseNorm(3)(torch.randn(1, 4, 2, 2)).shape
+    torch.Size([1, 4, 2, 2])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
         super().__init__()
@@ -36,7 +41,12 @@ class LocalResponseNorm(Module):
 
 
 class CrossMapLRN2d(LocalResponseNorm):
-    """`LocalResponseNorm` under its older name, for (N, C, H, W)."""
+    """`LocalResponseNorm` under its older name, for (N, C, H, W).
+
+    >>> import flambeau as torch
+    >>> torch.nn.CrossMapLRN2d(3)(torch.randn(1, 4, 2, 2)).shape
+    torch.Size([1, 4, 2, 2])
+    """
 
     def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1) -> None:
         super().__init__(size, alpha, beta, k)
@@ -115,6 +125,10 @@ class GroupNorm(Module):
 
     Errors:
         ValueError: `num_groups` does not divide `num_channels`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.GroupNorm(2, 4)(torch.randn(3, 4, 5)).shape
+    torch.Size([3, 4, 5])
     """
 
     def __init__(
@@ -172,6 +186,10 @@ class RMSNorm(Module):
         eps: None for the machine epsilon of the input's dtype.
 
     Reference: Zhang and Sennrich, Root Mean Square Layer Normalization (2019).
+
+    >>> import flambeau as torch
+    >>> torch.nn.RMSNorm(2, eps=0.0)(torch.tensor([3.0, 3.0])).detach()
+    tensor([1., 1.])
     """
 
     def __init__(

@@ -70,6 +70,10 @@ class _CircularPadNd(_PadNd):
 class CircularPad1d(_CircularPadNd):
     """Pads (N, C, L) with the values of the opposite end; `padding` is one number or (left,
     right).
+
+    >>> import flambeau as torch
+    >>> torch.nn.CircularPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[3., 1., 2., 3., 1.]])
     """
 
     mode = "circular"
@@ -83,6 +87,10 @@ class CircularPad1d(_CircularPadNd):
 class CircularPad2d(_CircularPadNd):
     """Pads (N, C, H, W) with the values of the opposite end; `padding` is one number or (left,
     right, top, bottom).
+
+    >>> import flambeau as torch
+    >>> torch.nn.CircularPad2d(1)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 10, 8])
     """
 
     mode = "circular"
@@ -96,6 +104,10 @@ class CircularPad2d(_CircularPadNd):
 class CircularPad3d(_CircularPadNd):
     """Pads (N, C, D, H, W) with the values of the opposite end; `padding` is one number or (left,
     right, top, bottom, front, back).
+
+    >>> import flambeau as torch
+    >>> torch.nn.CircularPad3d(1)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 10, 8, 6])
     """
 
     mode = "circular"
@@ -107,7 +119,12 @@ class CircularPad3d(_CircularPadNd):
 
 
 class ConstantPad1d(_ConstantPadNd):
-    """Pads (N, C, L) with `value`; `padding` is one number or (left, right)."""
+    """Pads (N, C, L) with `value`; `padding` is one number or (left, right).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ConstantPad1d(1, 2.5)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[2.5000, 1.0000, 2.0000, 3.0000, 2.5000]])
+    """
 
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__()
@@ -116,7 +133,12 @@ class ConstantPad1d(_ConstantPadNd):
 
 
 class ConstantPad2d(_ConstantPadNd):
-    """Pads (N, C, H, W) with `value`; `padding` is one number or (left, right, top, bottom)."""
+    """Pads (N, C, H, W) with `value`; `padding` is one number or (left, right, top, bottom).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ConstantPad2d(1, 2.5)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 10, 8])
+    """
 
     def __init__(self, padding: Any, value: float) -> None:
         super().__init__()
@@ -127,6 +149,10 @@ class ConstantPad2d(_ConstantPadNd):
 class ConstantPad3d(_ConstantPadNd):
     """Pads (N, C, D, H, W) with `value`; `padding` is one number or (left, right, top, bottom,
     front, back).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ConstantPad3d(1, 2.5)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 10, 8, 6])
     """
 
     def __init__(self, padding: Any, value: float) -> None:
@@ -138,6 +164,10 @@ class ConstantPad3d(_ConstantPadNd):
 class ReflectionPad1d(_PadNd):
     """Pads (N, C, L) with its reflection at the edge, which is not repeated; `padding` is one
     number or (left, right).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReflectionPad1d(2)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[3., 2., 1., 2., 3., 2., 1.]])
     """
 
     mode = "reflect"
@@ -150,6 +180,10 @@ class ReflectionPad1d(_PadNd):
 class ReflectionPad2d(_PadNd):
     """Pads (N, C, H, W) with its reflection at the edge, which is not repeated; `padding` is one
     number or (left, right, top, bottom).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReflectionPad2d(1)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 10, 8])
     """
 
     mode = "reflect"
@@ -162,6 +196,10 @@ class ReflectionPad2d(_PadNd):
 class ReflectionPad3d(_PadNd):
     """Pads (N, C, D, H, W) with its reflection at the edge, which is not repeated; `padding` is one
     number or (left, right, top, bottom, front, back).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReflectionPad3d(1)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 10, 8, 6])
     """
 
     mode = "reflect"
@@ -172,7 +210,12 @@ class ReflectionPad3d(_PadNd):
 
 
 class ReplicationPad1d(_PadNd):
-    """Pads (N, C, L) with its edge values; `padding` is one number or (left, right)."""
+    """Pads (N, C, L) with its edge values; `padding` is one number or (left, right).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReplicationPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[1., 1., 2., 3., 3.]])
+    """
 
     mode = "replicate"
 
@@ -184,6 +227,10 @@ class ReplicationPad1d(_PadNd):
 class ReplicationPad2d(_PadNd):
     """Pads (N, C, H, W) with its edge values; `padding` is one number or (left, right, top,
     bottom).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReplicationPad2d(1)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 10, 8])
     """
 
     mode = "replicate"
@@ -196,6 +243,10 @@ class ReplicationPad2d(_PadNd):
 class ReplicationPad3d(_PadNd):
     """Pads (N, C, D, H, W) with its edge values; `padding` is one number or (left, right, top,
     bottom, front, back).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ReplicationPad3d(1)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 10, 8, 6])
     """
 
     mode = "replicate"
@@ -206,7 +257,12 @@ class ReplicationPad3d(_PadNd):
 
 
 class ZeroPad1d(ConstantPad1d):
-    """Pads (N, C, L) with zeros; `padding` is one number or (left, right)."""
+    """Pads (N, C, L) with zeros; `padding` is one number or (left, right).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ZeroPad1d(1)(torch.tensor([[1.0, 2.0, 3.0]]))
+    tensor([[0., 1., 2., 3., 0.]])
+    """
 
     def __init__(self, padding: Any) -> None:
         super().__init__(padding, 0.0)
@@ -216,7 +272,12 @@ class ZeroPad1d(ConstantPad1d):
 
 
 class ZeroPad2d(ConstantPad2d):
-    """Pads (N, C, H, W) with zeros; `padding` is one number or (left, right, top, bottom)."""
+    """Pads (N, C, H, W) with zeros; `padding` is one number or (left, right, top, bottom).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ZeroPad2d(1)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 10, 8])
+    """
 
     def __init__(self, padding: Any) -> None:
         super().__init__(padding, 0.0)
@@ -228,6 +289,10 @@ class ZeroPad2d(ConstantPad2d):
 class ZeroPad3d(ConstantPad3d):
     """Pads (N, C, D, H, W) with zeros; `padding` is one number or (left, right, top, bottom, front,
     back).
+
+    >>> import flambeau as torch
+    >>> torch.nn.ZeroPad3d(1)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 10, 8, 6])
     """
 
     def __init__(self, padding: Any) -> None:

@@ -14,7 +14,12 @@ __all__ = ["PixelShuffle", "PixelUnshuffle"]
 
 
 class PixelShuffle(Module):
-    """(*, C r^2, H, W) -> (*, C, H r, W r) with r = `upscale_factor` (Shi et al., 2016)."""
+    """(*, C r^2, H, W) -> (*, C, H r, W r) with r = `upscale_factor` (Shi et al., 2016).
+
+    >>> import flambeau as torch
+    >>> torch.nn.PixelShuffle(2)(torch.randn(1, 8, 3, 3)).shape
+    torch.Size([1, 2, 6, 6])
+    """
 
     def __init__(self, upscale_factor: int) -> None:
         super().__init__()
@@ -28,7 +33,12 @@ class PixelShuffle(Module):
 
 
 class PixelUnshuffle(Module):
-    """(*, C, H r, W r) -> (*, C r^2, H, W) with r = `downscale_factor`."""
+    """(*, C, H r, W r) -> (*, C r^2, H, W) with r = `downscale_factor`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.PixelUnshuffle(2)(torch.randn(1, 2, 6, 6)).shape
+    torch.Size([1, 8, 3, 3])
+    """
 
     def __init__(self, downscale_factor: int) -> None:
         super().__init__()

@@ -78,6 +78,10 @@ class MaxPool1d(_MaxPoolNd):
         stride: step between windows; `kernel_size` by default.
         padding: positions of -inf added at both ends, at most half the kernel.
         return_indices: also return where the largest values are, for `MaxUnpool1d`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.MaxPool1d(2)(torch.tensor([[1.0, 3.0, 4.0, 8.0]]))
+    tensor([[3., 8.]])
     """
 
     def forward(self, input: Tensor) -> Any:
@@ -100,6 +104,10 @@ class MaxPool2d(_MaxPoolNd):
 class MaxPool3d(_MaxPoolNd):
     """Largest value in each window: (N, C, D, H, W) -> (N, C, *), N optional; arguments as
     `MaxPool1d`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.MaxPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 4, 3, 2])
     """
 
     def forward(self, input: Tensor) -> Any:
@@ -112,7 +120,13 @@ class _MaxUnpoolNd(Module):
 
 
 class MaxUnpool1d(_MaxUnpoolNd):
-    """Puts the values of `MaxPool1d` back at the indices it returned, zeros elsewhere."""
+    """Puts the values of `MaxPool1d` back at the indices it returned, zeros elsewhere.
+
+    >>> import flambeau as torch
+    >>> pool = torch.nn.MaxPool1d(2, return_indices=True)
+    >>> torch.nn.MaxUnpool1d(2)(*pool(torch.tensor([[1.0, 3.0, 8.0, 4.0]])))
+    tensor([[0., 3., 8., 0.]])
+    """
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
@@ -129,7 +143,14 @@ class MaxUnpool1d(_MaxUnpoolNd):
 
 
 class MaxUnpool2d(_MaxUnpoolNd):
-    """Puts the values of `MaxPool2d` back at the indices it returned, zeros elsewhere."""
+    """Puts the values of `MaxPool2d` back at the indices it returned, zeros elsewhere.
+
+    >>> import flambeau as torch
+    >>> pool = torch.nn.MaxPool2d(2, return_indices=True)
+    >>> unpool = torch.nn.MaxUnpool2d(2)
+    >>> unpool(*pool(torch.randn(2, 3, 8, 6))).shape
+    torch.Size([2, 3, 8, 6])
+    """
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
@@ -146,7 +167,14 @@ class MaxUnpool2d(_MaxUnpoolNd):
 
 
 class MaxUnpool3d(_MaxUnpoolNd):
-    """Puts the values of `MaxPool3d` back at the indices it returned, zeros elsewhere."""
+    """Puts the values of `MaxPool3d` back at the indices it returned, zeros elsewhere.
+
+    >>> import flambeau as torch
+    >>> pool = torch.nn.MaxPool3d(2, return_indices=True)
+    >>> unpool = torch.nn.MaxUnpool3d(2)
+    >>> unpool(*pool(torch.randn(2, 3, 8, 6, 4))).shape
+    torch.Size([2, 3, 8, 6, 4])
+    """
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
         super().__init__()
@@ -168,6 +196,10 @@ class AvgPool1d(Module):
     Args:
         stride: step between windows; `kernel_size` by default.
         count_include_pad: whether padded zeros count as values.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AvgPool1d(2)(torch.tensor([[1.0, 3.0, 4.0, 8.0]]))
+    tensor([[2., 6.]])
     """
 
     def __init__(
@@ -237,6 +269,10 @@ class AvgPool2d(_AvgPoolNd):
 
     Args:
         divisor_override: divide the sums by this number instead of the count.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AvgPool2d(2)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 4, 3])
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -244,7 +280,12 @@ class AvgPool2d(_AvgPoolNd):
 
 
 class AvgPool3d(_AvgPoolNd):
-    """Mean of each window: (N, C, D, H, W) -> (N, C, *), N optional; arguments as `AvgPool2d`."""
+    """Mean of each window: (N, C, D, H, W) -> (N, C, *), N optional; arguments as `AvgPool2d`.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AvgPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 4, 3, 2])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.avg_pool3d(input, *self._settings())
@@ -268,7 +309,12 @@ class _LPPoolNd(Module):
 
 
 class LPPool1d(_LPPoolNd):
-    """p-norm of each window, (sum x^p)^(1/p) with p = `norm_type`: (N, C, L) -> (N, C, L_out)."""
+    """p-norm of each window, (sum x^p)^(1/p) with p = `norm_type`: (N, C, L) -> (N, C, L_out).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LPPool1d(2, 2)(torch.randn(2, 3, 8)).shape
+    torch.Size([2, 3, 4])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool1d(
@@ -277,7 +323,12 @@ class LPPool1d(_LPPoolNd):
 
 
 class LPPool2d(_LPPoolNd):
-    """p-norm of each window: (N, C, H, W) -> (N, C, H_out, W_out)."""
+    """p-norm of each window: (N, C, H, W) -> (N, C, H_out, W_out).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LPPool2d(2, 2)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 4, 3])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool2d(
@@ -286,7 +337,12 @@ class LPPool2d(_LPPoolNd):
 
 
 class LPPool3d(_LPPoolNd):
-    """p-norm of each window: (N, C, D, H, W) -> (N, C, *)."""
+    """p-norm of each window: (N, C, D, H, W) -> (N, C, *).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LPPool3d(2, 2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 4, 3, 2])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.lp_pool3d(
@@ -304,7 +360,12 @@ class _AdaptiveAvgPoolNd(Module):
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
-    """Means of `output_size` nearly equal windows: (N, C, L) -> (N, C, output_size)."""
+    """Means of `output_size` nearly equal windows: (N, C, L) -> (N, C, output_size).
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveAvgPool1d(2)(torch.randn(2, 3, 8)).shape
+    torch.Size([2, 3, 2])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool1d(input, self.output_size)
@@ -313,6 +374,10 @@ class AdaptiveAvgPool1d(_AdaptiveAvgPoolNd):
 class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
     """Means of an H x W grid of nearly equal windows: (N, C, *, *) -> (N, C, H, W); None keeps a
     size.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveAvgPool2d(2)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 2, 2])
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -320,7 +385,12 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
-    """Means of a D x H x W grid of nearly equal windows; None keeps a size."""
+    """Means of a D x H x W grid of nearly equal windows; None keeps a size.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveAvgPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 2, 2, 2])
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         return F.adaptive_avg_pool3d(input, self.output_size)
@@ -337,21 +407,36 @@ class _AdaptiveMaxPoolNd(Module):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
-    """Largest values of `output_size` nearly equal windows: (N, C, L) -> (N, C, output_size)."""
+    """Largest values of `output_size` nearly equal windows: (N, C, L) -> (N, C, output_size).
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveMaxPool1d(2)(torch.randn(2, 3, 8)).shape
+    torch.Size([2, 3, 2])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool1d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
-    """Largest values of an H x W grid of nearly equal windows; None keeps a size."""
+    """Largest values of an H x W grid of nearly equal windows; None keeps a size.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveMaxPool2d(2)(torch.randn(2, 3, 8, 6)).shape
+    torch.Size([2, 3, 2, 2])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool2d(input, self.output_size, self.return_indices)
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
-    """Largest values of a D x H x W grid of nearly equal windows; None keeps a size."""
+    """Largest values of a D x H x W grid of nearly equal windows; None keeps a size.
+
+    >>> import flambeau as torch
+    >>> torch.nn.AdaptiveMaxPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape
+    torch.Size([2, 3, 2, 2, 2])
+    """
 
     def forward(self, input: Tensor) -> Any:
         return F.adaptive_max_pool3d(input, self.output_size, self.return_indices)

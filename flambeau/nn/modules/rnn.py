@@ -29,6 +29,10 @@ class RNNBase(Module):
     Parameters per layer k (suffix `_reverse` for the second direction): `weight_ih_lk`,
     `weight_hh_lk`, `bias_ih_lk`, `bias_hh_lk`, and `weight_hr_lk` with projections; the gates are
     stacked.
+
+    >>> import flambeau as torch
+    >>> [name for name, _ in torch.nn.LSTM(2, 3).named_parameters()]
+    ['weight_ih_l0', 'weight_hh_l0', 'bias_ih_l0', 'bias_hh_l0']
     """
 
     def __init__(
@@ -324,6 +328,11 @@ class GRU(RNNBase):
     b_hn)), h' = (1 - z) n + z h. Arguments, inputs and outputs as in `RNN`.
 
     Reference: Cho et al., Learning Phrase Representations using RNN Encoder-Decoder (2014).
+
+    >>> import flambeau as torch
+    >>> output, last = torch.nn.GRU(3, 5, num_layers=2)(torch.randn(7, 4, 3))
+    >>> output.shape, last.shape
+    (torch.Size([7, 4, 5]), torch.Size([2, 4, 5]))
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -365,7 +374,12 @@ class LSTM(RNNBase):
 
 
 class RNNCellBase(Module):
-    """What the cells share: one step of a recurrent layer."""
+    """What the cells share: one step of a recurrent layer.
+
+    >>> import flambeau as torch
+    >>> torch.nn.LSTMCell(2, 3)
+    LSTMCell(2, 3)
+    """
 
     mode: str
 
@@ -437,7 +451,12 @@ class RNNCellBase(Module):
 
 
 class RNNCell(RNNCellBase):
-    """One step of `RNN`: (N, input_size), (N, hidden_size) -> (N, hidden_size)."""
+    """One step of `RNN`: (N, input_size), (N, hidden_size) -> (N, hidden_size).
+
+    >>> import flambeau as torch
+    >>> torch.nn.RNNCell(3, 5)(torch.randn(4, 3)).shape
+    torch.Size([4, 5])
+    """
 
     def __init__(
         self,
@@ -460,7 +479,13 @@ class RNNCell(RNNCellBase):
 
 
 class LSTMCell(RNNCellBase):
-    """One step of `LSTM`: (N, input_size), (h, c) -> (h', c')."""
+    """One step of `LSTM`: (N, input_size), (h, c) -> (h', c').
+
+    >>> import flambeau as torch
+    >>> h, c = torch.nn.LSTMCell(3, 5)(torch.randn(4, 3))
+    >>> h.shape, c.shape
+    (torch.Size([4, 5]), torch.Size([4, 5]))
+    """
 
     def __init__(
         self,
@@ -479,7 +504,12 @@ class LSTMCell(RNNCellBase):
 
 
 class GRUCell(RNNCellBase):
-    """One step of `GRU`: (N, input_size), (N, hidden_size) -> (N, hidden_size)."""
+    """One step of `GRU`: (N, input_size), (N, hidden_size) -> (N, hidden_size).
+
+    >>> import flambeau as torch
+    >>> torch.nn.GRUCell(3, 5)(torch.randn(4, 3)).shape
+    torch.Size([4, 5])
+    """
 
     def __init__(
         self,

@@ -137,6 +137,10 @@ class EmbeddingBag(Module):
         mode: "sum", "mean" or "max".
         include_last_offset: the last offset is the end of the last bag.
         padding_idx: a row left out of the bags.
+
+    >>> import flambeau as torch
+    >>> torch.nn.EmbeddingBag(10, 3)(torch.tensor([[1, 2], [4, 5]])).shape
+    torch.Size([2, 3])
     """
 
     def __init__(

@@ -188,6 +188,11 @@ def _canonical_masks(
 class TransformerDecoderLayer(_FeedForward):
     """Self-attention, attention to the encoder's output, and a feed-forward network; arguments as
     the encoder's.
+
+    >>> import flambeau as torch
+    >>> layer = torch.nn.TransformerDecoderLayer(8, 2, 16)
+    >>> layer(torch.randn(4, 3, 8), torch.randn(5, 3, 8)).shape
+    torch.Size([4, 3, 8])
     """
 
     def __init__(
@@ -286,6 +291,12 @@ class TransformerEncoder(Module):
 
     `enable_nested_tensor` and `mask_check` are accepted for compatibility: there is one path,
     without nested tensors.
+
+    >>> import flambeau as torch
+    >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    >>> encoder = torch.nn.TransformerEncoder(layer, num_layers=2)
+    >>> encoder(torch.randn(3, 5, 8)).shape
+    torch.Size([3, 5, 8])
     """
 
     def __init__(
@@ -331,7 +342,14 @@ def _get_seq_len(src: Tensor, batch_first: bool) -> int:
 
 
 class TransformerDecoder(Module):
-    """A stack of copies of a decoder layer, and an optional final norm."""
+    """A stack of copies of a decoder layer, and an optional final norm.
+
+    >>> import flambeau as torch
+    >>> layer = torch.nn.TransformerDecoderLayer(8, 2, 16)
+    >>> decoder = torch.nn.TransformerDecoder(layer, num_layers=2)
+    >>> decoder(torch.randn(4, 3, 8), torch.randn(5, 3, 8)).shape
+    torch.Size([4, 3, 8])
+    """
 
     def __init__(
         self, decoder_layer: TransformerDecoderLayer, num_layers: int, norm: Module | None = None
@@ -375,6 +393,11 @@ class Transformer(Module):
     """Encoder and decoder: (S, N, E), (T, N, E) -> (T, N, E).
 
     Args as in `TransformerEncoderLayer`; `custom_encoder` and `custom_decoder` replace the stacks.
+
+    >>> import flambeau as torch
+    >>> model = torch.nn.Transformer(8, 2, 1, 1, 16)
+    >>> model(torch.randn(5, 3, 8), torch.randn(4, 3, 8)).shape
+    torch.Size([4, 3, 8])
     """
 
     def __init__(

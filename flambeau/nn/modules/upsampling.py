@@ -19,6 +19,10 @@ class Upsample(Module):
     Args:
         mode: "nearest", "linear" (3-D input), "bilinear", "bicubic" (4-D), "trilinear" (5-D).
         align_corners: whether the corner pixels' centres stay where they are.
+
+    >>> import flambeau as torch
+    >>> torch.nn.Upsample(scale_factor=2)(torch.tensor([[[1.0, 2.0]]]))
+    tensor([[[1., 1., 2., 2.]]])
     """
 
     def __init__(
@@ -57,14 +61,24 @@ class Upsample(Module):
 
 
 class UpsamplingNearest2d(Upsample):
-    """Resizes (N, C, H, W) by repeating the nearest pixel."""
+    """Resizes (N, C, H, W) by repeating the nearest pixel.
+
+    >>> import flambeau as torch
+    >>> torch.nn.UpsamplingNearest2d(size=(6, 9))(torch.randn(1, 2, 3, 3)).shape
+    torch.Size([1, 2, 6, 9])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="nearest")
 
 
 class UpsamplingBilinear2d(Upsample):
-    """Resizes (N, C, H, W) by bilinear interpolation that keeps the corner pixels."""
+    """Resizes (N, C, H, W) by bilinear interpolation that keeps the corner pixels.
+
+    >>> import flambeau as torch
+    >>> torch.nn.UpsamplingBilinear2d(scale_factor=2)(torch.randn(1, 2, 3, 3)).shape
+    torch.Size([1, 2, 6, 6])
+    """
 
     def __init__(self, size: Any = None, scale_factor: Any = None) -> None:
         super().__init__(size, scale_factor, mode="bilinear", align_corners=True)

@@ -63,6 +63,11 @@ class ParametrizationList(ModuleList):
         modules: parametrizations; the first is applied first.
         original: the tensor to parametrize, which `right_inverse` takes back to what is trained.
         unsafe: skip the check that shape and dtype stay the same.
+
+    >>> import flambeau as torch
+    >>> layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 3))
+    >>> len(layer.parametrizations.weight), layer.parametrizations.weight.original0.shape
+    (1, torch.Size([3, 1]))
     """
 
     original: Tensor

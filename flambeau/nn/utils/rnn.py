@@ -35,6 +35,11 @@ class PackedSequence(_PackedFields):
         batch_sizes: int64 on the CPU, the number of sequences that reach each time.
         sorted_indices, unsorted_indices: the order by decreasing length and back, or None when
             sorted already.
+
+    >>> import flambeau as torch
+    >>> sequences = [torch.ones(3), torch.zeros(1)]
+    >>> torch.nn.utils.rnn.pack_sequence(sequences).batch_sizes
+    tensor([2, 1, 1])
     """
 
     __slots__ = ()

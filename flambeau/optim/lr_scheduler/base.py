@@ -39,6 +39,15 @@ class LRScheduler:
     `self.base_lrs` and the groups' present values; and, where there is one, `_get_closed_form_lr`,
     from `self.last_epoch` alone. `last_epoch` other than -1 resumes: the groups must then have
     "initial_lr".
+
+    >>> import flambeau as torch
+    >>> class Halving(torch.optim.lr_scheduler.LRScheduler):
+    ...     def get_lr(self):
+    ...         return [rate * 0.5**self.last_epoch for rate in self.base_lrs]
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = Halving(optimizer)
+    >>> optimizer.step(); scheduler.step(); scheduler.get_last_lr()
+    [0.5]
     """
 
     _get_lr_called_within_step: bool = False

@@ -64,6 +64,17 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
     T_i is `T_0` at first and grows by the factor `T_mult` at each restart. `step` may be given a
     fractional epoch.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.5, 1.0, 0.5]
     """
 
     def __init__(
@@ -136,6 +147,18 @@ class CyclicLR(LRScheduler):
         scale_fn, scale_mode: a scale of your own, of the cycle's number or of the step ("cycle",
             "iterations").
         base_momentum, max_momentum: bounds of the momentum, which moves against the rate.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.CyclicLR(
+    ...     optimizer, 0.1, 0.5, step_size_up=2, cycle_momentum=False)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.3, 0.5, 0.3]
     """
 
     def __init__(

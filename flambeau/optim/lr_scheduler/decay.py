@@ -54,7 +54,19 @@ class StepLR(_FactorLR):
 
 
 class MultiStepLR(_FactorLR):
-    """Multiplies the rate by `gamma` at each of the epochs `milestones`, as often as listed."""
+    """Multiplies the rate by `gamma` at each of the epochs `milestones`, as often as listed.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[2, 3])
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [1.0, 0.1, 0.01]
+    """
 
     def __init__(
         self,
@@ -77,7 +89,19 @@ class MultiStepLR(_FactorLR):
 
 
 class ConstantLR(_FactorLR):
-    """Scales the rate by `factor` (in [0, 1]) until epoch `total_iters`."""
+    """Scales the rate by `factor` (in [0, 1]) until epoch `total_iters`.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters=2)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.5, 1.0, 1.0]
+    """
 
     def __init__(
         self,
@@ -103,7 +127,19 @@ class ConstantLR(_FactorLR):
 
 
 class LinearLR(_FactorLR):
-    """Scales the rate by `start_factor`, going to `end_factor` over `total_iters` epochs."""
+    """Scales the rate by `start_factor`, going to `end_factor` over `total_iters` epochs.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.5, total_iters=2)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.75, 1.0, 1.0]
+    """
 
     def __init__(
         self,
@@ -141,7 +177,19 @@ class LinearLR(_FactorLR):
 
 
 class ExponentialLR(_FactorLR):
-    """Multiplies the rate by `gamma` every epoch: lr = base * gamma^epoch."""
+    """Multiplies the rate by `gamma` every epoch: lr = base * gamma^epoch.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.5, 0.25, 0.125]
+    """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
         self.gamma = gamma
@@ -155,7 +203,19 @@ class ExponentialLR(_FactorLR):
 
 
 class PolynomialLR(_FactorLR):
-    """lr = base * (1 - epoch / total_iters)^power, and 0 after `total_iters` epochs."""
+    """lr = base * (1 - epoch / total_iters)^power, and 0 after `total_iters` epochs.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.75, 0.5, 0.25]
+    """
 
     def __init__(
         self, optimizer: Optimizer, total_iters: int = 5, power: float = 1.0, last_epoch: int = -1
@@ -229,7 +289,19 @@ class LambdaLR(_FunctionLR):
 
 
 class MultiplicativeLR(_FunctionLR):
-    """Multiplies the rate by lr_lambda(epoch) every epoch, with one function or one a group."""
+    """Multiplies the rate by lr_lambda(epoch) every epoch, with one function or one a group.
+
+    >>> import flambeau as torch
+    >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    >>> scheduler = torch.optim.lr_scheduler.MultiplicativeLR(optimizer, lambda epoch: 0.9)
+    >>> rates = []
+    >>> for _ in range(3):
+    ...     optimizer.step()
+    ...     scheduler.step()
+    ...     rates += [round(rate, 4) for rate in scheduler.get_last_lr()]
+    >>> rates
+    [0.9, 0.81, 0.729]
+    """
 
     def get_lr(self) -> list[Any]:
         self._warn_if_called_outside_step()

@@ -41,6 +41,13 @@ class IterableDataset(Dataset[T_co], Iterable[T_co]):
 
     With several workers each one iterates its own copy: use `get_worker_info()` to share the work
     out.
+
+    >>> import flambeau as torch
+    >>> class Squares(torch.utils.data.IterableDataset):
+    ...     def __iter__(self):
+    ...         return (i * i for i in range(4))
+    >>> [batch.tolist() for batch in torch.utils.data.DataLoader(Squares(), batch_size=2)]
+    [[0, 1], [4, 9]]
     """
 
     def __add__(self, other: Dataset[T_co]) -> ChainDataset:  # type: ignore[override]

@@ -20,7 +20,19 @@ _REPLACEMENT_CHUNK = (
 
 
 class Sampler(Generic[T_co]):
-    """Base of samplers: an iterable of indices (or of lists of them); `__len__` is optional."""
+    """Base of samplers: an iterable of indices (or of lists of them); `__len__` is optional.
+
+    >>> import flambeau as torch
+    >>> class Backwards(torch.utils.data.Sampler):
+    ...     def __init__(self, data):
+    ...         self.size = len(data)
+    ...
+    ...     def __iter__(self):
+    ...         return iter(range(self.size - 1, -1, -1))
+    >>> data = [10, 20, 30]
+    >>> list(torch.utils.data.DataLoader(data, None, sampler=Backwards(data)))
+    [30, 20, 10]
+    """
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError(f"{type(self).__name__} needs an __iter__ that yields indices")
