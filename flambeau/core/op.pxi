@@ -82,12 +82,12 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
     if op.writes is not None and kwnames == NULL:
         return call_inplace(op.writes, args, PyVectorcall_NARGS(nargsf))
+    if history and op.history is not None and grad_mode_on():
+        return call_recorded(op, args, nargsf, kwnames)
     if op.shortcut != NULL:
         x = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
         if x is not NotImplemented:
             return x
-    if history and op.history is not None and grad_mode_on():
-        return call_recorded(op.history, args, nargsf, kwnames)
     if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
         return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
     return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)

@@ -1,5 +1,7 @@
 # History of primitives: ops whose forward and derivative are Python functions (ops/primitive.py).
 
+cdef class Op
+
 cdef enum:
     READ_ARGUMENT = 0   # an argument; tensors are saved
     READ_LIKE = 1       # an argument's shape, dtype and strides
@@ -133,10 +135,16 @@ cdef object like_of(object value):
     return value
 
 
-cdef object call_forward(History h, PyObject** args, size_t nargsf, PyObject* kwnames):
+cdef object call_forward(Op op, PyObject** args, size_t nargsf, PyObject* kwnames):
     """The call itself, without recording."""
+    cdef History h = op.history
     cdef int before = set_grad_mode(0)
+    cdef object made
     try:
+        if op.shortcut != NULL:
+            made = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
+            if made is not NotImplemented:
+                return made
         if kwnames != NULL and "out" in <object>kwnames:
             named = keywords(args, PyVectorcall_NARGS(nargsf), kwnames)
             if named.pop("out") is not None:
@@ -165,12 +173,13 @@ cdef int bind_arguments(History h, PyObject** args, Py_ssize_t n, PyObject* kwna
     return 0
 
 
-cdef object call_recorded(History h, PyObject** args, size_t nargsf, PyObject* kwnames):
+cdef object call_recorded(Op op, PyObject** args, size_t nargsf, PyObject* kwnames):
     """Call a primitive one of whose arguments needs a gradient."""
+    cdef History h = op.history
     cdef PyObject* values[MAX_PARAMETERS]
     cdef list inputs = []
     cdef list groups = []
-    cdef object result = call_forward(h, args, nargsf, kwnames)
+    cdef object result = call_forward(op, args, nargsf, kwnames)
     cdef object value
     cdef bint wanted = False
     cdef Py_ssize_t i

@@ -279,6 +279,18 @@ cdef object short_squeeze(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return named(strided(t, dims, shape, steps, 0, VIEW_RESHAPE, None), "SqueezeBackward0")
 
 
+cdef Tensor without_dim(Tensor t, int dim):
+    """t without a dimension of size 1."""
+    cdef int64_t shape[64]
+    cdef int64_t steps[64]
+    cdef int d, dims = 0
+    for d in range(t.ndim_):
+        if d != dim:
+            shape[dims], steps[dims] = t.shape_[d], t.strides_[d]
+            dims += 1
+    return <Tensor>named(strided(t, dims, shape, steps, 0, VIEW_RESHAPE, None), "SqueezeBackward0")
+
+
 # ---- parts -----------------------------------------------------------------------------------------
 
 cdef Tensor part_of(Tensor t, int dim, int64_t start, int64_t length):

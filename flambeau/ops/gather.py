@@ -13,7 +13,7 @@ from .record import composite, deliver, function, primitive
 # ---- rows of a dimension -------------------------------------------------------------------------
 
 
-@primitive(register=False, name="index_select")
+@primitive(register=False, name="index_select", shortcut="select_rows")
 def select_rows(input: Tensor, dim: int, index: Tensor, wraps: bool, name: str) -> Tensor:
     """input with dimension dim replaced by the dimensions of index (int64, row-major)."""
     return launch.take_rows(input, dim, index, bounds(name, input, dim, wraps))
@@ -39,7 +39,7 @@ def _(g, dim, index, wraps):
     return select_rows(g, dim, index, wraps, "index_select"), None
 
 
-@composite(name="index_select")
+@composite(name="index_select", shortcut="index_select")
 def index_select(input: Tensor, dim: int, index: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The positions `index` (1-d, int32 or int64) of a dimension.
 
@@ -83,7 +83,7 @@ def take_rows_plain(name: str, table: Tensor, index: Tensor) -> Tensor:
 # ---- elements along a dimension ------------------------------------------------------------------
 
 
-@primitive(register=False, name="gather")
+@primitive(register=False, name="gather", shortcut="gather_along")
 def gather_along(input: Tensor, dim: int, index: Tensor, name: str) -> Tensor:
     """input's elements at index along dim; index has input's rank and int64."""
     made = core.empty(index.shape, input.dtype)
@@ -98,7 +98,7 @@ def _(g, input_like, dim, index, name):
     return scatter_into_zeros(g, input_like.shape, dim, index), None
 
 
-@composite
+@composite(shortcut="gather")
 def gather(
     input: Tensor, dim: int, index: Tensor, *, sparse_grad: bool = False, out: Tensor | None = None
 ) -> Tensor:
@@ -244,7 +244,7 @@ def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
 # ---- embedding -----------------------------------------------------------------------------------
 
 
-@primitive(register=False, name="embedding")
+@primitive(register=False, name="embedding", shortcut="embedding_rows")
 def embedding_rows(
     weight: Tensor, index: Tensor, padding_idx: int, scale_grad_by_freq: bool
 ) -> Tensor:
@@ -294,7 +294,7 @@ def embedding(
     return embedding_rows(weight, index, padding_idx, scale_grad_by_freq)
 
 
-@function("embedding", namespaces=("nn.functional",))
+@function("embedding", namespaces=("nn.functional",), shortcut=True)
 def functional_embedding(
     input: Tensor,
     weight: Tensor,
@@ -304,3 +304,11 @@ def functional_embedding(
 ) -> Tensor:
     """Rows of weight at the indices `input`; row `padding_idx` gets no gradient."""
     return embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+
+
+for _op, _name in (
+    (select_rows, "select_rows"),
+    (embedding_rows, "embedding_rows"),
+    (gather_along, "gather_along"),
+):
+    core.set_shortcut_op(_name, _op)

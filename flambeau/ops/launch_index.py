@@ -384,6 +384,7 @@ def gather_into(made: Tensor, table: Tensor, dim: int, index: Tensor, limits: Bo
     """made = the table's elements at index along dim; made has index's shape."""
     size = table.dtype.itemsize
     kernel = _address(("gather", size), lambda: gather_kernels.along_source(size, targets.host()))
+    core.set_gather_kernel(size, kernel)
     if not core.run_along(kernel, 0, made, table, index, dim, False, limits.wraps):
         limits.fail(index)
 

@@ -53,7 +53,7 @@ def _mm_vjp(g, input, mat2, needs):
     return _product_vjp(g, input, mat2, needs)
 
 
-@composite(out=True)
+@composite(out=True, shortcut="mm")
 def mm(input: Tensor, mat2: Tensor) -> Tensor:
     """Matrix product of (n, m) and (m, p): (n, p)."""
     _check_dims("mm", 2, ("self", input), ("mat2", mat2))
@@ -118,7 +118,7 @@ def _batched_vjp(g, input, mat2, needs):
     )
 
 
-@composite(out=True)
+@composite(out=True, shortcut="matmul")
 def matmul(input: Tensor, other: Tensor) -> Tensor:
     """Matrix product: vectors, matrices, or batches of matrices that broadcast."""
     a, b = input.dim(), other.dim()
@@ -221,7 +221,7 @@ def _linear_vjp(g, input, weight, needs):
     return gx, gw, gb
 
 
-@composite(namespaces=("nn.functional",), method=False)
+@composite(namespaces=("nn.functional",), method=False, shortcut="linear")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, out: Any = None) -> Tensor:
     """input @ weight.T + bias; input (*, in), weight (out, in), bias (out,)."""
     if out is not None:
@@ -265,7 +265,7 @@ def _check_vectors(name, a, b):
         )
 
 
-@composite(out=True)
+@composite(out=True, shortcut="dot")
 def dot(input: Tensor, tensor: Tensor) -> Tensor:
     """Sum of the products of two vectors' elements."""
     _check_vectors("dot", input, tensor)
@@ -279,7 +279,7 @@ def vdot(input: Tensor, other: Tensor) -> Tensor:
     return dot(input.conj(), other)
 
 
-@composite(out=True)
+@composite(out=True, shortcut="mv")
 def mv(input: Tensor, vec: Tensor) -> Tensor:
     """Matrix (n, m) times vector (m,)."""
     if input.dim() != 2 or vec.dim() != 1:

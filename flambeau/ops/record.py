@@ -181,6 +181,7 @@ def primitive(
     inplace: bool = False,
     out: bool = False,
     register: bool = True,
+    shortcut: str | None = None,
 ):
     """Register an op that launches kernels itself; give its derivative with `@op.vjp`.
 
@@ -196,6 +197,8 @@ def primitive(
         record = Primitive(public, function)
         body = _with_out(function, public) if out else function
         op = Op(public, record, body, record.history, function)
+        if shortcut is not None:
+            core.use_shortcut(op, shortcut)
         op.vjp = record.set_vjp
         op.source = _source_of(op)
         if register:
@@ -215,6 +218,7 @@ def composite(
     inplace: bool = False,
     out: bool = False,
     register: bool = True,
+    shortcut: str | None = None,
 ):
     """Register an op written in terms of other ops; it differentiates through them."""
 
@@ -222,6 +226,8 @@ def composite(
         public = name or function.__name__.removesuffix("_")
         body = _with_out(function, public) if out else function
         op = Op(public, None, body, None, function)
+        if shortcut is not None:
+            core.use_shortcut(op, shortcut)
         op.source = _source_of(op)
         if register:
             _publish(op, public, namespaces, aliases, method, inplace)
@@ -235,7 +241,7 @@ def function(
     *,
     namespaces: Sequence[str] = ("",),
     method: bool = False,
-    shortcut: bool = False,
+    shortcut: str | bool = False,
 ):
     """Register under an exact name (in-place ops whose name ends in an underscore, dunder
     helpers).
@@ -247,7 +253,7 @@ def function(
         op = Op(public, None, fn)
         op.source = _source_of(op)
         if shortcut:
-            core.use_shortcut(op, public)
+            core.use_shortcut(op, public if shortcut is True else shortcut)
         _publish(op, public, namespaces, (), method, False)
         return op
 

@@ -9,7 +9,7 @@ from ..kernels import dtypes as dt
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, reduce, where
-from .named_results import named_result
+from .named_results import define_kind, named_result
 from .promotion import Promote
 from .record import composite, function, reduction
 
@@ -35,7 +35,10 @@ def mean_body(input):
     return total / count(total.dtype)
 
 
-@composite(out=True)
+core.set_shortcut_op("mean", mean_body)
+
+
+@composite(out=True, shortcut="mean")
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """Mean of the elements along dim; floating-point and complex types only."""
     kind = input.dtype if dtype is None else dtype
@@ -148,6 +151,10 @@ def amin(input):
     return reduce.min(input)
 
 
+core.set_shortcut_op("amax", amax)
+core.set_shortcut_op("amin", amin)
+
+
 def _ranked(x):
     return scalar.cast(x, "u8") if x.dtype == "bool" else x
 
@@ -175,7 +182,8 @@ def _arg(body, name, doc):
         return body(input, dim, keepdim)
 
     op.__doc__ = doc
-    return composite(name=name, out=True)(op)
+    core.set_shortcut_op(name, body)
+    return composite(name=name, out=True, shortcut=name)(op)
 
 
 argmax = _arg(
@@ -256,7 +264,8 @@ def _extreme(name, full, arg, pairwise, doc):
         return op(input, *args, **kwargs)
 
     call.__doc__ = doc
-    return composite(name=name)(call)
+    core.set_shortcut_op(f"a{name}_result", define_kind(name, ("values", "indices")))
+    return composite(name=name, shortcut=name)(call)
 
 
 def _pairwise(name):
