@@ -341,16 +341,6 @@ cdef object short_narrow(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return named(part_of(t, dim, start, length), "SliceBackward0")
 
 
-cdef tuple parts_of(Tensor t, int dim, int64_t size):
-    """Consecutive parts of `size` positions, the last perhaps smaller; size > 0."""
-    cdef list parts = []
-    cdef int64_t start = 0
-    while start < t.shape_[dim]:
-        parts.append(part_of(t, dim, start, min(size, t.shape_[dim] - start)))
-        start += size
-    return tuple(parts)
-
-
 cdef object short_chunk(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     cdef PyObject* given[3]
     cdef Tensor t
@@ -365,7 +355,7 @@ cdef object short_chunk(PyObject** args, Py_ssize_t n, PyObject* kwnames):
         dim = read_dim(given[2], t.ndim_)
     if dim < 0 or t.ndim_ == 0 or t.shape_[dim] == 0:
         return NotImplemented
-    return parts_of(t, dim, (t.shape_[dim] + chunks - 1) // chunks)
+    return equal_parts(t, dim, (t.shape_[dim] + chunks - 1) // chunks)
 
 
 cdef object short_split(PyObject** args, Py_ssize_t n, PyObject* kwnames):
@@ -382,14 +372,13 @@ cdef object short_split(PyObject** args, Py_ssize_t n, PyObject* kwnames):
         dim = read_dim(given[2], t.ndim_)
     if dim < 0 or t.ndim_ == 0 or t.shape_[dim] == 0:
         return NotImplemented
-    return parts_of(t, dim, size)
+    return equal_parts(t, dim, size)
 
 
 cdef object short_unbind(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     cdef PyObject* given[2]
     cdef Tensor t
     cdef int dim = 0
-    cdef int64_t i
     if not read_named(("input", "dim"), args, n, kwnames, given) or given[0] == NULL or not is_tensor(given[0]):
         return NotImplemented
     t = <Tensor>given[0]
@@ -397,7 +386,7 @@ cdef object short_unbind(PyObject** args, Py_ssize_t n, PyObject* kwnames):
         dim = read_dim(given[1], t.ndim_)
     if dim < 0 or t.ndim_ == 0:
         return NotImplemented
-    return tuple([row_of(t, dim, i) for i in range(t.shape_[dim])])
+    return unbind_views(t, dim)
 
 
 add_shortcut("view", short_reshape)

@@ -466,7 +466,7 @@ cdef class Tensor:
 
     def __iter__(self):
         if self.ndim_ > 0 and plain_access(self):
-            return iter([row_of(self, 0, i) for i in range(self.shape_[0])])
+            return iter(unbind_views(self, 0))
         return _operators["iter"](self)
 
     def __contains__(self, value):

@@ -17,7 +17,7 @@ cdef class ViewNode(Node):
     cdef object payload        # permutation, or (shape, strides, offset) of the view
     cdef tuple in_shape
     cdef tuple in_strides
-    cdef int in_code
+    cdef bint in_dense
     cdef str label
 
     cdef str title(self):
@@ -33,7 +33,44 @@ cdef class ViewNode(Node):
             return g if shape_is(g, self.in_shape) else sum_or_expand(g, self.in_shape)
         if self.kind == VIEW_ALIAS:
             return g
+        if self.in_dense and not grad_mode_on():
+            whole = embed_dense(g, self.in_shape, self.payload)
+            if whole is not None:
+                return whole
         return _embed_hook(g, self.in_shape, self.in_strides, self.payload)
+
+
+cdef Tensor embed_dense(Tensor g, tuple in_shape, tuple geometry):
+    """Zeros of in_shape with g in the window (shape, strides, offset); None where windows repeat elements."""
+    cdef int64_t shape[64]
+    cdef int n = read_sizes(in_shape, shape), d
+    cdef int64_t reach = 0
+    cdef Tensor whole
+    cdef Tensor window
+    if g.count == 0:
+        return None
+    window = Tensor.__new__(Tensor)
+    reserve_dims(window, g.ndim_)
+    read_sizes(geometry[0], window.shape_)
+    read_sizes(geometry[1], window.strides_)
+    for d in range(g.ndim_ - 1, -1, -1):
+        # a slice's strides grow outwards, past all that the inner dimensions reach
+        if window.shape_[d] > 1:
+            if window.strides_[d] <= reach:
+                return None
+            reach += (window.shape_[d] - 1) * window.strides_[d]
+    whole = new_dense(g.code, n, shape)
+    if geometry[2] < 0 or geometry[2] + reach >= whole.count:
+        return None
+    memset(whole.data_ptr_, 0, whole.count * ITEM[whole.code])
+    window.code = g.code
+    window.storage = whole.storage
+    window.storage.references += 1
+    window.data_ptr_ = whole.data_ptr_ + <int64_t>geometry[2] * ITEM[g.code]
+    find_dense(window)
+    copy_into(window, g)
+    whole.storage.version = 0
+    return whole
 
 
 cdef object _embed_hook = None
@@ -75,6 +112,7 @@ cdef int record_view(Tensor r, Tensor source, int kind, object payload) except -
     n.in_shape = int_tuple(source.shape_, source.ndim_)
     if kind == VIEW_STRIDED:
         n.in_strides = int_tuple(source.strides_, source.ndim_)
+        n.in_dense = source.dense
         n.payload = (int_tuple(r.shape_, r.ndim_), int_tuple(r.strides_, r.ndim_),
                      (r.data_ptr_ - source.data_ptr_) // ITEM[source.code])
     elif kind == VIEW_PERMUTE:
@@ -87,8 +125,8 @@ cdef int record_view(Tensor r, Tensor source, int kind, object payload) except -
     return 0
 
 
-cdef inline int finish_view(Tensor r, Tensor source, int kind, object payload) except -1:
-    """Note what r is a view of, and record it when history is kept."""
+cdef inline int note_base(Tensor r, Tensor source) except -1:
+    """Note what r is a view of."""
     if source.base is None:
         r.base = source
         r.tracked_view = grad_mode_on()
@@ -98,6 +136,12 @@ cdef inline int finish_view(Tensor r, Tensor source, int kind, object payload) e
         r.tracked_view = source.tracked_view and grad_mode_on()
         r.untracked_view = (source.tracked_view or source.untracked_view) and not r.tracked_view
     r.view_version = r.storage.version
+    return 0
+
+
+cdef inline int finish_view(Tensor r, Tensor source, int kind, object payload) except -1:
+    """Note what r is a view of, and record it when history is kept."""
+    note_base(r, source)
     if wants_history(source):
         record_view(r, source, kind, payload)
     return 0

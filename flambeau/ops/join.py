@@ -100,6 +100,25 @@ def _check_cat(tensors: Sequence[Tensor], dim: Any) -> tuple[Sequence[Tensor], i
     return kept, dim
 
 
+def _join_parts(
+    grads: Sequence[Tensor | None], shape: tuple, dim: int, rows: bool, sizes: Sequence[int]
+) -> Tensor:
+    """The gradient of a tensor that was cut into parts, from theirs."""
+    dtype = next(g.dtype for g in grads if g is not None)
+    before, after = shape[:dim], shape[dim + 1 :]
+    whole = []
+    for g, n in zip(grads, sizes, strict=True):
+        if g is None:
+            g = core.fill_number(core.empty((*before, n, *after), dtype), 0)
+        elif rows:
+            g = g.unsqueeze(dim)
+        whole.append(g)
+    return join(whole, dim)
+
+
+core.set_parts_gradient(_join_parts)
+
+
 @composite(aliases=("concat", "concatenate"), method=False)
 def cat(
     tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None

@@ -146,8 +146,7 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     if not input.ndim:
         raise IndexError("unbind: Dimension specified as 0 but tensor has no dimensions")
     d = wrap("unbind", dim, input.ndim)
-    before = ALL[:d]
-    return tuple([core.basic_index(input, (*before, i)) for i in range(input.shape[d])])
+    return core.unbind_views(input, d)
 
 
 def iterate(input: Tensor) -> Iterator[Tensor]:

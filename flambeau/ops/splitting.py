@@ -22,11 +22,7 @@ def narrow_plain(input: Tensor, dim: int, start: int, length: int) -> Tensor:
 
 def cut(input: Tensor, dim: int, sizes: Sequence[int]) -> tuple[Tensor, ...]:
     """Consecutive parts of these sizes."""
-    parts, start = [], 0
-    for n in sizes:
-        parts.append(narrow_plain(input, dim, start, n))
-        start += n
-    return tuple(parts)
+    return core.cut_views(input, dim, list(sizes))
 
 
 def _sized(name: str, input: Tensor, dim: Any) -> int:

@@ -175,3 +175,65 @@ def test_random_fills_check_what_they_write():
         leaf.uniform_()
     with pytest.raises(RuntimeError, match="single memory location"):
         torch.zeros(1).expand(3).normal_()
+
+
+CUTS = {
+    "chunk": lambda x: x.chunk(2, dim=1),
+    "split": lambda x: x.split(2, dim=-1),
+    "split_sizes": lambda x: x.split([1, 3, 0, 1], dim=2),
+    "unbind": lambda x: x.unbind(1),
+    "iteration": lambda x: list(x),
+    "tensor_split": lambda x: x.tensor_split((1, 4), dim=2),
+    "overlapping_split": lambda x: x.tensor_split((3, 1), dim=2),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_parts_share_one_node(cut, transposed):
+    x = torch.randn(2, 3, 5, dtype=torch.float64)
+    x = (x.transpose(0, 1).contiguous().transpose(0, 1) if transposed else x).requires_grad_()
+    power = lambda parts: sum([(p**k).sum() for k, p in enumerate(parts, 2)])
+    assert torch.autograd.gradcheck(lambda x: power(cut(x)), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: power(cut(x)), (x,))
+    assert torch.autograd.gradcheck(lambda x: cut(x)[1] * 2, (x,))  # no gradient for the others
+    assert torch.autograd.gradcheck(lambda x: cut(x.t() if x.ndim < 3 else x.mT.mT)[0] * 3, (x,))
+
+
+def test_large_parts_have_the_gradient_of_small_ones():
+    x = torch.randn(64, 3, 1024, requires_grad=True)
+    weights = torch.randn(3, 64, 1024)
+    sum([(a * w).sum() for a, w in zip(x.unbind(1), weights, strict=True)]).backward()
+    assert x.grad.equal(weights.transpose(0, 1))
+    left, right = x.chunk(2, dim=2)
+    (g,) = torch.autograd.grad((right.transpose(0, 2) * 2).sum(), x)
+    assert g[:, :, :512].eq(0).all()
+    assert g[:, :, 512:].eq(2).all()
+    assert not left._is_view() or left._base is x
+
+
+def test_writing_into_a_part_is_seen_by_the_others_gradient():
+    x = torch.arange(4.0, requires_grad=True)
+    y = x * 1
+    a, b = y.chunk(2)
+    a.mul_(3.0)
+    (y * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+    assert x.grad.tolist() == [3.0, 6.0, 3.0, 4.0]
+    assert (b * 2).requires_grad
+    assert a.tolist() == [0.0, 3.0]
+
+
+def test_gradients_of_windows():
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    for f in (
+        lambda x: x[1:3, ::2] * 2,
+        lambda x: x[:, 1:] * x[:, :-1],
+        lambda x: x.unfold(1, 2, 1) * 2,
+        lambda x: x.as_strided((2, 2), (1, 1)) * 2,
+        lambda x: x.diagonal() * 2,
+        lambda x: x[0].expand(5, 4)[1:, 2] * 3,
+    ):
+        assert torch.autograd.gradcheck(f, (x,))
+        assert torch.autograd.gradgradcheck(f, (x,))
+    (g,) = torch.autograd.grad((x[2:2] * 2).sum(), x)
+    assert g.eq(0).all()
