@@ -1,8 +1,10 @@
 """Scans: each result combines all elements before it along one axis.
 
-Two forms, both over rows (one a chunk of the parallel range): `along` walks a row whose elements
-may be any distance apart; `across` walks all rows side by side, one vector of rows at a time, when
-the rows are adjacent in memory. Sums of float32 are carried in float64: the last digit is worth it.
+Two forms. `along` walks rows whose elements may be any distance apart; where they are neighbours, a
+vector of them is scanned in registers, in log2(lanes) steps. Long rows are cut into chunks: the
+function `t` finds each chunk's total, `k` scans a chunk from the combined totals before it.
+`across` walks neighbouring rows side by side, several vectors abreast. Sums of float32 are carried
+in float64: the last digit is worth it.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ from .scalar import Expr, node
 from .target import Target
 
 KINDS = ("add", "mul", "max", "min", "logaddexp")
+TOTAL_BYTES = 32  # room for what one chunk hands on
+ABREAST = 4
 
 
-def source(kind: str, stored: str, result: str, across: bool, target: Target) -> KernelSource:
-    """The kernel: args out, [indices,] input.
+def source(
+    kind: str, stored: str, result: str, form: str, target: Target, symbol: str = "k"
+) -> KernelSource:
+    """The kernel: args out, [indices,] input, totals; form is along, apart (no neighbours), across.
 
-    desc: length, then (row, step) byte strides of out, [indices,] input.
+    desc: length, chunks, elements of a chunk, then (row, step) byte strides of out, [indices,]
+    input. Tasks are rows, or chunks of rows.
     """
-    form = "across" if across else "along"
     key = f"scan:{kind}:{stored}:{result}:{form}:{target.name}"
-    return KernelSource(key, lambda: _build(kind, stored, result, across, target), "k")
+    return KernelSource(key, lambda: _build(kind, stored, result, form, target), symbol)
 
 
 def with_indices(kind: str) -> bool:
@@ -34,16 +40,20 @@ def with_indices(kind: str) -> bool:
     return kind in ("max", "min")
 
 
-def _build(kind: str, stored: str, result: str, across: bool, target: Target) -> str:
+def _build(kind: str, stored: str, result: str, form: str, target: Target) -> str:
     b = Builder(target)
-    with scalar.tracing(), b.kernel():
-        _Scan(b, kind, stored, result, across).emit()
+    with scalar.tracing():
+        with b.kernel():
+            _Scan(b, kind, stored, result, form).emit()
+        if form != "across":
+            with b.kernel("t"):
+                _Scan(b, kind, stored, result, form).emit_totals()
     return b.module()
 
 
 class _Scan:
-    def __init__(self, b: Builder, kind: str, stored: str, result: str, across: bool) -> None:
-        self.b, self.kind, self.stored, self.result = b, kind, stored, result
+    def __init__(self, b: Builder, kind: str, stored: str, result: str, form: str) -> None:
+        self.b, self.kind, self.stored, self.result, self.form = b, kind, stored, result, form
         self.carried = (
             "f64"
             if result in ("f32", "f64") and kind != "max" and kind != "min"
@@ -51,45 +61,177 @@ class _Scan:
         )
         if kind in ("max", "min"):
             self.carried = "u8" if stored == "bool" else dt.opmath(stored)
-        size = max(dt.INFO[self.carried].size if not dt.is_complex(self.carried) else 16, 4)
-        self.lanes = b.target.vector_bytes // size if across and not dt.is_complex(result) else 1
         self.indices = with_indices(kind)
+        self.parts = (
+            [dt.COMPLEX_PART[self.carried]] * 2 if dt.is_complex(self.carried) else [self.carried]
+        )
+        self.carries = [*self.parts, "i64"] if self.indices else self.parts
+        self.lanes = self._choose_lanes()
 
-    def emit(self) -> None:
+    def _choose_lanes(self) -> int:
+        if dt.is_complex(self.result) or self.form == "apart":
+            return 1
+        if self.form == "along" and self.kind == "logaddexp":
+            return 1
+        return self.b.target.vector_bytes // max(
+            8 if self.indices else 4, dt.INFO[self.carried].size
+        )
+
+    def _open(self) -> None:
+        """Load what the descriptor says."""
         b = self.b
         names = ["out", "indices", "input"] if self.indices else ["out", "input"]
         self.pointers = {n: b.argument(k) for k, n in enumerate(names)}
-        self.length = b.size(0)
-        self.row = {n: b.size(1 + 2 * k) for k, n in enumerate(names)}
-        self.step = {n: b.size(2 + 2 * k) for k, n in enumerate(names)}
-        if self.lanes == 1:
-            with b.loop("%begin", "%end") as rows:
-                self._row(Emitter(b, 1), rows.index)
-            return
-        last = b.sub("%end", self.lanes - 1)
-        with b.loop("%begin", last, self.lanes) as main:
-            self._row(Emitter(b, self.lanes), main.index)
-        with b.loop(main.index, "%end") as tail:
-            self._row(Emitter(b, 1), tail.index)
+        self.totals = b.argument(len(names))
+        self.length, self.chunks, self.size = (b.size(k) for k in range(3))
+        self.row = {n: b.size(3 + 2 * k) for k, n in enumerate(names)}
+        self.step = {n: b.size(4 + 2 * k) for k, n in enumerate(names)}
 
-    def _row(self, em: Emitter, row: str) -> None:
+    def _start(self, em: Emitter) -> list[str]:
+        values = [em.constant(v, p) for p, v in zip(self.parts, self._identity(), strict=True)]
+        return [*values, em.constant(0, "i64")] if self.indices else values
+
+    def _types(self, em: Emitter) -> list[str]:
+        return [em.type(p) for p in self.carries]
+
+    def _at(self, row: str, names=None) -> dict[str, str]:
         b = self.b
-        at = {n: b.offset(p, b.mul(row, self.row[n])) for n, p in self.pointers.items()}
-        parts = (
-            [dt.COMPLEX_PART[self.carried]] * 2 if dt.is_complex(self.carried) else [self.carried]
-        )
-        start = [
-            (em.type(p), em.constant(v, p)) for p, v in zip(parts, self._identity(), strict=True)
-        ]
+        return {n: b.offset(p, b.mul(row, self.row[n])) for n, p in self.pointers.items()}
+
+    def emit(self) -> None:
+        """The body of `k`."""
+        self._open()
+        if self.form == "across":
+            self._across()
+            return
+        b = self.b
+        with b.loop("%begin", "%end") as tasks:
+            row, chunk = b.divide(tasks.index, self.chunks)
+            state = self._before(row, chunk)
+            self._chunk(row, chunk, state, store=True)
+
+    def emit_totals(self) -> None:
+        """The body of `t`."""
+        self._open()
+        b, em = self.b, Emitter(self.b, 1)
+        with b.loop("%begin", "%end") as tasks:
+            row, chunk = b.divide(tasks.index, self.chunks)
+            state = self._chunk(row, chunk, self._start(em), store=False)
+            at = b.offset(self.totals, b.mul(tasks.index, TOTAL_BYTES))
+            for k, (value, dtype) in enumerate(zip(state, self.carries, strict=True)):
+                em.store(value, dtype, b.offset(at, 8 * k))
+
+    def _before(self, row: str, chunk: str) -> list[str]:
+        """What the chunks before this one come to."""
+        b, em = self.b, Emitter(self.b, 1)
+        first = b.offset(self.totals, b.mul(b.mul(row, self.chunks), TOTAL_BYTES))
+        carry = list(zip(self._types(em), self._start(em), strict=True))
+        with b.loop("0", chunk, carry=carry) as earlier:
+            at = b.offset(first, b.mul(earlier.index, TOTAL_BYTES))
+            total = [em.load(t, b.offset(at, 8 * k)) for k, t in enumerate(self.carries)]
+            earlier.next(*self._combine(em, earlier.values, total))
+        return earlier.values
+
+    def _chunk(self, row: str, chunk: str, state: list[str], store: bool) -> list[str]:
+        """Scan one chunk from a state; the state after it."""
+        b = self.b
+        begin = b.mul(chunk, self.size)
+        end = b.min(b.add(begin, self.size), self.length)
+        at = self._at(row)
+        if self.lanes > 1:
+            begin, state = self._vectors(at, begin, end, state, store)
+        em = Emitter(b, 1)
+        with b.loop(begin, end, carry=list(zip(self._types(em), state, strict=True))) as steps:
+            merged = self._single(em, at, steps.index, steps.values, store)
+            steps.next(*merged)
+        return steps.values
+
+    def _single(self, em: Emitter, at: dict, index: str, state: list[str], store: bool):
+        """One element of each lane's row."""
+        b = self.b
+        where = {n: b.offset(p, b.mul(index, self.step[n])) for n, p in at.items()}
+        values = self._load(em, where["input"])
         if self.indices:
-            start.append((em.type("i64"), em.constant(0, "i64")))
-        with b.loop("0", self.length, carry=start) as steps:
-            where = {n: b.offset(p, b.mul(steps.index, self.step[n])) for n, p in at.items()}
+            values.append(em.splat(index, "i64"))
+        merged = self._combine(em, state, values)
+        if store:
+            self._store(em, merged, where)
+        return merged
+
+    def _vectors(self, at: dict, begin: str, end: str, state: list[str], store: bool):
+        """As many whole vectors as there are; (where they end, the state)."""
+        b, em = self.b, Emitter(self.b, self.lanes)
+        types = self._types(em)
+        splats = [em.splat(v, t) for v, t in zip(state, self.carries, strict=True)]
+        carry = list(zip(types, splats, strict=True))
+        with b.loop(begin, b.sub(end, self.lanes - 1), self.lanes, carry) as steps:
+            where = {n: b.offset(p, b.mul(steps.index, self._item(n))) for n, p in at.items()}
             values = self._load(em, where["input"])
             if self.indices:
-                values.append(em.splat(steps.index, "i64"))
-            merged = self._combine(em, steps.values, values)
-            self._store(em, merged, where)
+                values.append(em.numbers(steps.index))
+            values = self._scan_lanes(em, values)
+            if store:
+                self._store(em, self._combine(em, steps.values, values), where)
+            last = [
+                b.shuffle(v, "poison", t, [self.lanes - 1] * self.lanes)
+                for v, t in zip(values, types, strict=True)
+            ]
+            steps.next(*self._combine(em, steps.values, last))
+        firsts = [
+            b.emit(f"extractelement {t} {v}, i32 0")
+            for v, t in zip(steps.values, types, strict=True)
+        ]
+        return steps.index, firsts
+
+    def _item(self, name: str) -> int:
+        stored = {"out": self.result, "input": self.stored, "indices": "i64"}[name]
+        return dt.INFO[stored].size
+
+    def _scan_lanes(self, em: Emitter, values: list[str]) -> list[str]:
+        """Each lane combined with all before it."""
+        types, fill = self._types(em), self._start(em)
+        if self.kind == "add" and dt.is_float(self.carried):
+            # the sum's true identity; zeros besides would be shifted in by slow expansions
+            fill = [em.constant(-0.0, self.carried)]
+        step = 1
+        while step < self.lanes:
+            picks = [k - step if k >= step else self.lanes for k in range(self.lanes)]
+            moved = [
+                self.b.shuffle(v, s, t, picks) for v, s, t in zip(values, fill, types, strict=True)
+            ]
+            values = self._combine(em, moved, values)
+            step *= 2
+        return values
+
+    # ---- neighbouring rows -----------------------------------------------------------------------
+
+    def _across(self) -> None:
+        b = self.b
+        begin = "%begin"
+        for abreast in (ABREAST, 1):
+            if self.lanes == 1:
+                break
+            step = self.lanes * abreast
+            with b.loop(begin, b.sub("%end", step - 1), step) as main:
+                self._rows(Emitter(b, self.lanes), abreast, main.index)
+            begin = main.index
+        with b.loop(begin, "%end") as tail:
+            self._rows(Emitter(b, 1), 1, tail.index)
+
+    def _rows(self, em: Emitter, abreast: int, row: str) -> None:
+        b = self.b
+        first = self._at(row)
+        every = [
+            {n: b.offset(p, v * em.lanes * self._item(n)) for n, p in first.items()}
+            for v in range(abreast)
+        ]
+        width = len(self.carries)
+        start = list(zip(self._types(em), self._start(em), strict=True)) * abreast
+        with b.loop("0", self.length, carry=start) as steps:
+            merged: list[str] = []
+            for v, at in enumerate(every):
+                have = steps.values[v * width : (v + 1) * width]
+                merged += self._single(em, at, steps.index, have, store=True)
             steps.next(*merged)
 
     def _identity(self) -> list:

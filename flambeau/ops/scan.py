@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache as cache_result
+
 from .. import core
 from ..kernels.lazy import cache, scan
 from ..kernels.lazy import target as targets
@@ -21,39 +24,81 @@ def _wrap(name, dim, n):
     return dim % low
 
 
+_GRAIN = 16384  # elements of a task
+_CHUNKS = 16  # a long row is cut into as many
+_FEW_ROWS = 16
+
+
+@cache_result
+def _kernel(kind, stored, result, form, symbol):
+    kernel = scan.source(kind, stored, result, form, targets.host(), symbol)
+    return cache.named(kernel.key, kernel.build, kernel.symbol)
+
+
 def _run(kind, x, dim, result):
     """(values, indices or None) of a scan of x along dim, values of dtype `result`."""
     x = core.contiguous_plain(x)
     out = core.empty(x.shape, result)
-    where = core.empty(x.shape, core.dtypes[5]) if scan.with_indices(kind) else None
+    where = core.empty(x.shape, core.dtypes[5]) if kind in ("max", "min") else None
     if out.numel() == 0:
         return out, where
-    if x.dim() == 0:
-        x, out_, where_ = x.view(1), out.view(1), None if where is None else where.view(1)
-        dim = 0
+    shape = x.shape if x.dim() else (1,)
+    length, inner = shape[dim], math.prod(shape[dim + 1 :])
+    operands = (out, x) if where is None else (out, where, x)
+    items = [t.dtype.itemsize for t in operands]
+    names = (kind, x.dtype.short, result.short)
+    if inner >= 8:
+        _run_across(names, operands, items, length, inner, x.numel() // (length * inner))
+    elif inner == 1:
+        _run_along(names, operands, items, length, x.numel() // length)
     else:
-        out_, where_ = out, where
-    inner = 1
-    for s in x.shape[dim + 1 :]:
-        inner *= s
-    length = x.shape[dim]
-    outer = x.numel() // (inner * length)
-    across = inner >= 8
-    kernel = scan.source(kind, x.dtype.short, result.short, across, targets.host())
-    address = cache.named(kernel.key, kernel.build, kernel.symbol)
-    operands = [out_, x] if where is None else [out_, where_, x]
-    sizes = [t.element_size() for t in operands]
-    for block in range(outer if inner > 1 else 1):
-        # rows: the inner elements of one block, or (contiguous rows) all of them at once
-        row = [s if inner > 1 else s * length for s in sizes]
-        step = [s * inner for s in sizes]
-        desc = [length] + [v for pair in zip(row, step, strict=True) for v in pair]
-        rows = inner if inner > 1 else outer
-        at = [
-            t.data_ptr() + block * length * inner * s for t, s in zip(operands, sizes, strict=True)
-        ]
-        core.launch(address, at, desc, rows, max(1, 16384 // length))
+        _run_apart(names, operands, items, length, inner, x.numel() // (length * inner))
     return out, where
+
+
+def _run_across(names, operands, items, length, inner, outer):
+    """Rows that lie side by side, in blocks."""
+    kernel = _kernel(*names, "across", "k")
+    desc = [length, 1, length]
+    for item in items:
+        desc += [item, item * inner]
+    grain = -(-max(1, _GRAIN // length) // 64) * 64
+    if grain >= inner:
+        grain = inner * max(1, _GRAIN // (length * inner))
+    strides = (*((item * inner * length,) for item in items), (0,))
+    operands = (*operands, operands[0])  # no totals: never read
+    core.launch_rows(kernel, operands, tuple(desc), inner, grain, (outer,), strides, False)
+
+
+def _run_along(names, operands, items, length, rows):
+    """Contiguous rows; few and long ones in chunks, the same whatever the number of threads."""
+    chunks = 1
+    if rows <= _FEW_ROWS and length * rows >= 4 * _GRAIN:
+        chunks = max(1, min(_CHUNKS, length // 4096))
+    size = -(-length // chunks)
+    desc = [length, chunks, size]
+    for item in items:
+        desc += [item * length, item]
+    totals = operands[0]
+    if chunks > 1:
+        totals = core.empty((rows * chunks * 4,), core.dtypes[9])
+    grain = max(1, _GRAIN // size) if chunks == 1 else 1
+    arguments = (*operands, totals), tuple(desc), rows * chunks, grain, (), (), False
+    if chunks > 1:
+        core.launch_rows(_kernel(*names, "along", "t"), *arguments)
+    core.launch_rows(_kernel(*names, "along", "k"), *arguments)
+
+
+def _run_apart(names, operands, items, length, inner, outer):
+    """A few rows side by side, in blocks."""
+    kernel = _kernel(*names, "apart", "k")
+    desc = [length, 1, length]
+    for item in items:
+        desc += [item, item * inner]
+    strides = (*((item * inner * length,) for item in items), (0,))
+    grain = max(1, _GRAIN // length)
+    operands = (*operands, operands[0])
+    core.launch_rows(kernel, operands, tuple(desc), inner, grain, (outer,), strides, False)
 
 
 def _result_type(x, dtype, out=None):
