@@ -24,15 +24,32 @@ ABREAST = 4
 
 
 def source(
-    kind: str, stored: str, result: str, form: str, target: Target, symbol: str = "k"
+    kind: str,
+    stored: str,
+    result: str,
+    form: str,
+    target: Target,
+    symbol: str = "k",
+    backwards: bool = False,
 ) -> KernelSource:
     """The kernel: args out, [indices,] input, totals; form is along, apart (no neighbours), across.
 
     desc: length, chunks, elements of a chunk, then (row, step) byte strides of out, [indices,]
     input. Tasks are rows, or chunks of rows.
     """
-    key = f"scan:{kind}:{stored}:{result}:{form}:{target.name}"
-    return KernelSource(key, lambda: _build(kind, stored, result, form, target), symbol)
+    key = f"scan:{kind}:{stored}:{result}:{form}:{target.name}{':backwards' if backwards else ''}"
+
+    def build() -> str:
+        b = Builder(target)
+        with scalar.tracing():
+            with b.kernel():
+                _Scan(b, kind, stored, result, form, backwards).emit()
+            if form != "across":
+                with b.kernel("t"):
+                    _Scan(b, kind, stored, result, form, backwards).emit_totals()
+        return b.module()
+
+    return KernelSource(key, build, symbol)
 
 
 def with_indices(kind: str) -> bool:
@@ -40,20 +57,12 @@ def with_indices(kind: str) -> bool:
     return kind in ("max", "min")
 
 
-def _build(kind: str, stored: str, result: str, form: str, target: Target) -> str:
-    b = Builder(target)
-    with scalar.tracing():
-        with b.kernel():
-            _Scan(b, kind, stored, result, form).emit()
-        if form != "across":
-            with b.kernel("t"):
-                _Scan(b, kind, stored, result, form).emit_totals()
-    return b.module()
-
-
 class _Scan:
-    def __init__(self, b: Builder, kind: str, stored: str, result: str, form: str) -> None:
+    def __init__(
+        self, b: Builder, kind: str, stored: str, result: str, form: str, backwards: bool
+    ) -> None:
         self.b, self.kind, self.stored, self.result, self.form = b, kind, stored, result, form
+        self.backwards = backwards
         self.carried = (
             "f64"
             if result in ("f32", "f64") and kind != "max" and kind != "min"
@@ -86,6 +95,12 @@ class _Scan:
         self.length, self.chunks, self.size = (b.size(k) for k in range(3))
         self.row = {n: b.size(3 + 2 * k) for k, n in enumerate(names)}
         self.step = {n: b.size(4 + 2 * k) for k, n in enumerate(names)}
+        if self.backwards:  # from the last element of a row towards the first
+            last = b.sub(self.length, 1)
+            self.pointers = {
+                n: b.offset(p, b.mul(last, self.step[n])) for n, p in self.pointers.items()
+            }
+            self.step = {n: b.sub("0", s) for n, s in self.step.items()}
 
     def _start(self, em: Emitter) -> list[str]:
         values = [em.constant(v, p) for p, v in zip(self.parts, self._identity(), strict=True)]
@@ -94,7 +109,7 @@ class _Scan:
     def _types(self, em: Emitter) -> list[str]:
         return [em.type(p) for p in self.carries]
 
-    def _at(self, row: str, names=None) -> dict[str, str]:
+    def _at(self, row: str) -> dict[str, str]:
         b = self.b
         return {n: b.offset(p, b.mul(row, self.row[n])) for n, p in self.pointers.items()}
 
@@ -165,13 +180,14 @@ class _Scan:
         splats = [em.splat(v, t) for v, t in zip(state, self.carries, strict=True)]
         carry = list(zip(types, splats, strict=True))
         with b.loop(begin, b.sub(end, self.lanes - 1), self.lanes, carry) as steps:
-            where = {n: b.offset(p, b.mul(steps.index, self._item(n))) for n, p in at.items()}
-            values = self._load(em, where["input"])
+            where = {n: b.offset(p, self._vector_at(n, steps.index)) for n, p in at.items()}
+            values = [self._in_order(em, v) for v in self._load(em, where["input"])]
             if self.indices:
                 values.append(em.numbers(steps.index))
             values = self._scan_lanes(em, values)
             if store:
-                self._store(em, self._combine(em, steps.values, values), where)
+                merged = self._combine(em, steps.values, values)
+                self._store(em, [self._in_order(em, v) for v in merged], where)
             last = [
                 b.shuffle(v, "poison", t, [self.lanes - 1] * self.lanes)
                 for v, t in zip(values, types, strict=True)
@@ -182,6 +198,20 @@ class _Scan:
             for v, t in zip(steps.values, types, strict=True)
         ]
         return steps.index, firsts
+
+    def _vector_at(self, name: str, index: str) -> str:
+        """Bytes from the first element to the lowest of the vector whose first is `index`."""
+        b, item = self.b, self._item(name)
+        if not self.backwards:
+            return b.mul(index, item)
+        return b.mul(b.add(index, self.lanes - 1), -item)
+
+    def _in_order(self, em: Emitter, value: str) -> str:
+        """A vector as read from memory in the order of the scan, and back."""
+        if not self.backwards:
+            return value
+        picks = [self.lanes - 1 - k for k in range(self.lanes)]
+        return self.b.shuffle(value, "poison", em.type(self.carried), picks)
 
     def _item(self, name: str) -> int:
         stored = {"out": self.result, "input": self.stored, "indices": "i64"}[name]

@@ -30,12 +30,12 @@ _FEW_ROWS = 16
 
 
 @cache_result
-def _kernel(kind, stored, result, form, symbol):
-    kernel = scan.source(kind, stored, result, form, targets.host(), symbol)
+def _kernel(kind, stored, result, backwards, form, symbol):
+    kernel = scan.source(kind, stored, result, form, targets.host(), symbol, backwards)
     return cache.named(kernel.key, kernel.build, kernel.symbol)
 
 
-def _run(kind, x, dim, result):
+def _run(kind, x, dim, result, backwards=False):
     """(values, indices or None) of a scan of x along dim, values of dtype `result`."""
     x = core.contiguous_plain(x)
     out = core.empty(x.shape, result)
@@ -46,7 +46,7 @@ def _run(kind, x, dim, result):
     length, inner = shape[dim], math.prod(shape[dim + 1 :])
     operands = (out, x) if where is None else (out, where, x)
     items = [t.dtype.itemsize for t in operands]
-    names = (kind, x.dtype.short, result.short)
+    names = (kind, x.dtype.short, result.short, backwards)
     if inner >= 8:
         _run_across(names, operands, items, length, inner, x.numel() // (length * inner))
     elif inner == 1:
@@ -114,21 +114,22 @@ def _result_type(x, dtype, out=None):
 
 
 @primitive(register=False)
-def running_sum(input, dim):
-    """Cumulative sum of a floating-point, complex or int64 tensor."""
-    return _run("add", input, dim, input.dtype)[0]
+def running_sum(input, dim, backwards=False):
+    """Cumulative sum of a floating-point, complex or int64 tensor, or from its end."""
+    return _run("add", input, dim, input.dtype, backwards)[0]
 
 
 @running_sum.vjp
-def _running_sum_vjp(g, dim):
-    return running_sum(g.flip(dim), dim).flip(dim) if g.dim() else g
+def _running_sum_vjp(g, dim, backwards):
+    return running_sum(g, dim, not backwards) if g.dim() else g
 
 
 @composite(inplace=True)
 def cumsum(input, dim, *, dtype=None, out=None):
     """Cumulative sum along dim; integers and bool in int64."""
     dim = _wrap("cumsum", dim, input.dim())
-    result = running_sum(input.to(_result_type(input, dtype, out)), dim)
+    wanted = _result_type(input, dtype, out)
+    result = running_sum(input if input.dtype is wanted else input.to(wanted), dim)
     return result if out is None else deliver("cumsum", out, result)
 
 
@@ -148,7 +149,7 @@ def _running_product_vjp(g, input, dim, out):
 
 
 def _reverse_sum(x, dim):
-    return running_sum(x.flip(dim), dim).flip(dim)
+    return running_sum(x, dim, True)
 
 
 def _product_gradient(g, x, dim):
