@@ -11,7 +11,7 @@ from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, reduce, where
 from .named_results import define_kind, named_result
 from .promotion import Promote
-from .record import composite, function, reduction
+from .record import composite, function, primitive, reduction, rows
 
 # ---- sums and products ---------------------------------------------------------------------------
 
@@ -74,15 +74,60 @@ def prod_body(input):
 def prod(input, dim=None, keepdim=False, *, dtype=None):
     """Product of the elements along dim."""
     kind = dtype or input.dtype
-    if kind.is_complex or (input.requires_grad and core.grad_enabled()):
-        return _prod_by_scan(input if dtype is None else input.to(dtype), dim, keepdim)
-    return prod_body(input, dim, keepdim, dtype=dtype)
+    if kind.is_complex:
+        return _prod_by_tree(input if dtype is None else input.to(dtype), dim, keepdim)
+    if not core.needs_history(input) or input.numel() == 0:
+        return prod_body(input, dim, keepdim, dtype=dtype)
+    x = input if dtype is None else input.to(dtype)
+    if dim is None:
+        whole = product_along(x.reshape(-1), 0)
+        return whole.reshape([1] * x.dim()) if keepdim else whole.reshape(())
+    kept = product_along(x, dim) if x.dim() else x.clone()
+    return kept if keepdim or not x.dim() else kept.squeeze(dim)
 
 
-def _prod_by_scan(x, dim, keepdim):
+@primitive(register=False, name="prod")
+def product_along(input, dim):
+    """Product along dim, which is kept."""
+    return prod_body(input, dim, True)
+
+
+@product_along.vjp
+def _product_vjp(g, input, dim):
+    if core.grad_enabled():
+        return g * _product_of_others(input, dim)
+    return product_gradient(g, input, dim)
+
+
+@rows(register=False, accepts="f")
+def product_gradient(g, input):
+    """g * (product of the other elements); for an only zero, the product without it."""
+    zero, one = scalar.const(0, input.dtype), scalar.const(1, input.dtype)
+    is_zero = scalar.eq(input, 0)
+    zeros = reduce.add(scalar.cast(is_zero, input.dtype))
+    rest = reduce.mul(where(is_zero, one, input))
+    at_zero = where(scalar.eq(zeros, 1), rest, zero)
+    return g * where(is_zero, at_zero, where(scalar.eq(zeros, 0), rest / input, zero))
+
+
+def _product_of_others(x, dim):
+    """For each element the product of all others, in log2(n) multiplications that differentiate."""
+    from .join import cat
+
+    n = x.size(dim)
+    if n == 1:
+        return core.empty(x.shape, x.dtype).fill_(1)
+    half = n // 2
+    a, b, last = x.narrow(dim, 0, half), x.narrow(dim, half, half), x.narrow(dim, 2 * half, n % 2)
+    others = _product_of_others(cat([a * b, last], dim), dim)
+    of_pairs = others.narrow(dim, 0, half)
+    return cat([of_pairs * b, of_pairs * a, others.narrow(dim, half, n % 2)], dim)
+
+
+def _prod_by_tree(x, dim, keepdim):
     """A product tree of plain multiplications.
 
-    Right for zeros, complex numbers and all derivatives.
+    Right for complex numbers and all their derivatives.
     """
     flat = dim is None
     n_dims = x.dim()
