@@ -144,7 +144,13 @@ class RowKernel(ReducedKernel):
         inside = b.emit(f"icmp ult i64 {number}, {total}")
 
         def yes() -> list[str]:
-            outer, inner = b.divide(number, self.inner_size)
+            single = b.emit(f"icmp eq i64 {self.outer_size}, 1")
+            outer, inner = b.choose(
+                single,
+                lambda: ["0", number],
+                lambda: list(b.divide(number, self.inner_size)),  # tens of cycles
+                ("i64", "i64"),
+            )
             place = self._inner_row(row, outer)
             return emit(em, self._advance(place, inner), number) or []
 

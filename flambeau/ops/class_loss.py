@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache as cache_result
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import core
 from ..core import Tensor
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce, where
-from .record import primitive
-from .row_program import ROW, TOTAL, RowProgram
+from .convert import to_dtype
+from .pointwise import div
+from .row_program import MOST_LAUNCHES, ROW, TOTAL, Launch, RowProgram
 
 _EXACT = 2**24  # integers up to here are numbers of any compute type
 
@@ -79,21 +80,89 @@ def _programs(logits: bool, weighted: bool, smooth: bool, each: bool) -> tuple:
     )
 
 
-def _layout(input: Tensor, target: Tensor, weight: Tensor | None) -> tuple:
-    """Shape, class dimension, shape of one element a row, target and weight so shaped."""
+class _Plan(NamedTuple):
+    """How to launch both kernels for inputs of one shape and type."""
+
+    forward: Launch
+    backward: Launch
+    dim: int
+    rows: tuple[int, ...]  # the input's shape with one class
+
+
+_plans: dict[tuple, _Plan | None] = {}
+
+
+def _find_plan(input, target, weight, smoothing, reduction, logits) -> _Plan | None:
+    each = reduction == "none"
+    key = (input.shape, input.dtype, weight is None, smoothing != 0.0, each, logits)
+    if key not in _plans:
+        if len(_plans) > MOST_LAUNCHES:
+            _plans.clear()
+        _plans[key] = _plan(input, target, weight, smoothing != 0.0, each, logits)
+    return _plans[key]
+
+
+def _plan(input, target, weight, smooth: bool, each: bool, logits: bool) -> _Plan | None:
     shape = tuple(input.shape)
     dim = 1 if len(shape) > 1 else 0
-    rows = (*shape[:dim], 1, *shape[dim + 1 :])
-    target = core.view(core.contiguous_plain(target), rows)
+    rows, ones = (*shape[:dim], 1, *shape[dim + 1 :]), (1,) * len(shape)
+    target = core.empty(rows, target.dtype)
+    weights = []
     if weight is not None:
-        weight = core.view(weight, (-1, *(1 for _ in shape[dim + 1 :])))
-    return shape, dim, rows, target, weight
+        weights = [core.empty((shape[dim], *ones[dim + 1 :]), weight.dtype)]
+    forward, backward = _programs(logits, weight is not None, smooth, each)
+    footprints = (rows if each else ones, ones, ones, rows)
+    first = forward.plan([input, target, *weights], shape, 1 << dim, 2, footprints)
+    if first is None:
+        return None
+    of_sums = first.results[0][1]
+    g = core.empty(rows if each else ones, input.dtype)
+    divisor, log_sum = core.empty(ones, of_sums), core.empty(rows, of_sums)
+    operands = [g, divisor, input, target, log_sum, *weights]
+    second = backward.plan(operands, shape, 1 << dim, 2, (shape,))
+    return None if second is None else _Plan(first, second, dim, rows)
 
 
-def fits(
-    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
-) -> bool:
-    """Can the kernels take these (checked) arguments?"""
+def class_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    smoothing: float,
+    reduction: str,
+    logits: bool,
+) -> Tensor | None:
+    """The loss of checked arguments; None where the kernels don't take them.
+
+    Raises IndexError for a class outside 0 .. C - 1.
+    """
+    if not _fits(input, target, weight, ignore_index, reduction):
+        return None
+    plan = _find_plan(input, target, weight, smoothing, reduction, logits)
+    if plan is None:
+        return None
+    operands = (input, target) if weight is None else (input, target, weight)
+    numbers = (float(ignore_index), float(smoothing))
+    loss, divisor, wrong, log_sum = plan.forward.run(operands, numbers)
+    if wrong.item():
+        _name_wrong(target, input.shape[plan.dim], ignore_index)
+    if reduction == "none":
+        loss = core.view(loss, target.shape)
+    elif reduction == "mean":
+        loss = div(loss, divisor)
+    if loss.dtype is not input.dtype:
+        loss = to_dtype(loss, input.dtype)
+    if core.needs_history(input):
+        node = core.new_node("NllLossBackward0", _backward, [input])
+        core.attach(node, [loss])
+        divisor = divisor if reduction == "mean" else core.from_data(1.0, divisor.dtype)
+        node.save([input, target, weight, divisor, log_sum])
+        node.context = (plan, numbers, logits)
+        node.output_metas = [(tuple(loss.shape), loss.dtype)]
+    return loss
+
+
+def _fits(input, target, weight, ignore_index: int, reduction: str) -> bool:
     return (
         input.is_floating_point()
         and input.numel() > 0
@@ -104,90 +173,41 @@ def fits(
     )
 
 
-@primitive(register=False)
-def class_loss(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None,
-    ignore_index: int,
-    smoothing: float,
-    reduction: str,
-    logits: bool,
-) -> Any:
-    """(loss, divisor, logarithm of the sum of each row); the loss is that of each row for "none".
-
-    Raises IndexError for a class outside 0 .. C - 1.
-    """
-    shape, dim, rows, places, weights = _layout(input, target, weight)
-    flags = (logits, weight is not None, smoothing != 0.0, reduction == "none")
-    program = _programs(*flags)[0]
-    operands = [t for t in (input, places, weights) if t is not None]
-    ones = tuple([1] * len(shape))
-    footprints = (ones if reduction != "none" else rows, ones, ones, rows)
-    numbers = (float(ignore_index), float(smoothing))
-    found = program.run(operands, shape, 1 << dim, numbers, footprints)
-    if found is None:
-        raise RuntimeError(f"cross_entropy: no kernel for an input of shape {shape}")
-    loss, divisor, wrong, log_sum = found
-    if wrong.item():
-        _name_wrong(target, shape[dim], ignore_index)
-    if reduction == "none":
-        loss = core.view(loss, target.shape)
-    elif reduction == "mean":
-        from .pointwise import div
-
-        loss = div(loss, divisor)
-    if loss.dtype is not input.dtype:
-        from .convert import to_dtype
-
-        loss = to_dtype(loss, input.dtype)
-    return loss, divisor, log_sum
-
-
 def _name_wrong(target: Tensor, classes: int, ignored: int) -> None:
     bad = next(t for t in target.reshape(-1).tolist() if t != ignored and not 0 <= t < classes)
     raise IndexError(f"Target {bad} is out of bounds.")
 
 
-@class_loss.vjp
-def _(g, input, target, weight, ignore_index, smoothing, reduction, logits, out):
-    g = g[0]
-    _, divisor, log_sum = out
-    shape, dim, rows, places, weights = _layout(input, target, weight)
-    ones = tuple([1] * len(shape))
-    if reduction != "mean":
-        divisor = core.from_data(1.0, divisor.dtype)
-    g = g.reshape(rows if reduction == "none" else ones)
+def _backward(node: Any, g: Tensor) -> tuple:
+    plan, numbers, logits = node.context
+    input, target, weight, divisor, log_sum = node.saved_tensors
     if core.grad_enabled():
-        gradient = _differentiable(
-            g / divisor.detach(), input, places, weights, ignore_index, smoothing, dim, logits
-        )
-        return gradient, None, None
-    flags = (logits, weight is not None, smoothing != 0.0, reduction == "none")
-    operands = [g, core.view(divisor, ones), input, places, core.view(log_sum, rows)]
-    operands += [] if weights is None else [weights]
-    numbers = (float(ignore_index), float(smoothing))
-    return _programs(*flags)[1].run(operands, shape, 1 << dim, numbers, (shape,))[0], None, None
+        return (_differentiable(g, divisor, input, target, weight, plan, numbers, logits),)
+    operands = [g, divisor, input, target, log_sum] + ([] if weight is None else [weight])
+    return (plan.backward.run(operands, numbers)[0],)
 
 
-def _differentiable(share, input, places, weights, ignored, smoothing, dim, logits):
+def _differentiable(g, divisor, input, target, weight, plan, numbers, logits):
     """The derivative in terms of other ops, so that it can be differentiated."""
     from .masked import where as choose
     from .reduce import sum as total
     from .rows import softmax_body
 
-    classes = input.shape[dim]
-    valid = places != ignored
-    safe = choose(valid, places, 0)
-    hit = core.empty(input.shape, input.dtype).fill_(0).scatter(dim, safe, 1.0)
-    spread = 1.0 if weights is None else weights
+    dim, (ignored, smoothing) = plan.dim, numbers
+    classes, target = input.shape[dim], target.reshape(plan.rows)
+    if g.dim():
+        g = g.reshape(plan.rows)
+    valid = target != ignored
+    hit = core.empty(input.shape, input.dtype).fill_(0)
+    hit = hit.scatter(dim, choose(valid, target, 0), 1.0)
+    spread = 1.0 if weight is None else weight.reshape((-1, *(1 for _ in input.shape[dim + 1 :])))
     factor = (hit * spread).sum(dim, True)
-    share = choose(valid, share.to(input.dtype), 0.0)
+    share = choose(valid, (g / divisor).to(input.dtype), 0.0)
     if not logits:
         return -hit * factor * share
     p = softmax_body(input, dim)
     result = (1 - smoothing) * factor * (p - hit)
     if smoothing:
-        weight_sum = classes if weights is None else total(weights)
+        weight_sum = classes if weight is None else total(weight)
         result = result + smoothing / classes * (p * weight_sum - spread)
     return result * share

@@ -20,7 +20,7 @@ from flambeau.ops.paired_losses import (
     squared_error,
 )
 
-from ...ops import class_loss
+from ...ops.class_loss import class_loss
 from . import primitives
 from .reduction import reduce_loss, resolve_reduction
 
@@ -170,9 +170,10 @@ def nll_loss(
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
     _check_class_shapes("nll_loss", input, target)
-    if class_loss.fits(input, target, weight, ignore_index, reduction):
-        _check_class_weights(weight, input)
-        return class_loss.class_loss(input, target, weight, ignore_index, 0.0, reduction, False)[0]
+    _check_class_weights(weight, input)
+    fused = class_loss(input, target, weight, ignore_index, 0.0, reduction, False)
+    if fused is not None:
+        return fused
     class_dim = 0 if input.dim() == 1 else 1
     valid = target != ignore_index
     classes = flambeau.where(valid, target, target.new_zeros(())).long()
@@ -275,11 +276,10 @@ def cross_entropy(
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
     _check_class_shapes("cross_entropy", input, target)
-    if class_loss.fits(input, target, weight, ignore_index, reduction):
-        _check_class_weights(weight, input)
-        return class_loss.class_loss(
-            input, target, weight, ignore_index, label_smoothing, reduction, True
-        )[0]
+    _check_class_weights(weight, input)
+    fused = class_loss(input, target, weight, ignore_index, label_smoothing, reduction, True)
+    if fused is not None:
+        return fused
     log_probabilities = primitives.log_softmax(input, class_dim)
     if label_smoothing == 0.0:
         return nll_loss(
