@@ -2,6 +2,7 @@
 
 cdef enum:
     SHORT_ROW = 16        # rows of up to as many elements are reduced many at a time
+    SHORT_SEARCH = 64     # the same where positions are wanted
     FEW_ROWS = 16         # up to as many rows (columns) are cut into chunks, reduced in parallel
     FEW_COLUMNS = 1024
 
@@ -296,7 +297,7 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     cdef int64_t s0, s1, work, grain
     cdef bint columns = kept > 0 and rows >= (2 if op.chunkable else 8) and length > 0 and nest.strides[0][red] == 1
     # rows of a few elements: lanes across the rows, each gathering its own
-    cdef bint short = rows >= 64 and n0 * n1 <= SHORT_ROW and op.form == REDUCTION
+    cdef bint short = rows >= 64 and n0 * n1 <= (SHORT_ROW if op.chunkable else SHORT_SEARCH) and op.form == REDUCTION
     cdef bint gathers = False
     if length == 0:
         n0 = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache as cache_result
 
 from .. import core
 from ..kernels import dtypes as dt
@@ -262,6 +263,31 @@ def named_pair(name: str, values, indices, fields=("values", "indices")):
     return named_result(name, fields, values, indices)
 
 
+def _extreme_body(name):
+    best, where_ = (reduce.max, reduce.argmax) if name == "max" else (reduce.min, reduce.argmin)
+
+    def body(input):
+        ranked = _ranked(input)
+        return best(ranked), where_(ranked)
+
+    return body
+
+
+@cache_result
+def _extreme_program(name):
+    from .row_program import ROW, RowProgram
+
+    return RowProgram(name, _extreme_body(name), (ROW, ROW), types=("", "i64"))
+
+
+def _run_extreme(name, input, dim):
+    """(values, indices) from one kernel, dim kept; None where the layout fits none."""
+    shape = tuple(input.shape)
+    dim %= len(shape)
+    kept = (*shape[:dim], 1, *shape[dim + 1 :])
+    return _extreme_program(name).run([input], shape, 1 << dim, (), (kept, kept))
+
+
 def _extreme_with_index(input, dim, keepdim, arg, name):
     if input.dtype.is_complex:
         raise RuntimeError(f"{name}: complex numbers have no order, got {input.dtype}")
@@ -275,10 +301,14 @@ def _extreme_with_index(input, dim, keepdim, arg, name):
         return named_pair(name, input.clone() if not input.requires_grad else input * 1, index)
     if input.size(dim) == 0:
         raise IndexError(f"{name}(): Expected reduction dim {dim} to have non-zero size.")
-    from .gather import gather
+    found = None if core.needs_history(input) else _run_extreme(name, input, dim)
+    if found is not None:
+        values, index = found
+    else:
+        from .gather import gather
 
-    index = arg(input.detach(), dim, True)
-    values = gather(input, dim, index)
+        index = arg(input.detach(), dim, True)
+        values = gather(input, dim, index)
     if not keepdim:
         values, index = values.squeeze(dim), index.squeeze(dim)
     return named_pair(name, values, index)

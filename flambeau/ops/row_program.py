@@ -22,6 +22,7 @@ from .promotion import promote_names
 
 Shape = tuple[int, ...]
 _GRAIN = 16384  # elements of a task
+_SHORT_ROW = 64
 _BLOCKS = 16  # most copies of an output that is summed over rows
 MOST_LAUNCHES = 1024
 
@@ -114,9 +115,19 @@ class RowProgram:
     """The kernels of one body, and how they were launched for sizes seen before."""
 
     def __init__(
-        self, name: str, body: Callable, places: Sequence[int], identity: str | None = None
+        self,
+        name: str,
+        body: Callable,
+        places: Sequence[int],
+        identity: str | None = None,
+        types: Sequence[str] = (),
     ) -> None:
+        """types: those of outputs that are one a row, "" for the operands' own.
+
+        Unless given they have the type that is computed in.
+        """
         self.name, self.body, self.places, self.identity = name, body, tuple(places), identity
+        self.types = tuple(types)
         self._launches: dict[tuple, Launch | None] = {}
         self._kernels: dict[tuple, int] = {}
 
@@ -160,11 +171,13 @@ class RowProgram:
             _plan_output(space, f, shape, place)
             for f, place in zip(footprints, self.places, strict=True)
         ]
+        if _gathers(space, outs, operands):
+            space = space._replace(columns=True)
         copies, block = _count_blocks(space, outs)
         compute = dt.opmath(_common([t.dtype.short for t in operands]))
+        own = operands[0].dtype
         dtypes = [
-            operands[0].dtype if o.kind == "e" else self._row_type(k, compute)
-            for k, o in enumerate(outs)
+            own if o.kind == "e" else self._row_type(k, compute, own) for k, o in enumerate(outs)
         ]
         items = [d.itemsize for d in dtypes] + [t.dtype.itemsize for t in operands]
         shapes = [*(o.shape for o in outs), *padded]
@@ -176,7 +189,8 @@ class RowProgram:
         desc += [0] * (3 * numbers)
         types = (*(d.short for d in dtypes), *(t.dtype.short for t in operands))
         accesses = tuple(
-            _access(w, space, k < len(outs) and outs[k].kind != "e") for k, w in enumerate(walks)
+            _access(w, i, space, k < len(outs) and outs[k].kind != "e")
+            for k, (w, i) in enumerate(zip(walks, items, strict=True))
         )
         kinds = "".join(o.kind for o in outs)
         kernel = self._kernel((space.columns, kinds, types, accesses, compute, numbers))
@@ -198,7 +212,9 @@ class RowProgram:
             compute == "f32",
         )
 
-    def _row_type(self, out: int, compute: str) -> core.dtype:
+    def _row_type(self, out: int, compute: str, own: core.dtype) -> core.dtype:
+        if self.types:
+            return _DTYPES[self.types[out]] if self.types[out] else own
         return _DTYPES[compute]
 
     # ---- kernels ---------------------------------------------------------------------------------
@@ -250,11 +266,12 @@ def _sum_op() -> Callable:
 
 
 def _common(names: Sequence[str]) -> str:
+    """The type to compute in: the widest float, the first operand's where there is none."""
     found = ""
     for name in names:
         if dt.is_float(name):
             found = promote_names(found, name) if found else name
-    return found
+    return found or names[0]
 
 
 def _plan_output(space: Space, footprint: Shape, shape: Shape, place: int) -> Out:
@@ -330,9 +347,21 @@ def _walk(item: int, shape: Shape, space: Space) -> tuple[int, ...]:
     return of(space.rows), outer, inner, *(of(g) for g in space.outer)
 
 
-def _access(walk: tuple[int, ...], space: Space, summed: bool) -> str:
+def _gathers(space: Space, outs: Sequence[Out], operands: Sequence[Tensor]) -> bool:
+    """Are these so short rows that the lanes go across them, each gathering its own?"""
+    return (
+        not space.columns
+        and space.rows is not None
+        and space.rows.size >= 64
+        and math.prod(g.size for g in space.along) <= _SHORT_ROW
+        and all(o.kind == "r" for o in outs)
+        and all(t.dtype.itemsize in (4, 8) and not t.is_complex() for t in operands)
+    )
+
+
+def _access(walk: tuple[int, ...], item: int, space: Space, summed: bool) -> str:
     if space.columns:
-        return "c" if walk[0] else "0"
+        return "0" if not walk[0] else "c" if walk[0] == item else "g"
     if walk[2]:
         return "c"
     if summed:
