@@ -27,6 +27,7 @@ from . import (
     linalg_solve,
     masked,
     matmul,
+    padding,
     parts,
     pointwise,
     pooling,

@@ -145,7 +145,7 @@ def _same_padding(name, x, weight, stride, dilation):
     total = [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
     left = tuple(t // 2 for t in total)
     if any(t % 2 for t in total):
-        from .resample import pad
+        from .padding import pad
 
         extra = [v for t in reversed(total) for v in (0, t % 2)]
         x = pad(x, extra)
@@ -273,7 +273,7 @@ def _transposed(name, n, input, weight, bias, stride, padding, output_padding, g
 
 def _pad_whole_strides(x, extra, stride):
     """An output padding of whole strides is zeros at the end of the input."""
-    from .resample import pad
+    from .padding import pad
 
     return pad(
         x, [v for e, s in zip(reversed(extra), reversed(stride), strict=True) for v in (0, e // s)]

@@ -12,6 +12,7 @@ from .dims import check_tensor, read_ints, wrap, wrap_all
 from .gather import select_rows
 from .launch_index import INT32, INT64
 from .masked import choose
+from .pieces import Piece, compose, whole
 from .record import composite, function
 from .views import _contiguous_copy, clone, diagonal, reshape, transpose
 from .windows import zeros_plain
@@ -35,12 +36,10 @@ def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     """
     dims = (named["dims"],) if named else dims
     dims = wrap_all("flip", read_ints("flip", dims, "dims"), input.ndim)
-    result = input
-    for d in dims if input.ndim else ():
-        n = input.shape[d]
-        if n > 1:
-            result = select_rows(result, d, n - 1 - _count(n), False, "flip")
-    return clone(input) if result is input else result
+    if not input.ndim:
+        return clone(input)
+    pieces = [((0, n, n - 1, -1),) if d in dims else whole(n) for d, n in enumerate(input.shape)]
+    return compose(input, tuple(pieces))
 
 
 @composite
@@ -106,19 +105,22 @@ def roll(input: Tensor, shifts: Any, dims: Any = ()) -> Tensor:
         raise RuntimeError(
             f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}"
         )
-    from .join import join
-    from .splitting import narrow_plain
-
-    result = input
+    moved = [0] * input.ndim
     for shift, dim in zip(shifts, dims, strict=True):
         if not input.ndim:
             raise IndexError(f"roll: Dimension specified as {dim} but tensor has no dimensions")
-        d = wrap("roll", dim, input.ndim)
-        n = input.shape[d]
-        at = (n - shift) % n if n else 0
-        if at:
-            result = join([narrow_plain(result, d, at, n - at), narrow_plain(result, d, 0, at)], d)
-    return clone(input) if result is input else result
+        moved[wrap("roll", dim, input.ndim)] += shift
+    return compose(
+        input, tuple([_rolled(n, shift) for n, shift in zip(input.shape, moved, strict=True)])
+    )
+
+
+def _rolled(size: int, shift: int) -> tuple[Piece, ...]:
+    """The pieces of a dimension that is moved by `shift` positions."""
+    shift = shift % size if size else 0
+    if not shift:
+        return whole(size)
+    return (0, shift, size - shift, 1), (shift, size - shift, 0, 1)
 
 
 # ---- repeating -----------------------------------------------------------------------------------

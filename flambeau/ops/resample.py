@@ -1,4 +1,4 @@
-"""Padding, interpolation, grid sampling: values read at other places."""
+"""Interpolation, grid sampling: values read at other places."""
 
 from __future__ import annotations
 
@@ -8,126 +8,11 @@ import warnings
 from .. import core
 from ..kernels.lazy import axis_maps
 from .mix import mix_axes
+from .padding import pad_constant
 from .record import composite, primitive
 
 _F = ("nn.functional",)
 _INT64 = core.dtypes[5]
-
-
-# ---- padding -------------------------------------------------------------------------------------
-
-
-@primitive(register=False)
-def pad_constant(input, widths, value):
-    """Pad (or, with negative widths, cut) the last dimensions.
-
-    Widths from the last dimension inwards.
-    """
-    shape = list(input.shape)
-    source, target = [], []
-    for k, size in enumerate(shape):
-        at = 2 * (len(shape) - 1 - k)
-        left, right = (widths[at], widths[at + 1]) if at < len(widths) else (0, 0)
-        shape[k] = size + left + right
-        source.append(slice(max(-left, 0), size - max(-right, 0)))
-        target.append(slice(max(left, 0), shape[k] - max(right, 0)))
-    if min(shape, default=0) < 0 or any(s < 0 for s in shape):
-        raise RuntimeError(
-            f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would have "
-            f"the negative shape {tuple(shape)}"
-        )
-    out = core.empty(shape, input.dtype).fill_(value)
-    if out.numel():
-        core.copy_plain(
-            core.basic_index(out, tuple(target)), core.basic_index(input, tuple(source))
-        )
-    return out
-
-
-@pad_constant.vjp
-def _pad_constant_vjp(g, widths):
-    return pad_constant(g, tuple(-w for w in widths), 0)
-
-
-def _pad_by_index(input, widths, mode):
-    """Padding whose values are other elements: gather along each padded dimension."""
-    n = len(widths) // 2
-    if input.dim() not in (n + 1, n + 2) or n not in (1, 2, 3):
-        raise NotImplementedError(
-            f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: {mode} "
-            f"padding of {tuple(widths)} for input {tuple(input.shape)}"
-        )
-    x = input
-    for k in range(n):
-        left, right = widths[2 * k], widths[2 * k + 1]
-        dim = input.dim() - 1 - k
-        size = input.shape[dim]
-        if mode == "reflect" and (left >= size or right >= size):
-            raise RuntimeError(
-                "Padding size should be less than the corresponding input dimension, but got: "
-                f"padding ({left}, {right}) at dimension {dim} of input {list(input.shape)}"
-            )
-        if mode == "circular" and (left > size or right > size):
-            raise RuntimeError(
-                f"Padding value causes wrapping around more than once: ({left}, {right}) at "
-                f"dimension {dim} of input {list(input.shape)}"
-            )
-        if size == 0 or size + left + right <= 0:
-            raise RuntimeError(
-                f"pad: input {tuple(input.shape)} padded by {tuple(widths)} would be empty at "
-                f"dimension {dim}"
-            )
-        if left or right:
-            x = x.index_select(dim, _sources(size, left, right, mode))
-    return x
-
-
-def _sources(size, left, right, mode):
-    from .creation import tensor
-
-    places = range(-left, size + right)
-    if mode == "replicate":
-        found = [min(max(p, 0), size - 1) for p in places]
-    elif mode == "circular":
-        # negative widths cut first; what is left wraps around
-        skipped, kept = max(-left, 0), size - max(-left, 0) - max(-right, 0)
-        found = [skipped + p % kept for p in range(-max(left, 0), kept + max(right, 0))]
-    else:
-        period = 2 * (size - 1)
-        found = [
-            0 if period == 0 else (p % period if p % period < size else period - p % period)
-            for p in places
-        ]
-    return tensor(found, dtype=_INT64)
-
-
-@composite(namespaces=_F, method=False)
-def pad(input, pad, mode="constant", value=None):
-    """Pad the last dimensions, (left, right) of the last first.
-
-    Mode constant, reflect, replicate or circular.
-    """
-    widths = tuple(int(w) for w in pad)
-    if len(widths) % 2:
-        raise RuntimeError(f"pad: Padding length must be divisible by 2, got {widths}")
-    if len(widths) // 2 > input.dim():
-        raise RuntimeError(
-            "pad: Padding length should be less than or equal to two times the input dimension "
-            f"but got padding length {len(widths)} and input of dimension {input.dim()}"
-        )
-    if mode == "constant":
-        return pad_constant(input, widths, 0 if value is None else value)
-    if value not in (None, 0):
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in ("reflect", "replicate", "circular"):
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    return _pad_by_index(input, widths, mode)
-
-
-@composite(name="constant_pad_nd", method=False)
-def constant_pad_nd(input, pad, value=0):
-    """Pad with a constant."""
-    return pad_constant(input, tuple(int(w) for w in pad), value)
 
 
 # ---- interpolation -------------------------------------------------------------------------------

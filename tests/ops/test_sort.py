@@ -232,3 +232,104 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+# ---- lines of every length against NumPy ---------------------------------------------------------
+
+LINES = [1, 2, 9, 128, 129, 600, 5000]
+
+
+def lines_of(kind: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    if kind == "spread":
+        a = rng.standard_normal(shape) * 100
+    elif kind == "ties":
+        a = rng.integers(0, 4, shape)
+    elif kind == "far apart":  # cut keys are equal in long runs
+        a = np.where(rng.random(shape) < 0.5, 2**62, rng.integers(0, 2**40, shape))
+    else:
+        a = np.zeros(shape)
+    with np.errstate(all="ignore"):
+        a = a.astype(dtype)
+    if a.dtype.kind == "f":
+        a[rng.random(shape) < 0.05] = np.nan
+        a[rng.random(shape) < 0.1] = -0.0
+        a[rng.random(shape) < 0.05] = np.inf
+    return a
+
+
+def stable_order(a: np.ndarray, descending: bool) -> np.ndarray:
+    if not descending:
+        return np.argsort(a, -1, "stable")
+    backwards = np.argsort(np.flip(a, -1), -1, "stable")
+    return a.shape[-1] - 1 - np.flip(backwards, -1)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "i4", "i2", "u1", "f2", "?"])
+@pytest.mark.parametrize("kind", ["spread", "ties", "far apart", "equal"])
+@pytest.mark.parametrize("n", [*LINES, 40_001])
+def test_ranks_of_lines(n: int, kind: str, dtype: str) -> None:
+    a = lines_of(kind, dtype, (2, n) if n < 10_000 else (1, n))
+    x = torch.tensor(a)
+    for descending in (False, True):
+        order = stable_order(a, descending)
+        values, indices = x.sort(-1, descending)
+        np.testing.assert_array_equal(indices.numpy(), order)
+        assert values.numpy().tobytes() == np.take_along_axis(a, order, -1).tobytes()
+        for k in {1, min(n, 3), max(1, n // 50), n // 2 + 1}:
+            top = x.topk(k, largest=descending)
+            np.testing.assert_array_equal(top.indices.numpy(), order[:, :k])
+    order = stable_order(a, False)
+    for k in {1, n // 3 + 1, n}:
+        np.testing.assert_array_equal(x.kthvalue(k).indices.numpy(), order[:, k - 1])
+    if dtype != "?":
+        count = (a == a).sum(-1)
+        middle = np.where(count == n, (n - 1) // 2, count)
+        for op, rank in ((torch.median, middle), (torch.nanmedian, np.maximum(count - 1, 0) // 2)):
+            wanted = np.take_along_axis(order, rank[:, None], -1)[:, 0]
+            np.testing.assert_array_equal(op(x, -1).indices.numpy(), wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_long_lines_do_not_depend_on_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    a = lines_of("ties", "f4", (70_001,))
+    try:
+        torch.set_num_threads(threads)
+        values, indices = torch.tensor(a).sort()
+        top = torch.tensor(a).topk(9)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(indices.numpy(), stable_order(a, False))
+    np.testing.assert_array_equal(top.indices.numpy(), stable_order(a, True)[:9])
+    assert values.isnan().sum() == np.isnan(a).sum()
+
+
+@pytest.mark.parametrize("periodic", [128, 1024])
+def test_samples_that_mislead(periodic: int) -> None:
+    a = np.arange(50_000, dtype="f4")
+    a[:: 50_000 // periodic] = -1e9
+    a[1 :: 50_000 // periodic] = 1e9
+    x = torch.tensor(a)
+    np.testing.assert_array_equal(x.topk(40).indices.numpy(), stable_order(a, True)[:40])
+    assert x.median().item() == np.sort(a)[24_999]
+
+
+def test_sort_gradients_along_any_dimension() -> None:
+    for f in (
+        lambda x: x.sort(1)[0],
+        lambda x: x.sort(-1, True)[0],
+        lambda x: x.topk(2, 0)[0],
+        lambda x: x.median(1)[0],
+        lambda x: x.kthvalue(2, 0, keepdim=True)[0],
+    ):
+        assert gradcheck(f, double(3, 4, 2))
+
+
+@pytest.mark.parametrize("n", [0, 1, 1000])
+def test_distinct_values_inverse_and_counts(n: int) -> None:
+    a = np.random.default_rng(0).integers(0, 50, n)
+    made = torch.unique(torch.tensor(a), return_inverse=True, return_counts=True)
+    wanted = np.unique(a, return_inverse=True, return_counts=True)
+    for x, y in zip(made, wanted, strict=True):
+        np.testing.assert_array_equal(x.numpy(), y)

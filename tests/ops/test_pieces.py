@@ -1,0 +1,77 @@
+"""Flips, rolls and paddings: copies made of pieces, and their transposes."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flambeau as torch
+from flambeau.autograd import gradcheck, gradgradcheck
+from flambeau.ops.pieces import runs
+
+F = torch.nn.functional
+DTYPES = ["bool", "uint8", "int16", "float32", "int64", "complex128"]
+
+
+def numbers(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 100, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1,), (7,), (70, 33), (3, 1, 130), (2, 3, 4, 5)])
+def test_flip_and_roll_of_every_dimension(dtype: str, shape: tuple[int, ...]) -> None:
+    a = numbers(shape, dtype)
+    x = torch.tensor(a)
+    for d in range(len(shape)):
+        np.testing.assert_array_equal(x.flip(d).numpy(), np.flip(a, d))
+        for shift in (0, 1, -3, 50):
+            np.testing.assert_array_equal(x.roll(shift, d).numpy(), np.roll(a, shift, d))
+    every = tuple(range(len(shape)))
+    np.testing.assert_array_equal(x.flip(every).numpy(), np.flip(a))
+    np.testing.assert_array_equal(x.roll(5).numpy(), np.roll(a, 5))
+    if len(shape) > 1:
+        np.testing.assert_array_equal(x.mT.flip(0).numpy(), np.flip(a.swapaxes(-1, -2), 0))
+
+
+@given(st.integers(-3, 6), st.integers(-3, 6), st.integers(-2, 4), st.integers(-2, 4))
+@settings(max_examples=60, deadline=None)
+def test_constant_padding_and_cutting(left: int, right: int, top: int, bottom: int) -> None:
+    a = numbers((2, 9, 8), "float32")
+    made = F.pad(torch.tensor(a), (left, right, top, bottom), value=-1.0).numpy()
+    cut = a[:, max(-top, 0) : 9 - max(-bottom, 0), max(-left, 0) : 8 - max(-right, 0)]
+    around = [(0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0))]
+    np.testing.assert_array_equal(made, np.pad(cut, around, constant_values=-1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "other"), [("reflect", "reflect"), ("replicate", "edge"), ("circular", "wrap")]
+)
+@given(st.lists(st.integers(0, 4), min_size=4, max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_padding_with_elements(mode: str, other: str, widths: list[int]) -> None:
+    a = numbers((2, 3, 5, 6), "float64")
+    around = [(0, 0), (0, 0), (widths[2], widths[3]), (widths[0], widths[1])]
+    made = F.pad(torch.tensor(a), tuple(widths), mode=mode).numpy()
+    np.testing.assert_array_equal(made, np.pad(a, around, mode=other))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_gradients_of_padding(mode: str) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    for widths in ((2, 3, 1, 2), (0, 4, 3, 0), (-1, 2, 0, -2)):
+        f = lambda x, widths=widths: F.pad(x, widths, mode=mode)
+        assert gradcheck(f, x)
+        assert gradgradcheck(f, x)
+
+
+def test_gradients_of_flip_and_roll() -> None:
+    x = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: x.flip(0, 2), x)
+    assert gradcheck(lambda x: x.roll((1, -2), (0, 2)), x)
+    assert gradgradcheck(lambda x: x.roll(2, 1).flip(1), x)
+
+
+def test_runs_of_positions() -> None:
+    assert runs([2, 1, 0, 1]) == [(0, 3, 2, -1), (3, 1, 1, 1)]
+    assert runs([0, 0, 0], 4) == [(4, 3, 0, 0)]
+    assert runs([]) == []
