@@ -36,7 +36,7 @@ cdef Tensor take_dense(Tensor table, int dim, Tensor index, bint wraps):
         inner *= table.shape_[d]
         shape[n] = table.shape_[d]
         n += 1
-    if index.count == 0 or outer == 0 or inner == 0:
+    if index.count == 0 or outer == 0 or inner == 0 or table.shape_[dim] == 0:
         return None
     r = new_dense(table.code, n, shape)
     desc[0], desc[1], desc[2] = outer, index.count, table.shape_[dim]
@@ -145,7 +145,7 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
     if table.ndim_:
         rows = table.shape_[dim]
         step = table.strides_[dim] * ITEM[table.code]
-    if check != 0 and not run_check(check, index, rows, -rows if wraps else 0):
+    if rows == 0 or (check != 0 and not run_check(check, index, rows, -rows if wraps else 0)):
         return False
     if n > 1 and dim != n - 1:
         column = n - 1
@@ -171,6 +171,8 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
         (<kernel_fn>kernel)(args, desc, 0, lines, 0)
     else:
         grain = 16384 * lines // index.count
+        if column >= 0 and grain < 64:  # narrow stripes of columns would touch every cache line often
+            grain = min(64, (lines + get_num_threads() - 1) // get_num_threads())
         with nogil:
             parallel_for(<kernel_fn>kernel, args, desc, lines, grain if grain > 0 else 1)
     if scatters:

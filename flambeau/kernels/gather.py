@@ -6,9 +6,9 @@ sets *flag to 1 and is skipped; the caller then raises. Strides in descs are in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .ir import Builder
+from .ir import Builder, copy_run
 from .plan import Fields, KernelSource
 from .target import Target
 
@@ -22,6 +22,8 @@ ALONG_FIELDS = Fields(
 )
 OUTER_FIELDS = 4
 OFFSET_FIELDS = Fields("rows lowest stride first")
+
+_AHEAD = 8  # rows: how many indices ahead memory is asked for
 
 _BITS = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
 
@@ -63,31 +65,62 @@ def load_index(b: Builder, address: str, rows: str, lowest: str) -> tuple[str, s
 def if_in_range(b: Builder, ok: str, flag: str, emit: Callable[[], None]) -> None:
     """Emit the use of an index that is in range; otherwise raise the flag."""
 
-    def bad() -> None:
-        # Several threads may store the same 1: atomic so that it is no data race.
-        b.do(f"store atomic i64 1, ptr {flag} monotonic, align 8")
-
-    b.choose(ok, emit, bad)
+    b.choose(ok, emit, lambda: raise_flag(b, flag))
 
 
-def copy_bytes(b: Builder, to: str, source: str, count: str, size: int) -> None:
-    """Copy `count` bytes, a multiple of the element's size, that do not overlap."""
-    width = b.target.vector_bytes
-    vector = f"<{width} x i8>"
+def wrapping(b: Builder, d) -> str:
+    """What negative indices are increased by: the rows, where they count from the end."""
+    return b.select(b.emit(f"icmp slt i64 {d.lowest}, 0"), "i64", d.rows, "0")
 
-    def by_vector() -> None:
-        last = b.sub(count, width)
-        with b.loop("0", last, width) as k:
-            b.store(vector, b.load(vector, b.offset(source, k.index)), b.offset(to, k.index))
-        # The last vector ends where the row ends and may overlap the one before it.
-        b.store(vector, b.load(vector, b.offset(source, last)), b.offset(to, last))
 
-    def by_element() -> None:
-        bits = _BITS[size]
-        with b.loop("0", count, size) as k:
-            b.store(bits, b.load(bits, b.offset(source, k.index)), b.offset(to, k.index))
+def load_row(b: Builder, address: str, wrap: str) -> str:
+    """The index at an address, counted from the start (negative, or too large, if out of range)."""
+    raw = b.load("i64", address, 8)
+    negative = b.emit(f"ashr i64 {raw}, 63")
+    return b.add(raw, b.emit(f"and i64 {negative}, {wrap}"))
 
-    b.choose(b.emit(f"icmp sge i64 {count}, {width}"), by_vector, by_element)
+
+def read_elements(
+    b: Builder, rows: str, wrap: str, table_row: str, at: Sequence[str], steps: Sequence[str],
+    count: str, flag: str, emit: Callable[[str, str], None],
+) -> None:  # fmt: skip
+    """emit(value address, table address) for `count` indices; at, steps: index, value, table.
+
+    Branches would cost more than the work: an index that is out of range reads row 0 (there is
+    one: kernels are not run on empty tables), and the flag is raised at the end.
+    """
+
+    def one(k: list[str]) -> list[str]:
+        row = load_row(b, k[0], wrap)
+        ok = b.emit(f"icmp ult i64 {row}, {rows}")
+        emit(k[1], b.offset(k[2], b.mul(b.select(ok, "i64", row, "0"), table_row)))
+        bad = b.emit(f"zext i1 {b.emit(f'xor i1 {ok}, true')} to i64")
+        return [*[b.offset(p, s) for p, s in zip(k, steps, strict=False)], b.add(k[3], bad)]
+
+    whole = b.emit(f"and i64 {count}, -4")
+    with b.loop("0", whole, 4, carry=[*[("ptr", p) for p in at], ("i64", "0")]) as i:
+        values = i.values
+        for _ in range(4):
+            values = one(values)
+        i.next(*values)
+    types = ("ptr", "ptr", "ptr", "i64")
+    with b.loop(whole, count, carry=list(zip(types, i.values, strict=True))) as i:
+        i.next(*one(i.values))
+    with b.when(b.emit(f"icmp ne i64 {i.values[3]}, 0")):
+        raise_flag(b, flag)
+
+
+def raise_flag(b: Builder, flag: str) -> None:
+    """Set the flag; several threads may, so it is atomic."""
+    b.do(f"store atomic i64 1, ptr {flag} monotonic, align 8")
+
+
+def _prefetch(b: Builder, base: str, index: str, d) -> None:
+    """Ask for a row that is needed soon; an address out of range does no harm."""
+    name = "llvm.prefetch.p0"
+    b.declare(name, f"declare void @{name}(ptr, i32, i32, i32)")
+    row = b.offset(base, b.mul(index, d.table_row))
+    b.do(f"call void @{name}(ptr {row}, i32 0, i32 3, i32 1)")
 
 
 # ---- rows ----------------------------------------------------------------------------------------
@@ -99,7 +132,7 @@ def _build_take(size: int, target: Target) -> str:
     with b.kernel("take"):
         d = TAKE_FIELDS.load(b)
         out, table, index, flag = (b.argument(k) for k in range(4))
-        block = b.mul(d.inner, size)
+        block, wrap = b.mul(d.inner, size), wrapping(b, d)
         first = b.emit(f"udiv i64 %begin, {d.count}")
         last = b.emit(f"udiv i64 {b.sub('%end', 1)}, {d.count}")
         with b.loop(first, b.add(last, 1)) as o:
@@ -110,31 +143,31 @@ def _build_take(size: int, target: Target) -> str:
             to = b.offset(out, b.mul(start, block))
 
             def single() -> None:
-                with b.loop(low, high) as i:
-                    at, ok = load_index(b, b.offset(index, b.mul(i.index, 8)), d.rows, d.lowest)
+                at = b.offset(index, b.mul(low, 8)), b.offset(to, b.mul(low, size)), base
+                steps = ("8", str(size), "0")
 
-                    def use() -> None:
-                        value = b.load(bits, b.offset(base, b.mul(at, d.table_row)))
-                        b.store(bits, value, b.offset(to, b.mul(i.index, size)))
+                def copy(place: str, source: str) -> None:
+                    b.store(bits, b.load(bits, source), place)
 
-                    if_in_range(b, ok, flag, use)
+                read_elements(b, d.rows, wrap, d.table_row, at, steps, b.sub(high, low), flag, copy)
 
             def rows() -> None:
+                dense = b.emit(f"icmp eq i64 {d.table_inner}, {size}")
+                last = b.sub(high, 1)
                 with b.loop(low, high) as i:
                     at, ok = load_index(b, b.offset(index, b.mul(i.index, 8)), d.rows, d.lowest)
                     row = b.offset(base, b.mul(at, d.table_row))
                     target_row = b.offset(to, b.mul(i.index, block))
-                    dense = b.emit(f"icmp eq i64 {d.table_inner}, {size}")
+                    ahead = b.mul(b.min(b.add(i.index, _AHEAD), last), 8)
+                    _prefetch(b, base, b.load("i64", b.offset(index, ahead), 8), d)
 
-                    def strided() -> None:
+                    def strided(row=row, target_row=target_row) -> None:
                         with b.loop("0", d.inner) as m:
                             value = b.load(bits, b.offset(row, b.mul(m.index, d.table_inner)))
                             b.store(bits, value, b.offset(target_row, b.mul(m.index, size)))
 
-                    def use() -> None:
-                        b.choose(
-                            dense, lambda: copy_bytes(b, target_row, row, block, size), strided
-                        )
+                    def use(row=row, target_row=target_row, strided=strided) -> None:
+                        b.choose(dense, lambda: copy_run(b, target_row, row, block, size), strided)
 
                     if_in_range(b, ok, flag, use)
 
@@ -176,31 +209,23 @@ def _desc(b: Builder, index: str) -> str:
 
 
 def each_element(
-    b: Builder, d, at: tuple[str, str, str], columns: str, flag: str, emit: Callable[..., None]
+    b: Builder, d, at: tuple[str, str, str], columns: str, emit: Callable[..., None]
 ) -> None:
-    """For each index of some columns: emit(value address, table address)."""
-    index, value, table = at
+    """For each index of some columns: emit(count, addresses, steps) for runs of indices.
 
-    def one(i: str, k: str) -> None:
-        where = b.offset(index, b.add(b.mul(i, d.index_step), b.mul(k, d.index_column)))
-        row, ok = load_index(b, where, d.rows, d.lowest)
-
-        def use() -> None:
-            v = b.offset(value, b.add(b.mul(i, d.value_step), b.mul(k, d.value_column)))
-            t = b.offset(table, b.add(b.mul(row, d.table_row), b.mul(k, d.table_column)))
-            emit(v, t)
-
-        if_in_range(b, ok, flag, use)
-
-    def single() -> None:
-        with b.loop("0", d.count) as i:
-            one(i.index, "0")
+    The runs go along the dimension for single columns, else across the columns.
+    """
+    steps = (d.index_step, d.value_step, "0")
+    across = (d.index_column, d.value_column, d.table_column)
 
     def several() -> None:
-        with b.loop("0", d.count) as i, b.loop("0", columns) as k:
-            one(i.index, k.index)
+        carry = [("ptr", at[0]), ("ptr", at[1])]
+        with b.loop("0", d.count, carry=carry) as i:
+            emit(columns, (*i.values, at[2]), across)
+            i.next(b.offset(i.values[0], d.index_step), b.offset(i.values[1], d.value_step))
 
-    b.choose(b.emit(f"icmp eq i64 {columns}, 1"), single, several)
+    single = b.emit(f"icmp eq i64 {columns}, 1")
+    b.choose(single, lambda: emit(d.count, at, steps), several)
 
 
 def _build_along(size: int, target: Target) -> str:
@@ -209,12 +234,16 @@ def _build_along(size: int, target: Target) -> str:
     with b.kernel("gather"):
         d = ALONG_FIELDS.load(b)
         out, table, index, flag = (b.argument(k) for k in range(4))
+        wrap = wrapping(b, d)
+
+        def copy(to: str, source: str) -> None:
+            b.store(bits, b.load(bits, source), to)
+
+        def run(count: str, at: tuple[str, str, str], steps: tuple[str, str, str]) -> None:
+            read_elements(b, d.rows, wrap, d.table_row, at, steps, count, flag, copy)
 
         def line(i: str, v: str, t: str, columns: str) -> None:
-            def copy(to: str, source: str) -> None:
-                b.store(bits, b.load(bits, source), to)
-
-            each_element(b, d, (i, v, t), columns, flag, copy)
+            each_element(b, d, (i, v, t), columns, run)
 
         each_line(b, d, (index, out, table), line)
     return b.module()
@@ -245,10 +274,27 @@ def _build_offsets(target: Target) -> str:
 
 def _build_check(target: Target) -> str:
     b = Builder(target)
+    lanes = max(2, target.vector_bytes // 8)
+    vector = f"<{lanes} x i64>"
     with b.kernel("check"):
         d = OFFSET_FIELDS.load(b)
         index, flag = b.argument(2), b.argument(3)
-        with b.loop("%begin", "%end") as i:
-            _, ok = load_index(b, b.offset(index, b.mul(i.index, 8)), d.rows, d.lowest)
-            if_in_range(b, ok, flag, lambda: None)
+        span = b.sub(d.rows, d.lowest)
+
+        def outside(at: str, lanes: int) -> str:
+            kind = f"<{lanes} x i64>" if lanes > 1 else "i64"
+            raw = b.load(kind, b.offset(index, b.mul(at, 8)), 8)
+            moved = b.emit(f"sub {kind} {raw}, {b.splat(d.lowest, 'i64', lanes)}")
+            test = b.emit(f"icmp uge {kind} {moved}, {b.splat(span, 'i64', lanes)}")
+            bits = f"<{lanes} x i1>" if lanes > 1 else "i1"
+            return b.emit(f"zext {bits} {test} to {kind}")
+
+        whole = b.add("%begin", b.emit(f"and i64 {b.sub('%end', '%begin')}, {-lanes}"))
+        with b.loop("%begin", whole, lanes, carry=[(vector, "zeroinitializer")]) as i:
+            i.next(b.emit(f"or {vector} {i.values[0]}, {outside(i.index, lanes)}"))
+        found = b.intrinsic(f"llvm.vector.reduce.or.v{lanes}i64", "i64", (vector, i.values[0]))
+        with b.loop(whole, "%end", carry=[("i64", found)]) as i:
+            i.next(b.emit(f"or i64 {i.values[0]}, {outside(i.index, 1)}"))
+        with b.when(b.emit(f"icmp ne i64 {i.values[0]}, 0")):
+            raise_flag(b, flag)
     return b.module()

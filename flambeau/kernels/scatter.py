@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from . import dtypes as dt
 from . import lower, scalar
-from .gather import _BITS, ALONG_FIELDS, copy_bytes, each_element, each_line
-from .ir import Builder
+from .gather import _BITS, ALONG_FIELDS, each_element, each_line, load_row, wrapping
+from .ir import Builder, copy_run
 from .llvm import Emitter
 from .plan import Fields, KernelSource
 from .scalar import Expr
@@ -29,6 +29,8 @@ PUT_FIELDS = Fields(
 def _multiply(a: Expr, b: Expr) -> Expr:
     return a & b if a.dtype == "bool" else a * b
 
+
+_BLOCK = 2048  # indices looked through at once for rows of a chunk
 
 COMBINE: dict[str, Callable[[Expr, Expr], Expr]] = {
     "add": lambda a, b: a | b if a.dtype == "bool" else a + b,
@@ -85,7 +87,7 @@ class _Combine:
         """`count` adjacent elements."""
         b = self.b
         if self.mode == "put":
-            copy_bytes(b, places, values, b.mul(count, self.size), self.size)
+            copy_run(b, places, values, b.mul(count, self.size), self.size)
             return
         lanes = max(1, b.target.vector_bytes // self.size)
         if dt.is_complex(self.dtype) or self.dtype == "bool":
@@ -144,20 +146,46 @@ def _build_rows(mode: str, dtype: str, target: Target) -> str:
                 b.emit(f"icmp eq i64 {s}, {combine.size}") for s in (d.table_inner, d.values_inner)
             ]
             dense = b.emit(f"and i1 {same[0]}, {same[1]}")
-            with b.loop(first, last) as o, b.loop("0", d.count) as i:
-                raw = b.load("i64", b.offset(index, b.mul(i.index, 8)), 8)
-                negative = b.emit(f"icmp slt i64 {raw}, 0")
-                at = b.select(negative, "i64", b.add(raw, d.rows), raw)
-                mine = b.emit(f"icmp ult i64 {b.sub(at, low)}, {size}")
-                with b.when(mine):
-                    place = b.offset(
-                        table, b.add(b.mul(o.index, d.table_outer), b.mul(at, d.table_row))
-                    )
-                    value = b.offset(
-                        values, b.add(b.mul(o.index, d.values_outer), b.mul(i.index, d.values_step))
-                    )
-                    _emit_row(b, combine, d, (value, place), single, dense)
+
+            def write(o: str, i: str, at: str) -> None:
+                place = b.offset(table, b.add(b.mul(o, d.table_outer), b.mul(at, d.table_row)))
+                steps = b.add(b.mul(o, d.values_outer), b.mul(i, d.values_step))
+                _emit_row(b, combine, d, (b.offset(values, steps), place), single, dense)
+
+            def all_rows() -> None:
+                with b.loop(first, last) as o, b.loop("0", d.count) as i:
+                    write(o.index, i.index, row_at(i.index))
+
+            def own_rows() -> None:
+                own = b.stack(f"[{_BLOCK} x i64]")
+                with b.loop("0", d.count, _BLOCK) as block:
+                    end = b.min(b.add(block.index, _BLOCK), d.count)
+                    found = _list_own(b, own, (block.index, end), row_at, low, size)
+                    with b.loop(first, last) as o, b.loop("0", found) as k:
+                        i = b.load("i64", b.offset(own, b.mul(k.index, 8)), 8)
+                        write(o.index, i, row_at(i))
+
+            def row_at(i: str) -> str:
+                return load_row(b, b.offset(index, b.mul(i, 8)), d.rows)
+
+            everything = b.emit(f"icmp eq i64 {size}, {d.rows}")
+            b.choose(everything, all_rows, own_rows)
     return b.module()
+
+
+def _list_own(
+    b: Builder, own: str, places: tuple[str, str], row_at: Callable[[str], str], low: str, size: str
+) -> str:
+    """List the indices among `places` whose row is one of low..low+size-1; how many there are.
+
+    Listed first, without branches, because a branch on whose row it is could not be predicted.
+    """
+    with b.loop(*places, carry=[("i64", "0")]) as i:
+        (found,) = i.values
+        b.store("i64", i.index, b.offset(own, b.mul(found, 8)), 8)
+        mine = b.emit(f"icmp ult i64 {b.sub(row_at(i.index), low)}, {size}")
+        i.next(b.add(found, b.emit(f"zext i1 {mine} to i64")))
+    return i.values[0]
 
 
 def _emit_row(
@@ -184,10 +212,19 @@ def _build_along(mode: str, dtype: str, target: Target) -> str:
         d = ALONG_FIELDS.load(b)
         table, values, index, flag = (b.argument(k) for k in range(4))
         combine = _Combine(b, mode, dtype)
+        wrap = wrapping(b, d)
+
+        def run(count: str, at: tuple[str, str, str], steps: tuple[str, str, str]) -> None:
+            with b.loop("0", count, carry=[("ptr", p) for p in at]) as k:
+                i, v, t = k.values
+                row = load_row(b, i, wrap)  # in range: a check ran before
+                combine.element(v, b.offset(t, b.mul(row, d.table_row)))
+                k.next(*[b.offset(p, s) for p, s in zip(k.values, steps, strict=True)])
+
         with _unless_flagged(b, flag):
 
             def line(i: str, v: str, t: str, columns: str) -> None:
-                each_element(b, d, (i, v, t), columns, flag, combine.element)
+                each_element(b, d, (i, v, t), columns, run)
 
             each_line(b, d, (index, values, table), line)
     return b.module()

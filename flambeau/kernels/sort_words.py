@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .ir import Builder
+from .ir import Builder, copy_run
 from .sort_keys import Keys
-from .strided_copy import copy_run
 
 SLACK = 16  # words of room that every buffer of words has behind its last one
 COUNTS = 4 * 256  # numbers of scratch that a sort needs

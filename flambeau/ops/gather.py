@@ -86,9 +86,7 @@ def take_rows_plain(name: str, table: Tensor, index: Tensor) -> Tensor:
 @primitive(register=False, name="gather", shortcut="gather_along")
 def gather_along(input: Tensor, dim: int, index: Tensor, name: str) -> Tensor:
     """input's elements at index along dim; index has input's rank and int64."""
-    made = core.empty(index.shape, input.dtype)
-    launch.gather_into(made, input, dim, index, bounds(name, input, dim, error=RuntimeError))
-    return made
+    return launch.gather_along(input, dim, index, bounds(name, input, dim, error=RuntimeError))
 
 
 @gather_along.vjp
@@ -115,7 +113,7 @@ def gather(
     check_tensor("gather", index, "index")
     if not index.numel():
         index = core.empty(index.shape, launch.INT64)
-    index = as_index("gather", index)
+    index = launch.as_positions("gather", index, dim)
     if index.numel():
         check_along("gather", input, dim, index)
     if out is not None:
@@ -255,27 +253,39 @@ def embedding_rows(
 @embedding_rows.vjp
 def _(g, weight_like, index, padding_idx, scale_grad_by_freq):
     shape = weight_like.shape
-    spread = spread_rows(g, shape, 0, index, False)
-    if padding_idx < 0 and not scale_grad_by_freq:
-        return spread, None
-    return spread * _row_factors(shape[0], index, padding_idx, scale_grad_by_freq, g.dtype), None
+    if scale_grad_by_freq:
+        g = g * _inverse_counts(shape[0], index, g.dtype)
+    if padding_idx < 0:
+        return spread_rows(g, shape, 0, index, False), None
+    return _spread_but_padding(g, shape, index, padding_idx), None
 
 
-def _row_factors(
-    rows: int, index: Tensor, padding_idx: int, by_frequency: bool, dtype: core.dtype
+@primitive(register=False)
+def _spread_but_padding(
+    g: Tensor, shape: tuple[int, ...], index: Tensor, padding_idx: int
 ) -> Tensor:
-    """What each row's gradient is multiplied with: (rows, 1)."""
+    """The transpose of a look-up whose row `padding_idx` gets no gradient."""
+    whole = spread_rows.function(g, shape, 0, index, False)
+    if padding_idx < shape[0]:
+        fill_plain(core.restride(whole, (shape[1],), (1,), padding_idx * shape[1]), 0)
+    return whole
+
+
+@_spread_but_padding.vjp
+def _(g, index, padding_idx):
+    rows = select_rows(g, 0, index, False, "embedding")
+    return rows.masked_fill(core.view(index == padding_idx, (*index.shape, 1)), 0), None
+
+
+def _inverse_counts(rows: int, index: Tensor, dtype: core.dtype) -> Tensor:
+    """One over how often each index occurs: (*index.shape, 1)."""
     from .windows import zeros_plain
 
-    factors = fill_plain(core.empty((rows, 1), dtype), 1)
-    if by_frequency:
-        counts = zeros_plain((rows, 1), dtype)
-        ones = core.expand(core.from_data(1, dtype), (*index.shape, 1))
-        launch.put_rows("add", counts, 0, index, ones, bounds("embedding", counts, 0))
-        factors = 1 / counts.clamp(min=1)
-    if padding_idx >= 0:
-        fill_plain(core.restride(factors, (1,), (1,), padding_idx), 0)
-    return factors
+    counts = zeros_plain((rows, 1), dtype)
+    ones = core.expand(core.from_data(1, dtype), (*index.shape, 1))
+    limits = bounds("embedding", counts, 0)
+    launch.put_rows("add", counts, 0, index, ones, limits)
+    return 1 / launch.take_rows(counts, 0, index, limits)
 
 
 @composite(name="embedding", method=False)

@@ -103,6 +103,38 @@ def as_index(name: str, index: Any, error: type[Exception] = RuntimeError) -> Te
     return index if index.is_contiguous() else core.contiguous_plain(index)
 
 
+def as_positions(name: str, index: Any, dim: int) -> Tensor:
+    """An index tensor of elements along dim: row-major, or one vector repeated over the others."""
+    if isinstance(index, Tensor) and index.dtype is INT64 and row_vector(index, dim) is not None:
+        return index
+    return as_index(name, index)
+
+
+def row_vector(index: Tensor, dim: int) -> Tensor | None:
+    """The vector that an index tensor repeats over all dimensions but dim, if it does.
+
+    Then whole rows are meant, which are read and written much faster than elements.
+    """
+    if index.ndim < 2:
+        return None
+    shape, strides = index.shape, index.stride()
+    repeated = 1
+    for d, n in enumerate(shape):
+        if d != dim:
+            if n != 1 and strides[d]:
+                return None
+            repeated *= n
+    if repeated < 4:
+        return None
+    return core.contiguous_plain(core.restride(index, (shape[dim],), (strides[dim],)))
+
+
+def _corner(table: Tensor, index: Tensor, dim: int) -> Tensor:
+    """The part of a table that index covers, whole along dim."""
+    sizes = [slice(0, n) if d != dim else slice(None) for d, n in enumerate(index.shape)]
+    return core.basic_index(table, tuple(sizes))
+
+
 def find_bad(index: Tensor, rows: int, lowest: int) -> int:
     """The first index that is not in lowest..rows-1."""
     for value in core.view(core.contiguous_plain(index), (-1,)).tolist():
@@ -235,7 +267,7 @@ def run_take(
     """Fill the row-major `out`, [outer][index][inner], from rows of the table."""
     outer, outer_step, inner, inner_step = layout
     n = index.numel()
-    if out.numel() == 0:
+    if out.numel() == 0 or limits.rows == 0:
         check(index, limits)
         return
     key = ("take", table.dtype.itemsize, outer, outer_step, inner, inner_step, n, row,
@@ -380,19 +412,28 @@ def _put_phases(
 # ---- elements along a dimension ------------------------------------------------------------------
 
 
-def gather_into(made: Tensor, table: Tensor, dim: int, index: Tensor, limits: Bounds) -> None:
-    """made = the table's elements at index along dim; made has index's shape."""
+def gather_along(table: Tensor, dim: int, index: Tensor, limits: Bounds) -> Tensor:
+    """The table's elements at index along dim, of index's shape."""
+    rows = row_vector(index, dim)
+    if rows is not None:
+        return take_rows(_corner(table, index, dim), dim, rows, limits)
+    made = core.empty(index.shape, table.dtype)
     size = table.dtype.itemsize
     kernel = _address(("gather", size), lambda: gather_kernels.along_source(size, targets.host()))
     core.set_gather_kernel(size, kernel)
     if not core.run_along(kernel, 0, made, table, index, dim, False, limits.wraps):
         limits.fail(index)
+    return made
 
 
 def scatter_into(
     mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
 ) -> None:
     """Combine values, of index's shape, into the table's elements at index along dim."""
+    rows = row_vector(index, dim)
+    if rows is not None:
+        put_rows(mode, _corner(table, index, dim), dim, rows, values, limits)
+        return
     name = BY_CODE[table.dtype.code].name
     kernel = _address(
         ("scatter", mode, name), lambda: scatter_kernels.along_source(mode, name, targets.host())

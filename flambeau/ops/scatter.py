@@ -94,7 +94,7 @@ def read_scatter_arguments(
 ) -> tuple[int, Tensor, Tensor]:
     """Check a scatter's arguments: the dimension, the index, the values of its shape."""
     dim = wrap(name, dim, input.ndim)
-    index = as_index(name, index)
+    index = launch.as_positions(name, index, dim)
     if not isinstance(src, Tensor):
         value = core.from_data(src, input.dtype)
         if index.numel():
