@@ -2,8 +2,9 @@
 
 For a run of strips at a time the factors of the inputs and of the output's gradients are written to
 the workspace; then, for each place of a tile, a product of matrices (channels x tiles by tiles x
-filters) is added to sums that only the end turns into taps. Tasks share out places and channels,
-never tiles, so the result does not depend on threads.
+filters) is added to sums that only the end turns into taps. Where one run holds all strips the sums
+need no memory: a task takes all places of a few channels and filters, and their taps. Tasks share
+out places, channels and filters, never tiles, so the result does not depend on threads.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ TAP_FIELDS = Fields(
     "groups vectors steps chunks filters first_filter sums_at sums_group sums_place w_group"
     " w_filter step_at"
 )
+WHOLE_FIELDS = Fields(
+    "tiles blocks block_at vectors panels factors_at factors_group factors_place factors_block"
+    " gradients_at gradients_group gradients_place gradients_block filters first_filter w_group"
+    " w_filter step_at scratch_at scratch"
+)
 
 
 def tile_shape(target: Target, element: Element) -> tuple[int, int]:
@@ -44,13 +50,18 @@ def tile_shape(target: Target, element: Element) -> tuple[int, int]:
 
 
 def sources(dtype: str, target: Target, height: int) -> tuple[KernelSource, ...]:
-    """Factors of a run of strips, their products, the taps; args: dw, x, dy, workspace."""
+    """Factors of a run of strips, their products, the taps, and both in one.
+
+    args: dw, x, dy, workspace.
+    """
     key = f"conv_winograd_weight:{dtype}:{target.name}:{height}"
 
     def build() -> str:
         return _build(dtype, target, height)
 
-    return tuple(KernelSource(key, build, name) for name in ("factors", "products", "taps"))
+    return tuple(
+        KernelSource(key, build, name) for name in ("factors", "products", "taps", "whole")
+    )
 
 
 def _build(dtype: str, target: Target, height: int) -> str:
@@ -66,8 +77,11 @@ def _build(dtype: str, target: Target, height: int) -> str:
         _Factors(b, outer, height).emit()
     with b.kernel("products"):
         _emit_products(b, outer, height)
+    _emit_taps_of(b, outer, height)
     with b.kernel("taps"):
-        _emit_taps(b, outer, height)
+        _emit_taps(b, outer)
+    with b.kernel("whole"):
+        _emit_whole(b, outer, height)
     return b.module()
 
 
@@ -242,39 +256,115 @@ def _emit_products(b: Builder, outer: Element, height: int) -> None:
 # ---- taps ----------------------------------------------------------------------------------------
 
 
-def _emit_taps(b: Builder, outer: Element, height: int) -> None:
+_TAPS_OF = [
+    ("ptr", "%from"),  # line of sums at the first place
+    ("i64", "%place"),
+    ("ptr", "%to"),
+    ("i64", "%filter"),  # bytes from one filter to the next
+    ("i64", "%left"),  # filters
+    ("ptr", "%check"),  # becomes NaN where a tap is not finite
+]
+
+
+def _emit_taps_of(b: Builder, outer: Element, height: int) -> None:
+    """Define `void taps_of(_TAPS_OF)`: the taps of one channel for a vector of filters."""
+    inner, line = outer.compute, outer.target.vector_bytes
+    m = Arithmetic(b, inner)
+    with b.function("taps_of", _TAPS_OF, "internal", "noinline"):
+
+        def load(r: int, c: int) -> str:
+            at = b.mul(str(r * PRODUCTS + c), "%place")
+            return b.load(inner.vector, b.offset("%from", at), line)
+
+        rows = PRODUCTS if height > 1 else 1
+        made = winograd.along_both(m, winograd.transform_taps, rows, PRODUCTS, load)
+        seen = b.load(inner.vector, "%check", line)
+        for value in made:
+            seen = m.fma(0.0, value, seen)
+        b.store(inner.vector, seen, "%check", line)
+        _store_taps(b, outer, made, "%to", "%filter", "%left")
+
+
+def _emit_taps(b: Builder, outer: Element) -> None:
     """Task: some steps (channels) for one vector of filters."""
     d = TAP_FIELDS.load(b)
     inner, line, lanes = outer.compute, outer.target.vector_bytes, outer.compute.lanes
-    rows = PRODUCTS if height > 1 else 1
     workspace = b.argument(3)
     check = b.stack(inner.vector)
-    m = Arithmetic(b, inner)
     with b.loop("%begin", "%end") as task:
         b.store(inner.vector, "zeroinitializer", check, line)
         rest, chunk = b.divide(task.index, d.chunks)
         group, vector = b.divide(rest, d.vectors)
         first = b.add(b.mul(vector, lanes), d.first_filter)
-        left = b.sub(d.filters, first)
         sums = b.add(b.mul(group, d.sums_group), b.add(b.mul(vector, line), d.sums_at))
         to = b.add(b.mul(group, d.w_group), b.mul(first, d.w_filter))
         to = b.offset(b.argument(0), to)
         begin = b.mul(chunk, lanes)
         with b.loop(begin, b.min(b.add(begin, lanes), d.steps)) as step:
             from_ = b.add(sums, b.mul(step.index, b.mul(d.vectors, line)))
-
-            def load(r: int, c: int, from_: str = from_) -> str:
-                place = b.mul(str(r * PRODUCTS + c), d.sums_place)
-                return b.load(inner.vector, b.offset(workspace, b.add(from_, place)), line)
-
-            made = winograd.along_both(m, winograd.transform_taps, rows, PRODUCTS, load)
-            seen = b.load(inner.vector, check, line)
-            for value in made:
-                seen = m.fma(0.0, value, seen)
-            b.store(inner.vector, seen, check, line)
             at = b.offset(to, b.size(b.add(d.step_at, step.index)))
-            _store_taps(b, outer, made, at, d.w_filter, left)
+            b.do(
+                f"call void @taps_of(ptr {b.offset(workspace, from_)}, i64 {d.sums_place}, "
+                f"ptr {at}, i64 {d.w_filter}, i64 {b.sub(d.filters, first)}, ptr {check})"
+            )
         report_check(b, inner, check, workspace)
+
+
+def _emit_whole(b: Builder, outer: Element, height: int) -> None:
+    """Task: products and taps of one block of channels for one panel of filters."""
+    d = WHOLE_FIELDS.load(b)
+    inner, line = outer.compute, outer.target.vector_bytes
+    rows, vectors = tile_shape(outer.target, outer)
+    places = (PRODUCTS if height > 1 else 1) * PRODUCTS
+    workspace = b.argument(3)
+    scratch = b.offset(workspace, b.add(d.scratch_at, b.mul("%thread", d.scratch)))
+    check = b.stack(inner.vector)
+    row, place_bytes = vectors * line, (rows * vectors + 1) * line
+    with b.loop("%begin", "%end") as task:
+        b.store(inner.vector, "zeroinitializer", check, line)
+        rest, block = b.divide(task.index, d.blocks)
+        group, panel = b.divide(rest, d.panels)
+        entry = b.add(d.block_at, b.mul(block, 2))
+        count, step = b.size(entry), b.size(b.add(entry, 1))
+        j = b.mul(panel, vectors)
+        used = b.min(str(vectors), b.sub(d.vectors, j))
+        a = b.add(b.mul(group, d.factors_group), b.mul(block, d.factors_block))
+        a = b.offset(workspace, b.add(a, d.factors_at))
+        from_ = b.add(b.mul(group, d.gradients_group), b.mul(j, d.gradients_block))
+        from_ = b.offset(workspace, b.add(from_, d.gradients_at))
+        with b.loop("0", count, rows) as i:
+            here = b.min(str(rows), b.sub(count, i.index))
+            with b.loop("0", str(places)) as k:
+                left = b.offset(a, b.mul(k.index, d.factors_place))
+                left = b.offset(left, b.mul(i.index, inner.size))
+                right = b.offset(from_, b.mul(k.index, d.gradients_place))
+                to = b.offset(scratch, b.mul(k.index, place_bytes))
+
+                def call(width: int, left: str = left, right: str = right, to: str = to):
+                    return lambda: b.do(
+                        f"call void @product{width}(i64 {d.tiles}, ptr {left}, ptr {right}, "
+                        f"i64 {d.gradients_block}, ptr {to}, i64 {row}, i64 {here}, i1 false)"
+                    )
+
+                b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
+            with b.loop("0", here) as r, b.loop("0", used) as v:
+                sums = b.offset(scratch, b.add(b.mul(r.index, row), b.mul(v.index, line)))
+                number = b.add(b.add(step, i.index), r.index)
+                first = b.add(b.mul(b.add(j, v.index), inner.lanes), d.first_filter)
+                to = b.add(b.mul(group, d.w_group), b.mul(first, d.w_filter))
+                to = b.add(to, b.size(b.add(d.step_at, number)))
+                b.do(
+                    f"call void @taps_of(ptr {sums}, i64 {place_bytes}, "
+                    f"ptr {b.offset(b.argument(0), to)}, i64 {d.w_filter}, "
+                    f"i64 {b.sub(d.filters, first)}, ptr {check})"
+                )
+        report_check(b, inner, check, workspace)
+
+
+def whole_scratch(target: Target, element: Element, places: int) -> int:
+    """Bytes a thread needs for sums where one run holds all strips."""
+    rows, vectors = tile_shape(target, element)
+    return (rows * vectors + 1) * target.vector_bytes * places
 
 
 def _store_taps(

@@ -22,6 +22,7 @@ from .plan import Phase, Plan, ceil_div
 
 FACTORS = 5 << 20  # bytes of factors kept at a time, about: what the last cache holds beside sums
 SUMS = 1 << 24  # bytes of sums kept at a time
+WHOLE = 3 << 23  # bytes of factors up to which they are kept for all strips
 STRIP_TILES = 28  # of a task, about: there must be tasks enough for all threads
 
 
@@ -33,6 +34,7 @@ class Choice(NamedTuple):
     strip: Strip
     run: int  # strips whose factors are kept at a time
     slice: int  # filters whose sums are kept at a time
+    whole: bool  # one run, whose sums are never kept
 
 
 def choose(g: Geometry, element: Element, threads: int) -> Choice | None:
@@ -57,16 +59,22 @@ def _choose_run(g: Geometry, element: Element, threads: int, shape: Shape, strip
     blocks = g.kernel[0] * ceil_div(g.in_channels, lanes)
     per_vector = g.groups * steps * shape.places * line
     vectors = ceil_div(g.out_channels, lanes)
+    count = count_strips(shape, strip, g.batch * g.output[0])
+    tiles = strip.count(shape)
+    all_factors = g.groups * shape.places * (blocks + vectors) * line * count * tiles
+    if all_factors <= min(WHOLE, 4 * vectors * per_vector):
+        cost = sum(_cost(g, element, shape, strip, (blocks, vectors, count)))
+        return Choice(cost / threads, shape, strip, count, vectors * lanes, True)
     slices = ceil_div(vectors * per_vector, SUMS)
     used = ceil_div(vectors, slices)
-    count = count_strips(shape, strip, g.batch * g.output[0])
     tile_bytes = g.groups * shape.places * (blocks + used) * line
-    most = max(1, FACTORS // (tile_bytes * strip.count(shape)))
-    runs = ceil_div(count, most)
+    runs = ceil_div(count, max(1, FACTORS // (tile_bytes * tiles)))
     run = ceil_div(count, runs)
-    cost = _cost(g, element, shape, strip, (blocks, used, run))
-    total = ceil_div(vectors, used) * (cost[0] * runs + cost[1]) / threads
-    return Choice(total + 3000 * runs, shape, strip, run, used * lanes)
+    cost, taps = _cost(g, element, shape, strip, (blocks, used, run))
+    # Sums beyond the second-level cache are read and written by each run.
+    traffic = used * per_vector / 5 if used * per_vector > 1 << 19 else 0
+    total = ceil_div(vectors, used) * ((cost + 2 * traffic) * runs + taps + traffic) / threads
+    return Choice(total + 3000 * runs, shape, strip, run, used * lanes, False)
 
 
 def _cost(
@@ -111,8 +119,9 @@ class _Layout:
         self.y_at = self.x_at + g.groups * places * self.places_x
         self.sums_at = self.y_at + g.groups * places * self.places_y
         self.sums_place = self.steps * self.vectors * line
-        self.scratch_at = self.sums_at + g.groups * places * self.sums_place
-        self.scratch = 0
+        sums = 0 if chosen.whole else g.groups * places * self.sums_place
+        self.scratch_at = self.sums_at + sums
+        self.scratch = conv_winograd_weight.whole_scratch(element.target, element, places)
 
     def plan(self) -> Plan:
         g, chosen, element = self.g, self.chosen, self.element
@@ -124,8 +133,10 @@ class _Layout:
             for strip in range(0, count, chosen.run):
                 run = min(chosen.run, count - strip)
                 phases.append(self._factor_phase(kernels[0], (first, last), strip, run))
-                phases.append(self._sum_phase(kernels[1], (first, last), strip, run))
-            phases.append(self._tap_phase(kernels[2], first, last))
+                if not chosen.whole:
+                    phases.append(self._sum_phase(kernels[1], (first, last), strip, run))
+            finish = self._whole_phase if chosen.whole else self._tap_phase
+            phases.append(finish(kernels[3 if chosen.whole else 2], first, last))
         return Plan(tuple(phases), self.scratch_at + self.scratch * self.threads)
 
     def _places(self) -> dict[str, int]:
@@ -145,7 +156,7 @@ class _Layout:
         gradients = Pixels(
             self.element, self.shape, self.strip, g.output, last - first, 1, gradient=True
         )
-        self.scratch = max(self.pixels.scratch, gradients.scratch)
+        self.scratch = max(self.scratch, self.pixels.scratch, gradients.scratch)
         tables, at = self.pixels.tables(len(fields.names))
         y_tables, y_at = gradients.tables(len(fields.names) + len(tables))
         skipped = first * od * oh * ow * size
@@ -166,40 +177,66 @@ class _Layout:
     def _sum_phase(self, kernel, filters: tuple[int, int], strip: int, run: int) -> Phase:
         g, fields = self.g, conv_winograd_weight.SUM_FIELDS
         first, last = filters
-        at = len(fields.names)
-        blocks = [
+        desc = fields.pack(
+            tiles=run * self.strip.count(self.shape), later=strip > 0, blocks=self.pixels.blocks,
+            block_at=len(fields.names), vectors=ceil_div(last - first, self.lanes),
+            sums_at=self.sums_at, sums_group=self.shape.places * self.sums_place,
+            sums_place=self.sums_place, **self._places(),
+        )  # fmt: skip
+        tasks = g.groups * self.shape.places * self.pixels.blocks
+        return Phase(kernel, desc + self._blocks(), tasks, max(1, min(4, tasks // 16)))
+
+    def _blocks(self) -> tuple[int, ...]:
+        """(channels, first step) of each block of channels."""
+        g = self.g
+        return tuple(
             n
             for z in range(g.kernel[0])
             for c in range(0, g.in_channels, self.lanes)
             for n in (min(self.lanes, g.in_channels - c), z * g.in_channels + c)
-        ]
-        desc = fields.pack(
-            tiles=run * self.strip.count(self.shape), later=strip > 0, blocks=self.pixels.blocks,
-            block_at=at, vectors=ceil_div(last - first, self.lanes), sums_at=self.sums_at,
-            sums_group=self.shape.places * self.sums_place, sums_place=self.sums_place,
-            **self._places(),
-        )  # fmt: skip
-        tasks = g.groups * self.shape.places * self.pixels.blocks
-        return Phase(kernel, desc + tuple(blocks), tasks, max(1, min(4, tasks // 16)))
+        )
 
-    def _tap_phase(self, kernel, first: int, last: int) -> Phase:
-        g, size, fields = self.g, self.element.size, conv_winograd_weight.TAP_FIELDS
+    def _steps(self) -> tuple[int, ...]:
+        """Byte offset in a filter's gradient of each step's taps."""
+        g, size = self.g, self.element.size
         plane = g.kernel[1] * g.kernel[2]
-        steps = [
+        return tuple(
             (c * g.kernel[0] + z) * plane * size
             for z in range(g.kernel[0])
             for c in range(g.in_channels)
-        ]
+        )
+
+    def _filter_places(self) -> dict[str, int]:
+        g, size = self.g, self.element.size
+        filter_ = self.steps * g.kernel[1] * g.kernel[2] * size
+        return {"w_group": g.out_channels * filter_, "w_filter": filter_}
+
+    def _whole_phase(self, kernel, first: int, last: int) -> Phase:
+        g, fields = self.g, conv_winograd_weight.WHOLE_FIELDS
+        blocks, steps = self._blocks(), self._steps()
+        vectors = ceil_div(last - first, self.lanes)
+        _, width = conv_winograd_weight.tile_shape(self.element.target, self.element)
+        at = len(fields.names)
+        desc = fields.pack(
+            tiles=self.chosen.run * self.strip.count(self.shape), blocks=self.pixels.blocks,
+            block_at=at, vectors=vectors, panels=ceil_div(vectors, width), filters=last,
+            first_filter=first, step_at=at + len(blocks), scratch_at=self.scratch_at,
+            scratch=self.scratch, **self._places(), **self._filter_places(),
+        )  # fmt: skip
+        tasks = g.groups * self.pixels.blocks * ceil_div(vectors, width)
+        return Phase(kernel, desc + blocks + steps, tasks, 1)
+
+    def _tap_phase(self, kernel, first: int, last: int) -> Phase:
+        g, fields, steps = self.g, conv_winograd_weight.TAP_FIELDS, self._steps()
         vectors, chunks = ceil_div(last - first, self.lanes), ceil_div(len(steps), self.lanes)
         desc = fields.pack(
             groups=g.groups, vectors=vectors, steps=len(steps), chunks=chunks, filters=last,
             first_filter=first, sums_at=self.sums_at,
             sums_group=self.shape.places * self.sums_place, sums_place=self.sums_place,
-            w_group=g.out_channels * self.steps * plane * size,
-            w_filter=self.steps * plane * size, step_at=len(fields.names),
+            step_at=len(fields.names), **self._filter_places(),
         )  # fmt: skip
         tasks = g.groups * vectors * chunks
-        return Phase(kernel, desc + tuple(steps), tasks, max(1, min(8, tasks // 8)))
+        return Phase(kernel, desc + steps, tasks, max(1, min(8, tasks // 8)))
 
 
 def _move_blocks(tables: tuple[int, ...], blocks: int, offset: int) -> tuple[int, ...]:

@@ -123,6 +123,7 @@ def test_same_bits_for_any_number_of_threads(always):
 
 
 def test_sums_in_slices_and_runs(always, monkeypatch):
+    monkeypatch.setattr(conv_winograd_weight_plan, "WHOLE", 0)
     monkeypatch.setattr(conv_winograd_weight_plan, "SUMS", 1 << 16)
     monkeypatch.setattr(conv_winograd_weight_plan, "FACTORS", 1 << 16)
     case = ((5, 40, 6, 6), (100, 40, 3, 3), (1, 1), (1, 1), 1)
@@ -131,7 +132,15 @@ def test_sums_in_slices_and_runs(always, monkeypatch):
     check("f32", case, threads=2)
 
 
-def test_filter_gradient_not_finite(always):
+def test_sums_kept_in_memory(always, monkeypatch):
+    monkeypatch.setattr(conv_winograd_weight_plan, "WHOLE", 0)
+    for case in CASES:
+        check("f32", case)
+
+
+@pytest.mark.parametrize("whole", [0, 1 << 25])
+def test_filter_gradient_not_finite(always, monkeypatch, whole):
+    monkeypatch.setattr(conv_winograd_weight_plan, "WHOLE", whole)
     case = CASES[0]
     x, dy = draw("f32", case[0], 1), draw("f32", (2, 16, 8, 8), 2)
     dy[0, 5, 3, 3] = np.inf
