@@ -75,6 +75,7 @@ def plan_conv_backward_data(
     element = Element(dtype, target)
     jobs, padding_of = backward_jobs(g)
     weights = g.out_channels * g.in_channels * g.taps
+    plain = g.taps == 1 and g.stride == (1, 1, 1) and g.padding == (0, 0, 0)
     return _plan(
         Convolution(
             dtype, target, threads, g.batch, g.groups, g.out_channels, g.in_channels,
@@ -83,7 +84,8 @@ def plan_conv_backward_data(
             stride=(1, 1), padding=padding_of, out_stride=g.stride[1:],
             phases=[(0, 0)], jobs=jobs,
             w_row=g.taps, w_channel=g.in_channels * g.taps, w_group=weights,
-            bias=False, relu=False, in_place=False,
+            bias=False, relu=False,
+            in_place=plain and element.masked and element.compute is element,
             pack=element.compute is not element or weights > PACK_FILTERS,
         )
     )  # fmt: skip

@@ -112,8 +112,9 @@ class _Layout:
         worth = max(1, min(PARTS, work // TASK_WORK))
         self.parts = max(1, min(worth if small else 1, self.chunks))
         blocks = 1
-        if self.parts * g.groups < PARTS and not small:
-            blocks = min(ceil_div(PARTS, self.parts * g.groups), g.in_channels)
+        if self.parts * g.groups < self.threads and not small:
+            # Each block packs the output's gradients anew: no more than there are threads.
+            blocks = min(ceil_div(self.threads, self.parts * g.groups), g.in_channels)
         self.channel_block = ceil_div(g.in_channels, blocks)
 
     def _copy_shape(self) -> None:
