@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import gemm_direct, gemm_dot, gemm_packed, gemm_stream
+from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_stream
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
@@ -15,7 +15,8 @@ TASK_WORK = 1 << 18
 DOT_WORK = 1 << 16  # the same where memory, not arithmetic, is the bound
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
-DOT_ROWS = 4
+DOT_ROWS = 8
+INNER_PART = 1 << 15  # terms of an inner product that are worth a task
 STREAM_BYTES = (
     1 << 17
 )  # a matrix larger than this is read row by row, not column block by column block
@@ -33,6 +34,7 @@ class _Product(NamedTuple):
     a: tuple[int, int]
     b: tuple[int, int]
     c_row: int
+    c_column: int
     flags: int
     batch: tuple[int, int, int, int]
     threads: int
@@ -74,26 +76,31 @@ def plan_gemm(
     flags |= {None: 0, "column": BIAS_COLUMN, "row": BIAS_ROW}[bias]
     flags |= RELU if activation else 0
     p = _Product(
-        dtype, m, n, k, a_strides, b_strides, c_strides[0], flags, batch, threads, target or host()
-    )
+        dtype, m, n, k, a_strides, b_strides, c_strides[0], 1, flags, batch, threads,
+        target or host(),
+    )  # fmt: skip
     return _choose(_as_row(p))
 
 
 def _as_row(p: _Product) -> _Product:
-    """A product with one column as its transpose: C^T = B^T @ A^T."""
-    if p.n != 1 or p.m == 1 or p.c_row != 1:
-        return p
+    """A product with one column as its transpose, a product with one row."""
+    return p if p.n != 1 or p.m == 1 or p.c_row != 1 else _swap(p)
+
+
+def _swap(p: _Product) -> _Product:
+    """The transposed product, C^T = B^T @ A^T."""
     swapped = {0: 0, BIAS_COLUMN: BIAS_ROW, BIAS_ROW: BIAS_COLUMN}[
         p.flags & (BIAS_COLUMN | BIAS_ROW)
     ]
     flags = p.flags & (ACCUMULATE | RELU) | swapped
     count, a_batch, b_batch, c_batch = p.batch
     return p._replace(
-        m=1,
+        m=p.n,
         n=p.m,
         a=(p.b[1], p.b[0]),
         b=(p.a[1], p.a[0]),
-        c_row=p.m,
+        c_row=p.c_column,
+        c_column=p.c_row,
         flags=flags,
         batch=(count, b_batch, a_batch, c_batch),
         swapped=True,
@@ -103,8 +110,13 @@ def _as_row(p: _Product) -> _Product:
 def _choose(p: _Product) -> Plan:
     element = p.element()
     side_by_side = p.a[1] == 1 and p.b[0] == 1
-    if side_by_side and p.m <= DOT_ROWS and p.b[1] != 1 and not element.complex:
-        return _plan_dot(p, element)
+    if side_by_side and not element.complex:
+        if p.m == 1 and p.n == 1:
+            return _plan_inner(p, element)
+        if p.m <= DOT_ROWS and p.b[1] != 1:
+            return _plan_dot(p, element)
+        if p.n <= DOT_ROWS and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
+            return _plan_dot(_swap(p), element)
     streamed = p.k > 0 and p.m == 1 and p.b[1] == 1 and element.compute is element
     if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
         return _plan_stream(p, element)
@@ -135,11 +147,29 @@ def _plan_dot(p: _Product, element: Element) -> Plan:
     size = element.size
     desc = gemm_dot.FIELDS.pack(
         m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size,
-        flags=p.flags, n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p),
+        c_column=p.c_column * size, flags=p.flags, n_block=n_block, n_tasks=n_tasks,
+        **_batch_bytes(p, size), **_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * n_tasks
     grain = _grain(p, tasks, p.m * n_block * p.k)
     return Plan((Phase(gemm_dot.source(p.dtype, p.target), desc, tasks, grain),), 0)
+
+
+def _plan_inner(p: _Product, element: Element) -> Plan:
+    most = ceil_div(p.k, INNER_PART) if p.threads > 1 else 1
+    part = max(1, ceil_div(p.k, max(1, min(most, 4 * p.threads))))
+    parts = max(1, ceil_div(p.k, part))
+    desc = gemm_inner.FIELDS.pack(
+        k=p.k, part=part, parts=parts, flags=p.flags, **_batch_bytes(p, element.size),
+        **_arguments(p),
+    )  # fmt: skip
+    tasks = p.batch[0] * parts
+    first, second = gemm_inner.sources(p.dtype, p.target)
+    grain = 1 if parts > 1 else _grain(p, tasks, p.k)
+    return Plan(
+        (Phase(first, desc, tasks, grain), Phase(second, desc, p.batch[0], p.batch[0])),
+        tasks * element.compute.size,
+    )
 
 
 def _plan_stream(p: _Product, element: Element) -> Plan:

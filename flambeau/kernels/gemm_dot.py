@@ -7,15 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .element import Element, Tail
+from .element import Element, Tail, transpose_sum
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import BIAS_COLUMN, BIAS_ROW, PARAMETERS
+from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, PARAMETERS, RELU
 
 FIELDS = Fields(
-    "m n k a_row b_column c_row flags n_block n_tasks a_batch b_batch c_batch a_argument b_argument"
+    "m n k a_row b_column c_row c_column flags n_block n_tasks a_batch b_batch c_batch"
+    " a_argument b_argument"
 )
+
+
+_PARAMETERS = [
+    *(p for p in PARAMETERS if p[1] != "%a_step"),
+    ("i64", "%c_column"),
+    ("i64", "%bias_row"),
+    ("i64", "%bias_column"),
+]
 
 
 def source(dtype: str, target: Target) -> KernelSource:
@@ -41,11 +50,11 @@ def _build(dtype: str, target: Target) -> str:
 
 
 def emit_dot_tile(b: Builder, name: str, c: Element, rows: int, columns: int) -> None:
-    """Define `void name(tile.PARAMETERS)`: C[r, q] = sum over k of A[r, k] * B[q, k].
+    """Define `void name(_PARAMETERS)`: C[r, q] = sum over k of A[r, k] * B[q, k].
 
-    a_step is not used; b_step is the distance between columns of B.
+    b_step is the distance between columns of B; the columns of C and the bias have strides too.
     """
-    with b.function(name, PARAMETERS, "internal", "noinline"):
+    with b.function(name, _PARAMETERS, "internal", "noinline"):
         last_row, last_column = b.sub("%rows", "1"), b.sub("%columns", "1")
         a = [b.offset("%a", b.mul(b.min(str(r), last_row), "%a_row")) for r in range(rows)]
         bb = [b.offset("%b", b.mul(b.min(str(q), last_column), "%b_step")) for q in range(columns)]
@@ -81,26 +90,42 @@ def sum_products(b: Builder, c: Element, a: list[str], bb: list[str], depth: str
 
 
 def _store_dots(b: Builder, c: Element, sums: list[str], rows: int, columns: int) -> None:
-    accumulate, column, relu, row = (
-        b.emit(f"icmp ne i64 {b.emit(f'and i64 %flags, {bit}')}, 0") for bit in (1, 2, 4, 8)
-    )
-    zeros = b.global_constant(f"[{c.size} x i8]", "zeroinitializer")
-    totals = [c.sum_lanes(b, [s]) for s in sums]
+    totals = []
+    for first in range(0, len(sums), c.width):
+        group = sums[first : first + c.width]
+        vector = transpose_sum(b, c, group)
+        totals += [
+            b.emit(f"extractelement {c.vector} {vector}, i32 {k}") for k in range(len(group))
+        ]
     for r in range(rows):
         with b.when(b.less(str(r), "%rows")):
             c_row = b.offset("%c", b.mul(str(r), "%c_row"))
-            by_row = b.select(row, "ptr", b.offset("%bias", r * c.size), zeros)
-            bias = c.load_parts(b, by_row)
             for q in range(columns):
                 with b.when(b.less(str(q), "%columns")):
-                    to = b.offset(c_row, q * c.size)
-                    by_column = b.select(column, "ptr", b.offset("%bias", q * c.size), zeros)
-                    old = c.load_parts(b, b.select(accumulate, "ptr", to, zeros))
-                    value = c.add_parts(b, totals[r * columns + q], old)
-                    value = c.add_parts(b, value, c.add_parts(b, bias, c.load_parts(b, by_column)))
-                    bounded = c.relu_parts(b, value)
-                    value = [b.select(relu, c.part, bounded[0], value[0])]
-                    c.store_parts(b, value, to)
+                    to = b.offset(c_row, b.mul(str(q), "%c_column"))
+                    bias = b.offset(
+                        "%bias", b.add(b.mul(str(r), "%bias_row"), b.mul(str(q), "%bias_column"))
+                    )
+                    store_dot(b, c, [totals[r * columns + q]], to, bias, "%flags")
+
+
+def store_dot(b: Builder, c: Element, value: list[str], to: str, bias: str, flags: str) -> None:
+    """*to = [*to +] value [+ bias], bounded where relu is wanted; value is of the compute type."""
+
+    def plus(bit: int, pointer: str, value: list[str]) -> list[str]:
+        wanted = b.emit(f"icmp ne i64 {b.emit(f'and i64 {flags}, {bit}')}, 0")
+        return b.choose(
+            wanted,
+            lambda: c.add_parts(b, value, c.load_parts(b, pointer)),
+            lambda: value,
+            [c.part],
+        )
+
+    value = plus(ACCUMULATE, to, value)
+    value = plus(BIAS_ROW | BIAS_COLUMN, bias, value)
+    relu = b.emit(f"icmp ne i64 {b.emit(f'and i64 {flags}, {RELU}')}, 0")
+    value = [b.select(relu, c.part, c.relu_parts(b, value)[0], value[0])]
+    c.store_parts(b, value, to)
 
 
 def _emit_tasks(b: Builder, c: Element, rows: int, columns: int) -> None:
@@ -122,13 +147,14 @@ def _emit_tasks(b: Builder, c: Element, rows: int, columns: int) -> None:
         with b.loop(n0, n1, columns) as j, b.loop("0", d.m, rows) as i:
             left, count = b.sub(d.m, i.index), b.sub(n1, j.index)
             bias_at = b.add(b.mul(i.index, row_step), b.mul(j.index, column_step))
-            c_at = b.offset(c_of, b.add(b.mul(i.index, d.c_row), b.mul(j.index, c.size)))
+            c_at = b.offset(c_of, b.add(b.mul(i.index, d.c_row), b.mul(j.index, d.c_column)))
             arguments = (
                 f"(i64 {d.k}, ptr {b.offset(a_of, b.mul(i.index, d.a_row))}, i64 {d.a_row}, "
-                f"i64 0, ptr {b.offset(b_of, b.mul(j.index, d.b_column))}, i64 {d.b_column}, "
+                f"ptr {b.offset(b_of, b.mul(j.index, d.b_column))}, i64 {d.b_column}, "
                 f"ptr {c_at}, "
                 f"i64 {d.c_row}, i64 {left}, i64 {count}, i64 {d.flags}, "
-                f"ptr {b.offset(bias, bias_at)})"
+                f"ptr {b.offset(bias, bias_at)}, i64 {d.c_column}, i64 {row_step}, "
+                f"i64 {column_step})"
             )
             b.choose(
                 b.less("1", left),

@@ -96,6 +96,32 @@ def test_packed_in_parts(monkeypatch):
         check("f16", 150, 200, 1000, batch=3, b_turned=True, **options)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "i32", "c64"])
+def test_few_columns_side_by_side_with_the_sum(dtype, target):
+    """Dot products of rows, with either operand's rows few."""
+    for m, n in ((50, 1), (50, 5), (9, 8), (5, 50), (8, 9)):
+        check(dtype, m, n, 75, b_turned=True, target=target)
+        check(dtype, m, n, 75, b_turned=True, batch=3, threads=2, gap=3, target=target)
+
+
+@pytest.mark.parametrize("bias", [None, "column", "row"])
+def test_few_columns_with_an_epilogue(bias):
+    for m, n in ((50, 5), (5, 50)):
+        check("f32", m, n, 75, b_turned=True, bias=bias, accumulate=True, threads=2)
+        check("bf16", m, n, 75, b_turned=True, bias=bias, relu=True)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", [t for t in DTYPES if t not in ("bool", "u8", "i8", "i16")])
+def test_inner_products(dtype, target):
+    """Parts of the sum from several threads, and every remainder."""
+    for k in (1, 2, 7, 16, 127, 129, 1000):
+        check(dtype, 1, 1, k, target=target)
+        check(dtype, 1, 1, k, batch=5, threads=2, bias="column", accumulate=True, target=target)
+    check(dtype, 1, 1, 70_001 if dtype in ("f32", "f64") else 2001, threads=2, target=target)
+
+
 def test_streamed_row():
     """A long row vector against a wide matrix."""
     check("f32", 1, 3000, 700, bias="column", threads=2)
