@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_stream
+from .bfloat_pairs import multiplies_pairs
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
@@ -16,6 +17,7 @@ DOT_WORK = 1 << 16  # the same where memory, not arithmetic, is the bound
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
 DOT_ROWS = 8
+PAIRS_WORK = 1 << 16  # multiply-adds from which packing pairs pays
 INNER_PART = 1 << 15  # terms of an inner product that are worth a task
 STREAM_BYTES = (
     1 << 17
@@ -40,6 +42,12 @@ class _Product(NamedTuple):
     threads: int
     target: Target
     swapped: bool = False  # A and B have changed places
+    pairs: bool = False  # two steps of the sum are packed as one
+
+    @property
+    def steps(self) -> int:
+        """Steps of the sum, as packed."""
+        return ceil_div(self.k, 2) if self.pairs else self.k
 
     def element(self) -> Element:
         return Element(self.dtype, self.target)
@@ -121,6 +129,8 @@ def _choose(p: _Product) -> Plan:
     if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
         return _plan_stream(p, element)
     work = p.m * p.n * p.k
+    if p.dtype == "bf16" and work >= PAIRS_WORK and p.m > 1 and multiplies_pairs(p.target):
+        return _plan_packed(p._replace(pairs=True), element)
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
     small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
     if element.complex or (small and not (columns_apart and work > 8 * TASK_WORK)):
@@ -279,8 +289,8 @@ def _offsets(p: _Product, size: int, first: int, k0: int) -> tuple[int, int, int
 def _places(p: _Product, element: Element, rows: int) -> tuple[dict[str, int], int]:
     """Where packed operands lie in the workspace, and its size."""
     size = element.compute.size
-    a_bytes = round_up(round_up(p.m, rows) * p.k * size, 64)
-    b_bytes = round_up(round_up(p.n, element.lanes) * p.k * size, 64)
+    a_bytes = round_up(round_up(p.m, rows) * p.steps * size, 64)
+    b_bytes = round_up(round_up(p.n, element.lanes) * p.steps * size, 64)
     count = p.batch[0]
     # One matrix for the whole batch is packed once, if that goes for both.
     apart = count if p.batch[1] or p.batch[2] else 1
@@ -306,7 +316,7 @@ def _pack_phase(
     count = p.batch[0] if places["a_bytes"] else 1
     tasks = count * (a_panels + b_panels)
     grain = max(1, tasks // (4 * p.threads)) if p.threads > 1 else tasks
-    return Phase(gemm_packed.sources(p.dtype, p.target)[0], desc, tasks, min(grain, 16))
+    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[0], desc, tasks, min(grain, 16))
 
 
 def _tile_phase(
@@ -314,16 +324,16 @@ def _tile_phase(
 ) -> Phase:
     m_block, n_block = _blocks(p, rows, vectors * element.lanes)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
-    k_block = K_BLOCK * 4 // element.size if element.compute is element else p.k
+    k_block = K_BLOCK * 4 // element.size if element.compute is element else p.steps
     if p.k < 2 * k_block:
         k_block = max(1, ceil_div(p.k, ceil_div(p.k, k_block)))
     desc = gemm_packed.TILE_FIELDS.pack(
-        m=p.m, n=p.n, k=p.k, c_row=p.c_row * element.size, flags=p.flags, m_block=m_block,
+        m=p.m, n=p.n, k=p.steps, c_row=p.c_row * element.size, flags=p.flags, m_block=m_block,
         n_block=n_block, k_block=k_block, m_tasks=m_tasks, n_tasks=n_tasks,
         c_batch=p.batch[3] * element.size, c_offset=c_offset, **places,
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
-    return Phase(gemm_packed.sources(p.dtype, p.target)[1], desc, tasks, 1)
+    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[1], desc, tasks, 1)
 
 
 def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:

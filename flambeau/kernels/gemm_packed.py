@@ -6,6 +6,7 @@ stay in the second-level cache, panels of B pass through, tiles of C stay in reg
 
 from __future__ import annotations
 
+from .bfloat_pairs import FEATURE, Pairs, PairSums, emit_pack_pairs
 from .element import Element
 from .ir import Builder
 from .pack import emit_pack
@@ -31,12 +32,15 @@ def packed_shape(target: Target, element: Element) -> tuple[int, int]:
     return (rows // 2, vectors) if element.complex else (rows, vectors)
 
 
-def sources(dtype: str, target: Target) -> tuple[KernelSource, KernelSource]:
-    """The packing kernel (args C, A, B, bias, workspace) and the tile kernel (the same args)."""
-    key = f"gemm_packed:{dtype}:{target.name}"
+def sources(dtype: str, target: Target, pairs: bool) -> tuple[KernelSource, KernelSource]:
+    """The packing kernel (args C, A, B, bias, workspace) and the tile kernel (the same args).
+
+    `pairs`: operands are bfloat16 and packed two steps at a time; the tiles' k counts pairs.
+    """
+    key = f"gemm_packed:{dtype}:{target.name}" + ":pairs" * pairs
 
     def build() -> str:
-        return _build(dtype, target)
+        return _build_pairs(target) if pairs else _build(dtype, target)
 
     return KernelSource(key, build, "pack_operands"), KernelSource(key, build, "tiles")
 
@@ -44,20 +48,33 @@ def sources(dtype: str, target: Target) -> tuple[KernelSource, KernelSource]:
 def _build(dtype: str, target: Target) -> str:
     b = Builder(target)
     c = Element(dtype, target)
-    rows, vectors = packed_shape(target, c)
-    of = Operands(c.compute, c.compute, c)
-    for width in range(1, vectors + 1):
-        emit_tile(b, f"tile{width}", of, rows, width, PACKED)
+    rows = packed_shape(target, c)[0]
     emit_pack(b, "pack_b", c)
     emit_pack(b, "pack_a", c, rows)
+    return _emit_kernels(b, Operands(c.compute, c.compute, c), 1)
+
+
+def _build_pairs(target: Target) -> str:
+    b = Builder(target, FEATURE)
+    c, pairs = PairSums(target), Pairs(target)
+    emit_pack_pairs(b, "pack_b")
+    emit_pack_pairs(b, "pack_a", packed_shape(target, c)[0])
+    return _emit_kernels(b, Operands(pairs, pairs, c), 2)
+
+
+def _emit_kernels(b: Builder, of: Operands, per_step: int) -> str:
+    """Both kernels; `per_step`: steps of the sum that are packed as one."""
+    rows, vectors = packed_shape(b.target, of.c)
+    for width in range(1, vectors + 1):
+        emit_tile(b, f"tile{width}", of, rows, width, PACKED)
     with b.kernel("pack_operands"):
-        _emit_packing(b, c, rows, vectors)
+        _emit_packing(b, of.c, rows, vectors, per_step)
     with b.kernel("tiles"):
         _emit_blocks(b, of, rows, vectors)
     return b.module()
 
 
-def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
+def _emit_packing(b: Builder, c: Element, rows: int, vectors: int, per_step: int) -> None:
     """Task: one panel of B, or (after those) one of A; the batch is the slowest index."""
     d = PACK_FIELDS.load(b)
     columns = vectors * c.lanes
@@ -65,6 +82,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
     a = b.offset(b.argument(d.a_argument), d.a_offset)
     bb = b.offset(b.argument(d.b_argument), d.b_offset)
     panels = b.add(d.a_panels, d.b_panels)
+    steps = b.emit(f"udiv i64 {b.add(d.k, per_step - 1)}, {per_step}")
     with b.loop("%begin", "%end") as task:
         batch, panel = b.divide(task.index, panels)
         a_of = b.offset(a, b.mul(batch, d.a_batch))
@@ -75,7 +93,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
             count = b.min(str(columns), b.sub(d.n, j))
             width = b.mul(b.emit(f"udiv i64 {b.add(count, c.lanes - 1)}, {c.lanes}"), c.lanes)
             to = b.offset(workspace, b.add(d.b_at, b.mul(batch, d.b_bytes)))
-            to = b.offset(to, b.mul(b.mul(j, d.k), c.compute.size))
+            to = b.offset(to, b.mul(b.mul(j, steps), c.compute.size))
             b.do(
                 f"call void @pack_b(i64 {d.k}, ptr {b.offset(b_of, b.mul(j, d.b_column))}, "
                 f"i64 {d.b_step}, i64 {d.b_column}, i64 {count}, ptr {to}, i64 {width})"
@@ -85,7 +103,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int) -> None:
             i = b.mul(b.sub(panel, d.b_panels), rows)
             count = b.min(str(rows), b.sub(d.m, i))
             to = b.offset(workspace, b.add(d.a_at, b.mul(batch, d.a_bytes)))
-            to = b.offset(to, b.mul(b.mul(i, d.k), c.compute.size))
+            to = b.offset(to, b.mul(b.mul(i, steps), c.compute.size))
             b.do(
                 f"call void @pack_a(i64 {d.k}, ptr {b.offset(a_of, b.mul(i, d.a_row))}, "
                 f"i64 {d.a_step}, i64 {d.a_row}, i64 {count}, ptr {to}, i64 {rows})"

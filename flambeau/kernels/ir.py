@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from .target import Target
 
-ATTRIBUTES = '{{ nounwind "prefer-vector-width"="{bits}" "no-trapping-math"="true" }}'
+ATTRIBUTES = '{{ nounwind "prefer-vector-width"="{bits}" "no-trapping-math"="true"{more} }}'
 
 
 def float_bits(value: float, llvm_type: str) -> str:
@@ -50,8 +50,9 @@ class Loop:
 class Builder:
     """Emits one function at a time into one module."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, *features: str) -> None:
         self.target = target
+        self.features = features  # what the module uses beyond the target
         self._module: list[str] = []
         self._declarations: dict[str, str] = {}
         self._lines: list[str] = []
@@ -232,9 +233,13 @@ class Builder:
     def module(self) -> str:
         """The whole module as text."""
         bits = self.target.vector_bytes * 8
+        more = ""
+        if self.features:
+            names = f"{self.target.features},{','.join(f'+{name}' for name in self.features)}"
+            more = f' "target-cpu"="{self.target.cpu}" "target-features"="{names}"'
         parts = [f'target triple = "{self.target.triple}"', *self._module]
         parts += self._declarations.values()
-        parts.append(f"attributes #0 = {ATTRIBUTES.format(bits=bits)}")
+        parts.append(f"attributes #0 = {ATTRIBUTES.format(bits=bits, more=more)}")
         return "\n".join(parts) + "\n"
 
     # ---- values ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .element import Element, transpose
 from .ir import Builder
 
-_PARAMETERS = [
+PARAMETERS = [
     ("i64", "%depth"),  # length along the summed index
     ("ptr", "%from"),
     ("i64", "%step"),  # bytes from one value of the summed index to the next
@@ -17,13 +17,13 @@ _PARAMETERS = [
 
 
 def emit_pack(b: Builder, name: str, source: Element, width: int | None = None) -> None:
-    """Define `void name(_PARAMETERS)`: to[depth][width] = from, in the compute type.
+    """Define `void name(PARAMETERS)`: to[depth][width] = from, in the compute type.
 
     The panel's width is a multiple of the vector's lanes, or the constant `width`.
     """
     if width is not None:
         source = _narrowed(source, width)
-    with b.function(name, _PARAMETERS, "internal", "noinline"):
+    with b.function(name, PARAMETERS, "internal", "noinline"):
         pack = _Pack(b, source, width)
         along_columns = b.emit(f"icmp eq i64 %side, {source.size}")
         along_depth = b.emit(f"icmp eq i64 %step, {source.size}")
