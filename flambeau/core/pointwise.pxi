@@ -552,7 +552,7 @@ cdef bint tile_pays(LoopOp op, PyObject** slots, Nest* nest, int* item) noexcept
             continue
         if item[1 + i] != 4 or CATEGORY[(<Tensor>slots[i]).code] == 3:
             return False
-        if nest.strides[1 + i][1] == 4 and nest.strides[1 + i][0] != 4:
+        if nest.strides[1 + i][1] == 4 and nest.strides[1 + i][0] != 4 and nest.strides[1 + i][0] != 0:
             found = True
         elif nest.strides[1 + i][0] != 4 and nest.strides[1 + i][0] != 0:
             return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from .elementary import define, exp, expansion, log, log1p, polynomial
-from .expand_exp import exp_and_tail
+from .expand_exp import exp_and_tail, exp_of_moderate
 from .scalar import Expr, absolute, cast, const, copysign, eq, fma, sqrt, where
 
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -244,7 +244,7 @@ _INVERSE_FARTHEST = [
 def _erf_f32(x: Expr) -> Expr:
     t, q = absolute(x), x * x
     bounded = where(t > 4.0, const(4.0, "f32"), t)
-    large = 1.0 - exp(bounded * polynomial(bounded, _LOG_ERFC_F32))
+    large = 1.0 - exp_of_moderate(bounded * polynomial(bounded, _LOG_ERFC_F32))
     small = fma(polynomial(q, _ERF_F32), t, t)
     return copysign(where(t > 0.927734375, large, small), x)
 
@@ -253,7 +253,7 @@ def _erf_f32(x: Expr) -> Expr:
 def _erf_f64(x: Expr) -> Expr:
     t, q = absolute(x), x * x
     bounded = where(t > 6.0, const(6.0, "f64"), t)
-    large = 1.0 - exp(polynomial(bounded - 2.5, _LOG_ERFC_F64))
+    large = 1.0 - exp_of_moderate(polynomial(bounded - 2.5, _LOG_ERFC_F64))
     small = fma(polynomial(q, _ERF_F64), t, t)
     return copysign(where(t > 1.0, large, small), x)
 

@@ -174,6 +174,13 @@ def _exp(x: Expr) -> Expr:
     return _scale(polynomial(f, form.exp), bits)
 
 
+def exp_of_moderate(x: Expr) -> Expr:
+    """exp(x) where the result is a normal number or the argument NaN: one scaling, no limits."""
+    form = _format(x)
+    bits, f = _split(x, form.bias)
+    return polynomial(f, form.exp) * _power(bits, x.dtype)
+
+
 @expansion("exp2", "f32", "f64")
 def _exp2(x: Expr) -> Expr:
     form = _format(x)

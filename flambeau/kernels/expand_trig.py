@@ -28,6 +28,8 @@ from .scalar import (
 
 _TWO_OVER_PI = (0.6366197723675813, 7.166494911215068e-17)  # the rest positive: keeps -0
 _PI_OVER_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
+_PI_OVER_2_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
+_MAGIC_F32 = 12582912.0
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds, leaving the integer in the low bits
 
 
@@ -160,6 +162,19 @@ def _quarters_f32(t: Expr) -> tuple[Expr, Expr]:
     return cast(bitcast(shifted, "i64"), "i32"), rest
 
 
+def _near_quarters_f32(x: Expr) -> tuple[Expr, Expr]:
+    """(n modulo 2**22 as i32, rest in radians) of a float32 |x| < 2**17, by Cody and Waite's method.
+
+    Fused, the first step is exact, and the products of the other two are.
+    """
+    shifted = fma(x, _TWO_OVER_PI[0], _MAGIC_F32)
+    j = shifted - _MAGIC_F32
+    rest = x
+    for part in _PI_OVER_2_F32:
+        rest = fma(j, -part, rest)
+    return bitcast(shifted, "i32"), rest
+
+
 def _quarters_f64(t: Expr) -> tuple[Expr, Expr, Expr]:
     """(n, rest, rest's own error) of a float64 0 <= t < 2**27, the rest in radians."""
     shifted = fma(t, _TWO_OVER_PI[0], _MAGIC)
@@ -207,19 +222,34 @@ def sin_cos_small(r: Expr) -> tuple[Expr, Expr]:
 # ---- functions -----------------------------------------------------------------------------------
 
 
-@expansion("sin", "f32")
-def _sin_f32(x: Expr) -> Expr:
+def _sin_far_f32(x: Expr) -> Expr:
     n, rest = _quarters_f32(absolute(x))
     sine, cosine = _sin_cos_f32(cast(rest * _PI_OVER_2[0], "f32"))
     sign = bitwise("xor", bitwise("shl", n, 30), bitcast(x, "i32"))
     return _flip(_choose(n, sine, cosine), sign)
 
 
-@expansion("cos", "f32")
-def _cos_f32(x: Expr) -> Expr:
+def _cos_far_f32(x: Expr) -> Expr:
     n, rest = _quarters_f32(absolute(x))
     sine, cosine = _sin_cos_f32(cast(rest * _PI_OVER_2[0], "f32"))
     return _flip(_choose(n, cosine, sine), bitwise("shl", n + 1, 30))
+
+
+@expansion("sin", "f32")
+def _sin_f32(x: Expr) -> Expr:
+    n, r = _near_quarters_f32(absolute(x))
+    sine, cosine = _sin_cos_f32(r)
+    sign = bitwise("xor", bitwise("shl", n, 30), bitcast(x, "i32"))
+    near = _flip(_choose(n, sine, cosine), sign)
+    return rarely(absolute(x) >= 2.0**17, _sin_far_f32(x), near)
+
+
+@expansion("cos", "f32")
+def _cos_f32(x: Expr) -> Expr:
+    n, r = _near_quarters_f32(x)
+    sine, cosine = _sin_cos_f32(r)
+    near = _flip(_choose(n, cosine, sine), bitwise("shl", n + 1, 30))
+    return rarely(absolute(x) >= 2.0**17, _cos_far_f32(x), near)
 
 
 @expansion("tan", "f32")

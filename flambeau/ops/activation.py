@@ -119,9 +119,26 @@ silu = _simple(
     lambda g, input: g * scalar.conj(_sigmoid(input) * (1 + input * (1 - _sigmoid(input)))),
     accepts="fc",
 )
-mish = _simple(
-    "mish", "input * tanh(softplus(input)) (Misra 2019).", lambda x: x * mathlib.tanh(_softplus(x))
-)
+
+
+def _mish_parts(x):
+    """(w, n) with w = exp(x) and tanh(softplus(x)) = n / (n + 2); past 20 that is 1."""
+    w = mathlib.exp(scalar.minimum(x, 20.0))
+    return w, w * (w + 2)
+
+
+def _mish(x):
+    _, n = _mish_parts(x)
+    return x * (n / (n + 2))
+
+
+def _mish_vjp(g, input):
+    w, n = _mish_parts(input)
+    slope = 4 * w * (w + 1) / ((n + 2) * (n + 2))
+    return g * (n / (n + 2) + where(input < 20, input * slope, _zero(input)))
+
+
+mish = _simple("mish", "input * tanh(softplus(input)) (Misra 2019).", _mish, _mish_vjp)
 hardsigmoid = _simple(
     "hardsigmoid",
     "clamp(input / 6 + 1/2, 0, 1).",
