@@ -1,8 +1,9 @@
 """From LLVM IR to callable machine code, through a memory and a disk cache.
 
 Objects are files named by a hash of everything they depend on, written to a temporary name and
-renamed, so that many processes may share the folder. llvmlite is imported only when something
-must be compiled.
+renamed, so that many processes may share the folder. A second folder, beside the installed package,
+may hold objects that were compiled at installation; it is only read. llvmlite is imported only when
+something must be compiled.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import importlib.util
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import core
 from . import target as targets
 from .source_hash import hash_sources
 from .target import Target
 
+PACKAGED = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_kernels")
 _modules: dict[str, object] = {}  # digest -> loaded object
 _KINDS = (".o", ".sig", ".tmp")  # machine code; what a signature needs; unfinished files
 _DIGEST = re.compile("[0-9a-f]{40}")
@@ -42,6 +44,14 @@ def folder() -> Path:
     return Path(base) / "flambeau"
 
 
+def packaged() -> str | None:
+    """The folder of kernels beside the package, where `flambeau cache warm --package` put them;
+    FLAMBEAU_PACKAGED=0 leaves it out."""
+    if os.environ.get("FLAMBEAU_PACKAGED") == "0":
+        return None
+    return PACKAGED if os.path.isdir(PACKAGED) else None
+
+
 def function(ir: str, symbol: str = "k", target: Target | None = None) -> int:
     """Address of a kernel given as IR text."""
     target = target or targets.host()
@@ -56,47 +66,80 @@ def named(key: str, build: Callable[[], str], symbol: str = "k") -> int:
     return _symbol(_digest(f"{key}\0{generator_version()}", target), symbol, build, target)
 
 
-def remember(key: str | None, texts: Sequence[str], facts: Sequence[int]) -> list[int]:
-    """Addresses of the kernels with these IR texts; `recall(key)` finds them and the facts
-    again."""
-    target = targets.host()
-    addresses = [function(text) for text in texts]
-    if key is not None:
-        digests = " ".join(_digest(text, target) for text in texts)
-        _write(_note(key, target), f"{digests}\n{' '.join(map(str, facts))}\n".encode())
-    return addresses
+class Piece(NamedTuple):
+    """One function of a module whose machine code is kept under `digest`."""
+
+    digest: str
+    symbol: str = "k"
 
 
-def recall(key: str) -> tuple[list[int], list[int]] | None:
+def pieces(texts: Sequence[str]) -> list[Piece]:
+    """Where the machine code of these IR texts is kept; it need not be there yet."""
+    return [Piece(_digest(text, targets.host())) for text in texts]
+
+
+def named_piece(key: str, symbol: str) -> Piece:
+    """Where `named(key, ...)` keeps its machine code."""
+    return Piece(_digest(f"{key}\0{generator_version()}", targets.host()), symbol)
+
+
+def remember(key: str, needs: Sequence[Piece], facts: Sequence[int | float]) -> None:
+    """Note under a key which machine code a signature or plan needs, and facts about it."""
+    words = [f"{piece.digest}:{piece.symbol}" for piece in needs]
+    counts = f"{len(needs)} {len(facts)}"
+    text = f"{counts}\n{' '.join(words)}\n{' '.join(map(repr, facts))}\n"
+    _write(_note(key), text.encode("ascii"))
+
+
+def recall(key: str) -> tuple[list[int], list[int | float]] | None:
     """What was remembered under a key, if all of it is still there: addresses, facts.
 
     Nothing is recalled while FLAMBEAU_SHOW asks for stages that recalling leaves out.
     """
     if _shown("graph") or _shown("ir") or _shown("asm"):
         return None
-    target = targets.host()
     try:
-        words, facts = _note(key, target).read_text(encoding="ascii").splitlines()
-        digests = words.split()
-        if not all(_DIGEST.fullmatch(d) for d in digests):
-            return None
-        addresses = [core.find_symbol(_load_known(d, target), "k") for d in digests]
-        return addresses, [int(f) for f in facts.split()]
+        counts, needs, facts, _ = _read(_note(key)).decode("ascii").split("\n")
+        found = [_load_known(need) for need in needs.split()], [_number(f) for f in facts.split()]
+        return found if counts == f"{len(found[0])} {len(found[1])}" else None
     except (OSError, ValueError, KeyError):  # not there, or damaged: it will be written afresh
         return None
 
 
-def _note(key: str, target: Target) -> Path:
-    return folder() / target.name / f"{_digest(key, target)}.sig"
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdecimal() else float(text)
 
 
-def _load_known(digest: str, target: Target) -> object:
+def _note(key: str) -> str:
+    target = targets.host()
+    return os.path.join(target.name, f"{_digest(key, target)}.sig")
+
+
+def _load_known(need: str) -> int:
+    digest, _, symbol = need.partition(":")
+    if not _DIGEST.fullmatch(digest):
+        raise ValueError(f"no digest: {digest!r}")
     module = _modules.get(digest)
     if module is None:
-        path = folder() / target.name / f"{digest}.o"
-        module = _modules[digest] = core.load_object(path.read_bytes())
+        code = _read(os.path.join(targets.host().name, f"{digest}.o"))
+        module = _modules[digest] = core.load_object(code)
+    return core.find_symbol(module, symbol)
+
+
+def _read(name: str) -> bytes:
+    """A file of the cache, by its path within: the user's, else the package's."""
+    for base in (str(folder()), packaged()):
+        if base is None:
+            continue
+        path = os.path.join(base, name)
+        try:
+            with open(path, "rb", buffering=0) as file:
+                code = file.read()
+        except OSError:  # not there, or not readable
+            continue
         show("cache", f"found {path}")
-    return module
+        return code
+    raise FileNotFoundError(name)
 
 
 def _digest(text: str, target: Target) -> str:
@@ -127,24 +170,25 @@ def _symbol(digest: str, symbol: str, build: Callable[[], str], target: Target) 
 
 
 def _load(digest: str, build: Callable[[], str], target: Target) -> object:
-    path = folder() / target.name / f"{digest}.o"
+    name = os.path.join(target.name, f"{digest}.o")
     if _shown("asm"):
         show("asm", assembly(build(), target))
     try:
-        module = core.load_object(path.read_bytes())
-        show("cache", f"found {path}")
-        return module
+        return core.load_object(_read(name))
     except OSError:  # not there, or not readable
         pass
     except ValueError as error:  # damaged: compile afresh and replace it
-        show("cache", f"{path}: {error}")
+        show("cache", f"{name}: {error}")
     code = compile_object(build(), target)
-    _write(path, code)
+    _write(name, code)
     return core.load_object(code)
 
 
-def _write(path: Path, code: bytes) -> None:
+def _write(name: str, code: bytes) -> None:
     """Write atomically; a cache that can't be written is no reason to fail."""
+    import tempfile
+
+    path = folder() / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
@@ -213,12 +257,14 @@ def show(stage: str, text: str) -> None:
 
 def summary() -> dict[str, object]:
     """Folder, number of objects and bytes of the disk cache."""
-    files = [p for p in folder().glob("*/*.o") if p.is_file()]
-    return {
-        "folder": str(folder()),
-        "objects": len(files),
-        "bytes": sum(p.stat().st_size for p in files),
-    }
+    return measure(folder())
+
+
+def measure(base: Path) -> dict[str, object]:
+    """The same of any folder of kernels."""
+    files = [p for p in base.glob("*/*.o") if p.is_file()]
+    size = sum(p.stat().st_size for p in files)
+    return {"folder": str(base), "objects": len(files), "bytes": size}
 
 
 def clear() -> int:

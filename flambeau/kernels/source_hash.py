@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
 from pathlib import Path
 
 
+@cache
 def hash_sources(folder: Path) -> str:
     """A hash of the folder's .py files, names and text."""
     digest = hashlib.sha256()

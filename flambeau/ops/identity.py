@@ -34,10 +34,10 @@ def floor_version() -> str:
     return hash_sources(here) + hash_sources(here.parent / "kernels")
 
 
-def identify(record: Any) -> str | None:
-    """The record's identity; None where it has none."""
+def identify(value: Any) -> str | None:
+    """The identity of a record, a function or a plain value; None where it has none."""
     try:
-        text = _describe(record, 0)
+        text = _describe(value, 0)
     except _UnknownError:
         return None
     return hashlib.sha256(f"{floor_version()}{text}".encode()).hexdigest()

@@ -16,6 +16,7 @@ from ..kernels.lazy import strided_copy as copy_kernels
 from ..kernels.lazy import target as targets
 from ..kernels.plan import KernelSource, ceil_div
 from .convert import fill_plain, to_dtype
+from .plans import find_kernel
 
 INT64, INT32, BOOL = core.dtypes[5], core.dtypes[4], core.dtypes[0]
 GRAIN = 16384  # elements that are worth a thread of their own
@@ -45,10 +46,7 @@ def _address(key: tuple, make: Any) -> int:
     """The machine code of the kernel source that make() gives, by a key."""
     found = _addresses.get(key)
     if found is None:
-        from ..kernels import cache
-
-        source: KernelSource = make()
-        found = _addresses[key] = cache.named(source.key, source.build, source.symbol)
+        found = _addresses[key] = find_kernel(key, make)
     return found
 
 
@@ -58,9 +56,8 @@ def _check_kernel() -> int:
 
 def load_copiers(size: int) -> tuple[int, int]:
     """The kernels that copy elements of a size between two layouts: by rows, by tiles."""
-    host = targets.host()
-    sources = copy_kernels.rows_source(size, host), copy_kernels.tiles_source(size, host)
-    rows, tiles = (_address((source.key,), lambda source=source: source) for source in sources)
+    rows = _address(("copy", size), lambda: copy_kernels.rows_source(size, targets.host()))
+    tiles = _address(("copy tiles", size), lambda: copy_kernels.tiles_source(size, targets.host()))
     return rows, tiles
 
 

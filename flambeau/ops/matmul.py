@@ -9,25 +9,28 @@ from .. import core
 from ..core import Tensor
 from ..kernels.dtypes import NAMES
 from ..kernels.lazy import gemm
-from .plans import realise
+from .plans import find_plan
 from .record import alias, composite, deliver, primitive
 
 
 def _plan(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> core.Plan:
-    plan = gemm.plan_gemm(
-        NAMES[code],
-        m,
-        n,
-        k,
-        a_strides,
-        b_strides,
-        (n, 1),
-        threads,
-        bias="column" if biased else None,
-        activation="relu" if relu else None,
-        batch=batch,
-    )
-    return realise(plan, threads)
+    def make(threads: int) -> Any:
+        return gemm.plan_gemm(
+            NAMES[code],
+            m,
+            n,
+            k,
+            a_strides,
+            b_strides,
+            (n, 1),
+            threads,
+            bias="column" if biased else None,
+            activation="relu" if relu else None,
+            batch=batch,
+        )
+
+    key = ("gemm", NAMES[code], m, n, k, a_strides, b_strides, batch, biased, relu)
+    return find_plan(key, threads, make)
 
 
 core.set_product_planner(_plan)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import core
 from ..core import LoopOp
@@ -28,6 +28,18 @@ _G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure i
 _stand_ins = itertools.count(1000)  # for operands that a derivative does not read
 
 
+class _Shape(NamedTuple):
+    """What a derivative looks like, whatever the types: all there is to know before it compiles."""
+
+    zero: bool = False
+    identity: bool = False  # it is the cotangent itself
+    mask: int = 0  # of the operands it reads
+    with_out: bool = False  # it reads the output
+    reduces: bool = False
+    count: bool = False  # it reads the number of reduced elements
+
+
+_ZERO = _Shape(zero=True)
 MOST_OPERANDS = 6  # tensors a loop op may have: MAX_IN of the core
 
 
@@ -233,7 +245,9 @@ class LoopRecord:
         found = cache.recall(key) if key is not None else None
         if found is None:
             texts, facts = self._generate(form, ranks, accesses, request)
-            found = cache.remember(key, texts, facts), facts
+            found = [cache.function(text) for text in texts], facts
+            if key is not None:
+                cache.remember(key, cache.pieces(texts), facts)
         (address, *chunked), (result, grain, accumulator, *codes) = found
         answer = (address, result, tuple(codes), grain)
         return (*answer, *chunked, accumulator) if chunked else answer
@@ -353,14 +367,12 @@ class LoopRecord:
         """Per operand: its derivative op (None zero, True the cotangent itself) and what that
         reads.
         """
-        vjps: list[Any] = []
-        uses: list[int] = []
         custom = getattr(op, "vjp", None)
-        for i in range(self.operands):
-            rule, mask = self._derive_operand(op, i, custom)
-            vjps.append(rule)
-            uses.append(mask)
-        return vjps, uses
+        made = [
+            self._make_derivative(op, i, self._graph_of(custom, i), shape)
+            for i, shape in enumerate(self._derivative_shapes(custom))
+        ]
+        return [rule for rule, _ in made], [mask for _, mask in made]
 
     def joint(self, op: LoopOp) -> Callable | None:
         """One kernel for the derivatives of all operands of a row program, if it may have one."""
@@ -373,10 +385,37 @@ class LoopRecord:
 
         return JointDerivative(self, custom, f"{self.name}_vjp")
 
-    def _derive_operand(self, op: LoopOp, i: int, custom: Callable | None) -> tuple[Any, int]:
+    def _graph_of(self, custom: Callable | None, i: int) -> Callable:
+        return _custom_graph(self, custom, i) if custom is not None else _auto_graph(self, i)
+
+    def _derivative_shapes(self, custom: Callable | None) -> list[_Shape]:
+        """What each operand's derivative looks like: noted on disk, for tracing it takes the
+        compiler."""
+        key = self._derivative_key(custom)
+        found = cache.recall(key) if key is not None else None
+        width = len(_Shape._fields)
+        if found is not None and len(found[1]) == width * self.operands:
+            rows = zip(*[iter(found[1])] * width, strict=True)
+            # bool again: derived bodies hold on to these, and 1 would be another body than True
+            return [
+                _Shape(bool(z), bool(i), m, bool(o), bool(r), bool(c)) for z, i, m, o, r, c in rows
+            ]
+        shapes = [
+            self._derivative_shape(self._graph_of(custom, i), i) for i in range(self.operands)
+        ]
+        if key is not None:
+            cache.remember(key, [], [int(fact) for shape in shapes for fact in shape])
+        return shapes
+
+    def _derivative_key(self, custom: Callable | None) -> str | None:
+        if self.identity is None:
+            self.identity = identify(self) or ""
+        rule = identify(custom)
+        return f"derive {self.identity} {rule}" if self.identity and rule else None
+
+    def _derivative_shape(self, graph: Callable, i: int) -> _Shape:
         if self.fixed.get(self.names[i]) in ("bool", "i64"):
-            return None, 0
-        graph = _custom_graph(self, custom, i) if custom is not None else _auto_graph(self, i)
+            return _ZERO
         found: set[int] = set()
         reduces = wants_count = False
         zero = identity = True
@@ -384,25 +423,35 @@ class LoopRecord:
             if kind not in self.accepts and not (kind == "f" and "c" not in self.accepts):
                 continue
             with scalar.tracing():
-                shape = self._structure(graph, kind)
-                if shape is None:
+                root = self._structure(graph, kind)
+                if root is None:
                     continue
                 zero = False
-                nodes = scalar.topological([shape])
-                identity = identity and shape.op == "input" and shape.value == _G
+                nodes = scalar.topological([root])
+                identity = identity and root.op == "input" and root.value == _G
                 found |= {n.value for n in nodes if n.op == "input"}
                 reduces = reduces or any(n.op == "reduce" for n in nodes)
                 wants_count = wants_count or any(n.op == "count" for n in nodes)
         if zero:
-            return None, 0
+            return _ZERO
         if identity:
+            return _Shape(identity=True)
+        mask = sum(1 << k for k in range(self.operands) if k in found)
+        return _Shape(False, False, mask, _OUT in found, reduces, wants_count)
+
+    def _make_derivative(
+        self, op: LoopOp, i: int, graph: Callable, shape: _Shape
+    ) -> tuple[Any, int]:
+        if shape.zero:
+            return None, 0
+        if shape.identity:
             return True, 0
-        used = [k for k in range(self.operands) if k in found]
-        if self.linear and i > 0 and 0 in used and len(used) + 1 + (_OUT in found) > MOST_OPERANDS:
-            return self._derive_premultiplied(op, i, graph, used[1:], _OUT in found)
-        return self._derived_op(op, i, graph, used, _OUT in found, reduces, wants_count), (
-            sum(1 << k for k in used) | (1 << 30 if _OUT in found else 0)
-        )
+        used = [k for k in range(self.operands) if shape.mask >> k & 1]
+        reads = len(used) + 1 + shape.with_out
+        if self.linear and i > 0 and 0 in used and reads > MOST_OPERANDS:
+            return self._derive_premultiplied(op, i, graph, used[1:], shape.with_out)
+        made = self._derived_op(op, i, graph, used, *shape[3:])
+        return made, shape.mask | (1 << 30 if shape.with_out else 0)
 
     def _derive_premultiplied(
         self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool

@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import flambeau
@@ -22,6 +23,7 @@ from flambeau import core
 from flambeau.kernels import scalar
 from flambeau.kernels.dtypes import BY_CODE, opmath
 from flambeau.kernels.lazy import cache, loops, target
+from flambeau.kernels.source_hash import hash_sources
 
 
 def sqrt(x: Any) -> Any:
@@ -115,6 +117,28 @@ class _Finder:
         return found
 
     def _compile(self, stored: str) -> int:
+        key = self._key(stored)
+        found = cache.recall(key) if key is not None else None
+        if found is not None:
+            return found[0][0]
+        text = self._generate(stored)
+        address = cache.function(text)
+        if key is not None:
+            cache.remember(key, cache.pieces([text]), [])
+        return address
+
+    def _key(self, stored: str) -> str | None:
+        """Names the kernel on disk, where the rule is one of this folder's."""
+        rule, flags = self.rule, {}
+        if isinstance(rule, functools.partial):
+            rule, flags = rule.func, rule.keywords
+        if rule.__module__.rpartition(".")[0] != __package__ or "<" in rule.__qualname__:
+            return None
+        name = f"{rule.__module__}.{rule.__qualname__} {sorted(flags.items())}"
+        made_of = hash_sources(Path(__file__).parent) + cache.generator_version()
+        return f"update {name} {self.operands} {self.names} {self.written} {stored} {made_of}"
+
+    def _generate(self, stored: str) -> str:
         compute = opmath(stored)
         with scalar.tracing():
             handles = [scalar.cast(scalar.input(k, stored), compute) for k in range(self.operands)]
@@ -127,9 +151,7 @@ class _Finder:
             ins = [loops.Operand(stored, "c")] * self.operands + [
                 loops.Operand(compute, "s")
             ] * len(self.names)
-            return cache.function(
-                loops.build(loops.LoopSpec("flat", outs, tuple(ins), roots), target.host())
-            )
+            return loops.build(loops.LoopSpec("flat", outs, tuple(ins), roots), target.host())
 
 
 _finders: dict[tuple, _Finder] = {}

@@ -48,6 +48,13 @@ def kernel_text(constant: float) -> str:
         return loops.build(spec, target.host())
 
 
+def remember(key: str, texts: list[str], facts: list[int]) -> None:
+    """Compile kernels and note them under a key."""
+    for text in texts:
+        cache.function(text)
+    cache.remember(key, cache.pieces(texts), facts)
+
+
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, on disk and in memory, for this test."""
@@ -102,16 +109,20 @@ def test_truncated_objects_are_replaced(own_cache: Path, keep: int) -> None:
 
 
 def test_index_that_names_other_files_is_not_followed(own_cache: Path) -> None:
-    cache.remember("key", [kernel_text(1.5)], [8, 100])
+    remember("key", [kernel_text(1.5)], [8, 100])
     (note,) = own_cache.glob("*/*.sig")
     assert cache.recall("key")[1] == [8, 100]
-    for text in ("../../secret\n8 100\n", "\n", "zz\n8", "\xff\xfe", "a b c"):
+    whole = note.read_text(encoding="ascii")
+    counts, needs, facts, _ = whole.split("\n")
+    damaged = [f"{counts}\n../../secret\n{facts}\n", f"{counts}\n\n{facts}\n", whole[:-1]]
+    damaged += [whole.replace(" 100\n", "\n"), whole.replace(":k", ":other"), whole.upper()]
+    for text in (*damaged, "\n\n\n", "zz\n8", "\xff\xfe", "a b c"):
         note.write_text(text, encoding="latin-1")
         assert cache.recall("key") is None
 
 
 def test_missing_object_is_not_recalled(own_cache: Path) -> None:
-    cache.remember("key", [kernel_text(1.5)], [8])
+    remember("key", [kernel_text(1.5)], [8])
     next(own_cache.glob("*/*.o")).unlink()
     cache._modules.clear()
     assert cache.recall("key") is None
@@ -154,7 +165,7 @@ def test_targets_and_default_types_have_entries_of_their_own(tmp_path: Path) -> 
 
 def test_clear_and_summary(own_cache: Path) -> None:
     assert cache.summary() == {"folder": str(own_cache), "objects": 0, "bytes": 0}
-    cache.remember("key", [kernel_text(1.5), kernel_text(2.5)], [1])
+    remember("key", [kernel_text(1.5), kernel_text(2.5)], [1])
     assert cache.summary()["objects"] == 2
     assert cache.clear() == 2
     assert cache.summary()["objects"] == 0
@@ -239,3 +250,45 @@ def test_warming_fills_the_cache(tmp_path: Path) -> None:
     assert int(run(code, tmp_path)) > 200
     assert int(run(code, tmp_path)) == 0
     assert int(run(ADD, tmp_path)) == 0
+
+
+TRAIN = """
+import sys
+import flambeau as torch
+from flambeau.kernels import cache
+nn = torch.nn
+torch.manual_seed(0)
+net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+                    nn.Linear(128, 4), nn.Tanh())
+optim = torch.optim.Adam(net.parameters(), lr=0.01)
+x, y = torch.randn(4, 3, 8, 8), torch.randint(0, 4, (4,))
+for _ in range(3):
+    optim.zero_grad()
+    loss = nn.functional.cross_entropy(net(x), y)
+    loss.backward()
+    optim.step()
+print(loss.item().hex())
+bad = x.clone()
+bad[0, 0, 0, 0] = float("inf")
+wide = torch.full((1, 32, 16, 16), float("inf"))  # a plan that another one stands in for
+print(net[0](bad).isfinite().sum().item(),
+      nn.functional.conv2d(wide, torch.ones(32, 32, 3, 3)).isinf().all().item())
+"""
+LOADED = """
+names = "loops mathlib llvm derive gemm conv conv_weight_plan".split()
+print([n for n in names if f"flambeau.kernels.{n}" in sys.modules], "llvmlite" in sys.modules)
+print(cache.compiled)
+"""
+
+
+def test_second_process_needs_no_generators(tmp_path: Path) -> None:
+    first = run(TRAIN, tmp_path).splitlines()
+    *again, loaded, compiled = run(TRAIN + LOADED, tmp_path).splitlines()
+    assert again == first
+    assert loaded == "[] False"
+    assert compiled == "0"
+
+
+def test_plans_with_other_thread_counts_are_others(tmp_path: Path) -> None:
+    results = {run(TRAIN, tmp_path, FLAMBEAU_NUM_THREADS=n) for n in ("1", "2", "1")}
+    assert len({r.splitlines()[1] for r in results}) == 1
