@@ -16,7 +16,7 @@ CORE_SOURCES := setup.py $(wildcard flambeau/core/*.pyx flambeau/core/*.pxi flam
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build demo test parity parity-full names bench lint format typecheck clean distclean
+.PHONY: help setup build demo test parity parity-full names warm bench lint format typecheck clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ parity-full: $(STAMPS)/parity ## compare all of PyTorch's tables with it
 
 names: $(STAMPS)/parity ## compare the public names of namespaces with PyTorch's
 	$(PY) tools/api_names.py $(ARGS)
+
+warm: $(STAMPS)/build ## compile the common kernels and the benchmarks' into the kernel cache
+	$(PY) -m flambeau.cli warm $(ARGS) tools/run_workloads.py
 
 bench: $(STAMPS)/parity ## time Flambeau beside PyTorch
 	$(PY) -m benchmarks $(ARGS)

@@ -4,6 +4,7 @@
     flambeau run -m package.module     the same for a module, as `python -m`
     flambeau info                      version, processor, threads, cache, size of dependencies
     flambeau cache show|warm|clear     the machine code kept between runs
+    flambeau warm [script.py]          compile the common kernels, and those of a script, now
 
 Importing this module is cheap: everything a command needs is imported when the command runs.
 """
@@ -79,10 +80,31 @@ def add_cache_command(commands: argparse._SubParsersAction) -> None:
     actions = cache.add_subparsers(title="actions", required=True, metavar="ACTION")
     for action, function, text in (
         ("show", show_cache, "show where the cache is and what it holds"),
-        ("warm", warm_cache, "compile the common kernels now, so that first runs are fast"),
         ("clear", clear_cache, "delete all cached machine code"),
     ):
         actions.add_parser(action, help=text).set_defaults(command=lambda _, run=function: run())
+    for parser in (actions, commands):  # `flambeau warm` for short
+        add_warm_command(parser)
+
+
+def add_warm_command(commands: argparse._SubParsersAction) -> None:
+    """Describe `flambeau cache warm`."""
+    warm = commands.add_parser(
+        "warm",
+        help="compile the common kernels now, so that first runs are fast",
+        description="Compile the kernels that most programs need, and those of the given scripts, "
+        "which are run.",
+    )
+    warm.add_argument(
+        "scripts", metavar="SCRIPT", nargs="*", help="a script to run for its kernels"
+    )
+    warm.add_argument("--jobs", type=int, help="processes to compile in (one a processor)")
+    warm.add_argument(
+        "--package",
+        action="store_true",
+        help="keep them beside the installed package, for all users of this machine",
+    )
+    warm.set_defaults(command=lambda a: warm_cache(a.scripts, a.jobs, a.package))
 
 
 # ---------------------------------------------------------------------------------------- run
@@ -275,11 +297,12 @@ def show_cache() -> int:
     return 0
 
 
-def warm_cache() -> int:
-    """Compile the common kernels, with a progress bar."""
+def warm_cache(scripts: Sequence[str] = (), jobs: int | None = None, package: bool = False) -> int:
+    """Compile the common kernels and those of the scripts, with a progress bar."""
     from tqdm import tqdm
 
-    from flambeau.utils.warming import warm
+    from flambeau.kernels import cache
+    from flambeau.utils import warming
 
     with tqdm(desc="compiling kernels", unit="step", dynamic_ncols=True) as bar:
 
@@ -288,8 +311,17 @@ def warm_cache() -> int:
             bar.set_postfix_str(name, refresh=False)
             bar.update(done - bar.n)
 
-        warm(report)
-    return show_cache()
+        try:
+            if package:
+                place = warming.warm_package(report, scripts, jobs)
+            else:
+                warming.warm(report, scripts, jobs)
+                place = cache.folder()
+        except (OSError, RuntimeError) as error:
+            print(f"flambeau warm: {error}", file=sys.stderr)
+            return 1
+    print(describe_cache(cache.measure(place)))
+    return 0
 
 
 def clear_cache() -> int:

@@ -260,6 +260,11 @@ def summary() -> dict[str, object]:
     return measure(folder())
 
 
+def count_objects(base: Path) -> int:
+    """How many objects a folder of kernels holds."""
+    return sum(1 for _ in base.glob("*/*.o"))
+
+
 def measure(base: Path) -> dict[str, object]:
     """The same of any folder of kernels."""
     files = [p for p in base.glob("*/*.o") if p.is_file()]

@@ -14,7 +14,7 @@ from ..kernels.lazy import gather as gather_kernels
 from ..kernels.lazy import scatter as scatter_kernels
 from ..kernels.lazy import strided_copy as copy_kernels
 from ..kernels.lazy import target as targets
-from ..kernels.plan import KernelSource, ceil_div
+from ..kernels.plan import ceil_div
 from .convert import fill_plain, to_dtype
 from .plans import find_kernel
 

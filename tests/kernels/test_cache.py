@@ -4,6 +4,7 @@ target."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -113,7 +114,7 @@ def test_index_that_names_other_files_is_not_followed(own_cache: Path) -> None:
     (note,) = own_cache.glob("*/*.sig")
     assert cache.recall("key")[1] == [8, 100]
     whole = note.read_text(encoding="ascii")
-    counts, needs, facts, _ = whole.split("\n")
+    counts, _needs, facts, _ = whole.split("\n")
     damaged = [f"{counts}\n../../secret\n{facts}\n", f"{counts}\n\n{facts}\n", whole[:-1]]
     damaged += [whole.replace(" 100\n", "\n"), whole.replace(":k", ":other"), whole.upper()]
     for text in (*damaged, "\n\n\n", "zz\n8", "\xff\xfe", "a b c"):
@@ -250,6 +251,56 @@ def test_warming_fills_the_cache(tmp_path: Path) -> None:
     assert int(run(code, tmp_path)) > 200
     assert int(run(code, tmp_path)) == 0
     assert int(run(ADD, tmp_path)) == 0
+
+
+def with_package(folder: Path, code: str) -> str:
+    """The program, with `folder` for the kernels beside the package."""
+    return f"from flambeau.kernels import cache\ncache.PACKAGED = {str(folder)!r}\n{code}"
+
+
+def test_kernels_beside_the_package_are_found_and_left_alone(tmp_path: Path) -> None:
+    user, package = tmp_path / "user", tmp_path / "package"
+    assert int(run(ADD, package)) > 3
+    held = {path: path.read_bytes() for path in package.rglob("*.*")}
+    code = with_package(package, ADD)
+    assert int(run(code, user)) == 0
+    assert not user.exists()
+    assert int(run(code, user, FLAMBEAU_PACKAGED="0")) > 3
+    next(package.glob("*/*.o")).write_bytes(b"damaged")
+    shutil.rmtree(user)
+    assert int(run(code, user)) == 1  # compiled again, into the user's cache
+    assert len(list(user.glob("*/*.o"))) == 1
+    assert {path.name for path in package.rglob("*.*")} == {path.name for path in held}
+
+
+@pytest.mark.slow
+def test_warming_a_package_replaces_what_it_held(tmp_path: Path) -> None:
+    package, script = tmp_path / "_kernels", tmp_path / "mine.py"
+    script.write_text("import torch\nprint(torch.ones(3).lgamma().sum())\n")
+    (package / "old").mkdir(parents=True)
+    code = (
+        "from flambeau.utils.warming import warm_package\n"
+        f"print(warm_package(scripts=[{str(script)!r}]))"
+    )
+    assert run(with_package(package, code), tmp_path / "user") == str(package)
+    assert [path.name for path in package.iterdir()] == [target.host().name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_kernels", "mine.py"]
+    lgamma = "import flambeau as t; t.ones(3).lgamma(); print(cache.compiled)"
+    assert run(with_package(package, lgamma), tmp_path / "user") == "0"
+
+
+def test_warming_tells_of_a_script_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("raise ValueError('not today')\n")
+    code = (
+        "from flambeau.utils import warming\n"
+        "warming._program = lambda: [('nothing', lambda: None)]\n"
+        "warming._run_shares = lambda jobs, environment: iter(['nothing'])\n"
+        "try:\n"
+        f"    warming.warm(scripts=[{str(tmp_path / 'bad.py')!r}])\n"
+        "except RuntimeError as error:\n"
+        "    print(error)"
+    )
+    assert "ValueError: not today" in run(code, tmp_path)
 
 
 TRAIN = """
