@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import functional as F
@@ -16,6 +17,7 @@ __all__ = ["FractionalMaxPool2d", "FractionalMaxPool3d"]
 
 class _FractionalMaxPool(Module):
     _random_samples: Any
+    _spread: Callable[[Any], tuple]  # a number to as many as there are dimensions
 
     def __init__(
         self,
@@ -41,10 +43,6 @@ class _FractionalMaxPool(Module):
             raise ValueError("only one of output_size and output_ratio may be specified")
         if self.output_ratio is not None and not all(0 < part < 1 for part in self.output_ratio):
             raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
-
-    @staticmethod
-    def _spread(value: Any) -> tuple:
-        raise NotImplementedError
 
 
 class FractionalMaxPool2d(_FractionalMaxPool):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import flambeau
-
 from ..modules.conv import Conv2d, Conv3d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = ["convert_conv2d_weight_memory_format", "convert_conv3d_weight_memory_format"]
@@ -28,9 +26,9 @@ def convert_conv3d_weight_memory_format(module: Any, memory_format: Any) -> Any:
     return _convert(module, (Conv3d, ConvTranspose3d), memory_format)
 
 
-def _convert(module: Any, kinds: tuple[type, ...], memory_format: Any) -> Any:
+def _convert(module: Any, kinds: Any, memory_format: Any) -> Any:
     for child in module.modules():
         if isinstance(child, kinds):
-            with flambeau.no_grad():
-                child.weight.data = child.weight.detach().contiguous(memory_format=memory_format)
+            weight: Any = child.weight
+            weight.data = weight.detach().contiguous(memory_format=memory_format)
     return module
