@@ -3,7 +3,11 @@
 // Three kinds of block, all 64-byte aligned (one cache line, one AVX-512 register):
 //  - small: up to 4 KiB, in 64-byte steps, cut from 64 KiB slabs; a list pop, a few nanoseconds;
 //  - medium: below 2 MiB, in quarter powers of two, from the C heap;
-//  - large: from 2 MiB, in quarter powers of two, mapped 2 MiB aligned, huge pages asked for.
+//  - large: from 2 MiB, in quarter powers of two, mapped, huge pages asked for.
+//
+// The first 64 bytes of a medium or large block are where a storage has its header; they come before
+// what is counted and aligned, so that data of 2^k bytes fills its class and its huge pages exactly
+// instead of spilling into the next ones.
 //
 // A freed block goes to the list of its size class and is handed out again, pages warm: first touch
 // of 64 MB costs 24 ms in small pages, 5 in huge ones, and 2 when the pages are already there.
@@ -37,6 +41,7 @@ using platform::heap_allocate;
 using platform::heap_free;
 
 constexpr size_t kAlign = 64;
+constexpr size_t kLead = 64;  // bytes of a block in front of its class's capacity
 constexpr size_t kLarge = platform::kHugePage;
 constexpr int kClasses = (63 - 12) * 4 + 1;
 
@@ -64,7 +69,7 @@ struct alignas(kAlign) Header {
   Header* newer;  // neighbours in the list of its class while cached
   Header* older;
   uint64_t stamp;   // when it was released
-  size_t capacity;  // bytes after the header
+  size_t capacity;  // bytes after the header and the lead
   int size_class;
   bool mapped;  // by map_huge, else from the heap
 };
@@ -83,7 +88,8 @@ class Allocator {
     if (bytes <= kLargestSmall) return allocate_small(SmallBlocks::class_of(bytes));
     if (bytes > backing_) return nullptr;
     size_t capacity;
-    const int cls = size_class(bytes, &capacity);
+    const int cls = size_class(bytes > kLargestSmall + kLead ? bytes - kLead : kLargestSmall + 1,
+                               &capacity);
     if (Header* block = take_cached(cls)) return block + 1;
     Header* block = fits_backing(capacity) ? obtain(cls, capacity) : nullptr;
     if (!block) {
@@ -251,13 +257,13 @@ class Allocator {
 
   static Header* obtain(int cls, size_t capacity) noexcept {
     if (capacity >= kLarge) {
-      // The header sits at the end of the small page in front of the data.
+      // Header and lead sit at the end of the small page in front of the huge ones.
       if (void* data = platform::map_huge(capacity)) {
-        return new (static_cast<Header*>(data) - 1)
+        return new (static_cast<char*>(data) - kLead - sizeof(Header))
             Header{nullptr, nullptr, 0, capacity, cls, true};
       }
     }
-    void* base = heap_allocate(kAlign, sizeof(Header) + capacity);
+    void* base = heap_allocate(kAlign, sizeof(Header) + kLead + capacity);
     return base ? new (base) Header{nullptr, nullptr, 0, capacity, cls, false} : nullptr;
   }
 
@@ -265,7 +271,8 @@ class Allocator {
   static void give_back(Header* block) noexcept {
     while (block) {
       Header* next = block->older;
-      block->mapped ? platform::unmap_huge(block + 1, block->capacity) : heap_free(block);
+      char* data = reinterpret_cast<char*>(block + 1) + kLead;
+      block->mapped ? platform::unmap_huge(data, block->capacity) : heap_free(block);
       block = next;
     }
   }

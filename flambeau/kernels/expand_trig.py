@@ -163,7 +163,7 @@ def _quarters_f32(t: Expr) -> tuple[Expr, Expr]:
 
 
 def _near_quarters_f32(x: Expr) -> tuple[Expr, Expr]:
-    """(n modulo 2**22 as i32, rest in radians) of a float32 |x| < 2**17, by Cody and Waite's method.
+    """(n modulo 2**22 as i32, rest in radians) of a float32 |x| < 2**17 (Cody and Waite 1980).
 
     Fused, the first step is exact, and the products of the other two are.
     """

@@ -49,9 +49,13 @@ static void test_alignment() {
   CHECK(allocated_bytes() == 0);
   void* large = allocate(4 * kMiB);
 #if defined(__linux__)
-  CHECK(reinterpret_cast<uintptr_t>(large) % (2 * kMiB) == 0);
+  CHECK((reinterpret_cast<uintptr_t>(large) + 64) % (2 * kMiB) == 0);
 #endif
+  CHECK(allocated_bytes() == int64_t(4 * kMiB));
   release(large, 4 * kMiB);
+  void* storage = allocate(4 * kMiB + 64);  // data of 4 MiB behind a header: no larger class
+  CHECK(storage == large && allocated_bytes() == int64_t(4 * kMiB));
+  release(storage, 4 * kMiB + 64);
   release(nullptr, 100);
 }
 
