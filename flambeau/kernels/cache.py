@@ -83,7 +83,16 @@ def named_piece(key: str, symbol: str) -> Piece:
     return Piece(_digest(f"{key}\0{generator_version()}", targets.host()), symbol)
 
 
-def remember(key: str, needs: Sequence[Piece], facts: Sequence[int | float]) -> None:
+def remember(key: str | None, texts: Sequence[str], facts: Sequence[int | float]) -> list[int]:
+    """Addresses of the kernels with these IR texts; `recall(key)` finds them and the facts
+    again."""
+    addresses = [function(text) for text in texts]
+    if key is not None:
+        note(key, pieces(texts), facts)
+    return addresses
+
+
+def note(key: str, needs: Sequence[Piece], facts: Sequence[int | float]) -> None:
     """Note under a key which machine code a signature or plan needs, and facts about it."""
     words = [f"{piece.digest}:{piece.symbol}" for piece in needs]
     counts = f"{len(needs)} {len(facts)}"

@@ -57,7 +57,7 @@ def find_kernel(key: tuple, make: Callable[[], KernelSource]) -> int:
         return recalled[0][0]
     source = make()
     address = cache.named(source.key, source.build, source.symbol)
-    cache.remember(name, [cache.named_piece(source.key, source.symbol)], [])
+    cache.note(name, [cache.named_piece(source.key, source.symbol)], [])
     return address
 
 
@@ -89,4 +89,4 @@ def _remember(name: str, plan: Plan, facts: list[int | float]) -> None:
     _notes_written += 1
     if _notes_written <= _MOST_NOTES:
         needs = [cache.named_piece(phase.kernel.key, phase.kernel.symbol) for phase in plan.phases]
-        cache.remember(name, needs, facts)
+        cache.note(name, needs, facts)

@@ -245,9 +245,7 @@ class LoopRecord:
         found = cache.recall(key) if key is not None else None
         if found is None:
             texts, facts = self._generate(form, ranks, accesses, request)
-            found = [cache.function(text) for text in texts], facts
-            if key is not None:
-                cache.remember(key, cache.pieces(texts), facts)
+            found = cache.remember(key, texts, facts), facts
         (address, *chunked), (result, grain, accumulator, *codes) = found
         answer = (address, result, tuple(codes), grain)
         return (*answer, *chunked, accumulator) if chunked else answer

@@ -121,11 +121,7 @@ class _Finder:
         found = cache.recall(key) if key is not None else None
         if found is not None:
             return found[0][0]
-        text = self._generate(stored)
-        address = cache.function(text)
-        if key is not None:
-            cache.remember(key, cache.pieces([text]), [])
-        return address
+        return cache.remember(key, [self._generate(stored)], [])[0]
 
     def _key(self, stored: str) -> str | None:
         """Names the kernel on disk, where the rule is one of this folder's."""

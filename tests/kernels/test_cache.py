@@ -49,13 +49,6 @@ def kernel_text(constant: float) -> str:
         return loops.build(spec, target.host())
 
 
-def remember(key: str, texts: list[str], facts: list[int]) -> None:
-    """Compile kernels and note them under a key."""
-    for text in texts:
-        cache.function(text)
-    cache.remember(key, cache.pieces(texts), facts)
-
-
 @pytest.fixture
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, on disk and in memory, for this test."""
@@ -110,7 +103,7 @@ def test_truncated_objects_are_replaced(own_cache: Path, keep: int) -> None:
 
 
 def test_index_that_names_other_files_is_not_followed(own_cache: Path) -> None:
-    remember("key", [kernel_text(1.5)], [8, 100])
+    cache.remember("key", [kernel_text(1.5)], [8, 100])
     (note,) = own_cache.glob("*/*.sig")
     assert cache.recall("key")[1] == [8, 100]
     whole = note.read_text(encoding="ascii")
@@ -123,7 +116,7 @@ def test_index_that_names_other_files_is_not_followed(own_cache: Path) -> None:
 
 
 def test_missing_object_is_not_recalled(own_cache: Path) -> None:
-    remember("key", [kernel_text(1.5)], [8])
+    cache.remember("key", [kernel_text(1.5)], [8])
     next(own_cache.glob("*/*.o")).unlink()
     cache._modules.clear()
     assert cache.recall("key") is None
@@ -166,7 +159,7 @@ def test_targets_and_default_types_have_entries_of_their_own(tmp_path: Path) -> 
 
 def test_clear_and_summary(own_cache: Path) -> None:
     assert cache.summary() == {"folder": str(own_cache), "objects": 0, "bytes": 0}
-    remember("key", [kernel_text(1.5), kernel_text(2.5)], [1])
+    cache.remember("key", [kernel_text(1.5), kernel_text(2.5)], [1])
     assert cache.summary()["objects"] == 2
     assert cache.clear() == 2
     assert cache.summary()["objects"] == 0
