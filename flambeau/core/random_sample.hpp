@@ -22,6 +22,37 @@ struct MultinomialShape {
   }
 };
 
+// Finds the first of n ascending numbers that is not less than u, or the last, for u in [0, 1): a
+// table says where to begin for each n-th part of the interval, so few are looked at.
+template <class W>
+class GuidedSearch {
+ public:
+  explicit GuidedSearch(const std::vector<W>& sums) : sums_(sums), begin_(sums.size()) {
+    const int64_t n = static_cast<int64_t>(sums.size());
+    int64_t i = 0;
+    for (int64_t part = 0; part < n; ++part) {
+      while (i < n - 1 && static_cast<double>(sums[i]) * n < part) ++i;
+      begin_[part] = static_cast<int32_t>(i);
+    }
+  }
+
+  int64_t operator()(double u) const {
+    const int64_t n = static_cast<int64_t>(sums_.size());
+    const int64_t part = static_cast<int64_t>(u * n);
+    int64_t i = begin_[part < n ? part : n - 1];
+    while (i > 0 && !(sums_[i - 1] < u)) --i;  // the table is rounded
+    const int64_t near = i + kNear < n - 1 ? i + kNear : n - 1;
+    while (i < near && sums_[i] < u) ++i;
+    if (i < near || i == n - 1) return i;
+    return std::lower_bound(sums_.begin() + i, sums_.end() - 1, u) - sums_.begin();
+  }
+
+ private:
+  static constexpr int64_t kNear = 8;
+  const std::vector<W>& sums_;
+  std::vector<int32_t> begin_;  // there are at most 2^24 categories
+};
+
 // One uniform per sample, looked up in the running sum of the row (summed left to right in T).
 template <class T>
 inline void draw_with_replacement(Generator& gen, const T* weights, const MultinomialShape& shape,
@@ -37,10 +68,15 @@ inline void draw_with_replacement(Generator& gen, const T* weights, const Multin
       sum /= total;
     }
     sums.back() = 1;
-    for (int64_t i = 0; i < shape.samples; ++i) {
-      const double u = gen.next_double();
-      *out++ = std::lower_bound(sums.begin(), sums.end() - 1, u) - sums.begin();
+    if (4 * shape.samples < shape.categories) {  // not worth a table
+      for (int64_t i = 0; i < shape.samples; ++i) {
+        const double u = gen.next_double();
+        *out++ = std::lower_bound(sums.begin(), sums.end() - 1, u) - sums.begin();
+      }
+      continue;
     }
+    const GuidedSearch<Wide<T>> find(sums);
+    for (int64_t i = 0; i < shape.samples; ++i) *out++ = find(gen.next_double());
   }
 }
 

@@ -490,3 +490,25 @@ def test_errors(call: object, error: type, text: str) -> None:
     with pytest.raises(error, match=text):
         call()
     assert torch.equal(state, torch.get_rng_state()), "a refused call must not draw"
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+@pytest.mark.parametrize("kind", ["even", "skewed", "gaps", "one"])
+def test_many_and_few_draws_find_the_same_categories(dtype, kind):
+    """Many draws go through a table, few through a binary search."""
+    torch.manual_seed(5)
+    weights = torch.rand(2, 600).double()
+    if kind == "skewed":
+        weights = weights**30
+    if kind == "gaps":
+        weights = weights * (torch.rand(2, 600) < 0.1)
+    if kind == "one":
+        weights = torch.full((2, 600), 1e-6, dtype=torch.float64)
+        weights[:, 7] = 1
+    weights = weights.to(dtype)[:1]
+    torch.manual_seed(9)
+    many = torch.multinomial(weights, 600, replacement=True)
+    torch.manual_seed(9)
+    few = torch.multinomial(weights, 149, replacement=True)
+    assert many[:, :149].tolist() == few.tolist()
+    assert (weights[0, many[0]] > 0).all()
