@@ -251,7 +251,10 @@ class RowProgram:
             form = "columns" if columns else "reduce"
             spec = loops.LoopSpec(form, operands[:count], operands[count:], roots, False, kinds)
             text = loops.build(spec, target.host())
-        return cache.remember(name, [text], [0])[0]
+        address = cache.function(text)
+        if name:
+            cache.remember(name, cache.pieces([text]), [])
+        return address
 
 
 ROW, TOTAL = -1, -2
