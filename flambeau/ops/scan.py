@@ -6,8 +6,9 @@ import math
 from functools import cache as cache_result
 
 from .. import core
-from ..kernels.lazy import cache, scan
+from ..kernels.lazy import scan
 from ..kernels.lazy import target as targets
+from .plans import find_kernel
 from .record import composite, deliver, primitive
 from .reduce import named_pair
 
@@ -31,8 +32,10 @@ _FEW_ROWS = 16
 
 @cache_result
 def _kernel(kind, stored, result, backwards, form, symbol):
-    kernel = scan.source(kind, stored, result, form, targets.host(), symbol, backwards)
-    return cache.named(kernel.key, kernel.build, kernel.symbol)
+    def source():
+        return scan.source(kind, stored, result, form, targets.host(), symbol, backwards)
+
+    return find_kernel(("scan", kind, stored, result, backwards, form, symbol), source)
 
 
 def _run(kind, x, dim, result, backwards=False):
