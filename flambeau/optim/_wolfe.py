@@ -90,7 +90,7 @@ class _Search:
             low, high = sorted(range(2), key=lambda i: bracket[i].loss)
             if abs(bracket[1].length - bracket[0].length) * largest < SHORTEST:
                 return
-            length, stalled = _keep_inside(_find_minimum(*bracket), bracket, stalled)
+            length, stalled = _keep_inside(_find_minimum(bracket[0], bracket[1]), bracket, stalled)
             point = self.try_length(length)
             self.rounds += 1
             if self.is_too_high(point) or point.loss >= bracket[low].loss:
