@@ -155,6 +155,17 @@ def apply_inplace(LoopOp op, *args):
     return call_inplace(op, given, len(args))
 
 
+def store_result(Tensor self, Tensor result, str name):
+    """Write what an op computed over self, as the op's in-place form does; returns self."""
+    if result is self:
+        return self
+    if not same_shape(result, self):
+        raise RuntimeError(f"{name}: output with shape {list(self.shape)} doesn't match the broadcast shape {list(result.shape)}")
+    if not can_cast(result.code, self.code):
+        raise RuntimeError(f"result type {(<dtype>DTYPES[result.code]).name} can't be cast to the desired output type {(<dtype>DTYPES[self.code]).name}")
+    return copy_(self, result)
+
+
 cdef Tensor call_inplace(LoopOp op, PyObject** args, Py_ssize_t given):
     cdef PyObject* slots[20]
     cdef int i, total = op.operands + op.scalars, k

@@ -94,3 +94,33 @@ def speed_up_module(cls):
     if cls.__getattr__ is get_member and cls.__getattribute__ is object.__getattribute__:
         set_attribute_lookup(<PyObject*>cls, <void*>module_attribute)
         replace_call(<PyObject*>cls, <PyObject*>ModuleBase, <void*>module_call)
+
+
+# ---- walking the tree ------------------------------------------------------------------------------
+
+def list_members(module, str kind, standard):
+    """The members in the dictionary `kind` of a module and all below it, each once, parents first.
+
+    None where a class in the tree walks in its own way (its named_modules is not `standard`).
+    """
+    cdef list found = []
+    return found if walk_members(module, kind, standard, found, set(), set()) else None
+
+
+cdef bint walk_members(object module, str kind, object standard, list found, set seen, set visited) except -1:
+    cdef object state
+    cdef object value
+    if module in visited:
+        return True
+    visited.add(module)
+    if not isinstance(module, ModuleBase) or type(module).named_modules is not standard:
+        return False
+    state = PyObject_GenericGetDict(module, NULL)
+    for value in state[kind].values():
+        if value is not None and value not in seen:
+            seen.add(value)
+            found.append(value)
+    for value in state["_modules"].values():
+        if value is not None and not walk_members(value, kind, standard, found, seen, visited):
+            return False
+    return True

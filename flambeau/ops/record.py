@@ -62,19 +62,11 @@ def make_inplace(op: Any, public: str) -> Op:
             return apply(op, self, *args)
 
     else:
+        name = public + "_"
 
         def inplace(self, *args, **kwargs):
-            core.check_inplace(self, public + "_")
-            result = op(self, *args, **kwargs)
-            if result is self:
-                return self
-            if result.shape != self.shape:
-                raise RuntimeError(
-                    f"{public}_: output with shape {list(self.shape)} doesn't match the broadcast "
-                    f"shape {list(result.shape)}"
-                )
-            check_castable(result.dtype, self.dtype)
-            return core.copy_(self, result)
+            core.check_inplace(self, name)
+            return core.store_result(self, op(self, *args, **kwargs), name)
 
     inplace.__name__ = public + "_"
     inplace.__doc__ = (
@@ -84,16 +76,6 @@ def make_inplace(op: Any, public: str) -> Op:
     written.source = op.source
     REGISTRY.setdefault(public + "_", written)
     return written
-
-
-def check_castable(source: core.dtype, target: core.dtype) -> None:
-    """Raise if values of one type may not be stored in the other (a float in an int, and so on)."""
-    from .promotion import category
-
-    if category(source.code) > category(target.code):
-        raise RuntimeError(
-            f"result type {source.name} can't be cast to the desired output type {target.name}"
-        )
 
 
 def _positional(op: LoopOp, names: tuple, args: tuple, kwargs: dict) -> tuple:

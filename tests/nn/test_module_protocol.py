@@ -190,3 +190,42 @@ def test_members_may_live_in_other_mappings():
     weight = layer.weight
     layer.__dict__["_parameters"] = Mapping(layer._parameters)
     assert layer.weight is weight
+
+
+def test_walks_see_overridden_walks():
+    class Hidden(nn.Linear):
+        def named_modules(self, memo=None, prefix="", remove_duplicate=True):
+            return iter(())
+
+    class Renamed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Linear(2, 2)
+
+        def named_parameters(self, prefix="", recurse=True, remove_duplicate=True):
+            yield "only", self.inner.bias
+
+    net = nn.Sequential(nn.Linear(2, 2), Hidden(2, 2))
+    assert [p.shape for p in net.parameters()] == [(2, 2), (2,)]
+    assert [p.shape for p in Renamed().parameters()] == [(2,)]
+
+
+def test_shared_members_are_listed_once_and_parents_first():
+    shared = nn.Linear(2, 2)
+    net = nn.Sequential(shared, nn.Sequential(nn.BatchNorm1d(2), shared))
+    net.register_parameter("own", nn.Parameter(flambeau.zeros(1)))
+    net.register_parameter("none", None)
+    assert list(map(id, net.parameters())) == [id(p) for _, p in net.named_parameters()]
+    assert list(map(id, net.buffers())) == [id(b) for _, b in net.named_buffers()]
+    assert [id(p) for p in net.parameters(recurse=False)] == [id(net.own)]
+    assert next(net.parameters()) is net.own
+
+
+def test_plain_attributes_may_become_members():
+    module = nn.Module()
+    module.value = 3
+    module.value = nn.Parameter(flambeau.zeros(1))
+    assert "value" in module._parameters
+    assert "value" not in module.__dict__
+    with pytest.raises(TypeError, match="cannot assign"):
+        module.value = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import flambeau
+from flambeau import core
 
 from ..parameter import Parameter
 
@@ -48,8 +49,17 @@ class WalkMethods:
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """Iterate over the parameters, each once; those of children too when `recurse`."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        if recurse and type(self).named_parameters is WalkMethods.named_parameters:
+            found = self._list_members("_parameters")
+            if found is not None:
+                return iter(found)
+        return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+
+    def _list_members(self, kind: str) -> list | None:
+        """The members of one kind in the whole tree, where nobody walks it in another way."""
+        if type(self)._named_members is not WalkMethods._named_members:
+            return None
+        return core.list_members(self, kind, WalkMethods.named_modules)
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -61,8 +71,11 @@ class WalkMethods:
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
         """Iterate over the buffers, each once; those of children too when `recurse`."""
-        for _, buffer in self.named_buffers(recurse=recurse):
-            yield buffer
+        if recurse and type(self).named_buffers is WalkMethods.named_buffers:
+            found = self._list_members("_buffers")
+            if found is not None:
+                return iter(found)
+        return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

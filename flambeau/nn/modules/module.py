@@ -189,6 +189,9 @@ class Module(core.ModuleBase, WalkMethods, MoveMethods, StateMethods, HookMethod
 
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
+        if name in state and not isinstance(value, (Tensor, Module)):
+            object.__setattr__(self, name, value)  # a plain attribute stays one
+            return
         if isinstance(value, Tensor):
             if isinstance(value, Parameter):
                 self._set_parameter(name, value)
@@ -294,8 +297,9 @@ class Module(core.ModuleBase, WalkMethods, MoveMethods, StateMethods, HookMethod
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
         self.training = mode
-        for module in self.children():
-            module.train(mode)
+        for module in self._modules.values():
+            if module is not None:
+                module.train(mode)
         return self
 
     def eval(self) -> Module:

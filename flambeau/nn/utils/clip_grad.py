@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Iterable
 
 import flambeau
-from flambeau import Tensor
+from flambeau import Tensor, core
+from flambeau.ops.pointwise import clamp_both
+from flambeau.ops.reduce import norm2_body
 
 __all__ = [
     "clip_grad_norm",
@@ -35,10 +37,8 @@ def get_total_norm(
         return flambeau.tensor(0.0)
     norm_type = float(norm_type)
     with flambeau.no_grad():
-        norms = [flambeau.linalg.vector_norm(tensor, norm_type) for tensor in tensors]
-        device = norms[0].device
-        stacked = flambeau.stack([norm.to(device) for norm in norms])
-        total = flambeau.linalg.vector_norm(stacked, norm_type)
+        norms = [_norm(tensor, norm_type) for tensor in tensors]
+        total = _norm(flambeau.stack(_on_one_device(norms)), norm_type)
     if error_if_nonfinite and not bool(total.isfinite()):
         raise RuntimeError(
             f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, "
@@ -48,6 +48,17 @@ def get_total_norm(
             "`error_if_nonfinite=False`"
         )
     return total
+
+
+def _norm(tensor: Tensor, norm_type: float) -> Tensor:
+    if norm_type == 2.0 and tensor.is_floating_point():
+        return norm2_body(tensor)
+    return flambeau.linalg.vector_norm(tensor, norm_type)
+
+
+def _on_one_device(tensors: list[Tensor]) -> list[Tensor]:
+    device = tensors[0].device
+    return [t if t.device is device else t.to(device) for t in tensors]
 
 
 def clip_grads_with_norm_(
@@ -64,7 +75,7 @@ def clip_grads_with_norm_(
         # Clamped instead of tested: no value has to be read back from the device.
         factor = (float(max_norm) / (total_norm + 1e-6)).clamp(max=1.0)
         for grad in grads:
-            grad.mul_(factor.to(grad.device))
+            grad.mul_(factor if grad.device is factor.device else factor.to(grad.device))
 
 
 def clip_grad_norm_(
@@ -125,9 +136,9 @@ def clip_grad_value_(
     clip_value = float(clip_value)
     with flambeau.no_grad():
         for grad in _list_grads(parameters):
-            grad.clamp_(min=-clip_value, max=clip_value)
+            core.apply_inplace(clamp_both, grad, -clip_value, clip_value)
 
 
 def _list_grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     parameters = [parameters] if isinstance(parameters, Tensor) else parameters
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return [grad for parameter in parameters if (grad := parameter.grad) is not None]

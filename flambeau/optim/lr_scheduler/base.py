@@ -111,9 +111,15 @@ class LRScheduler:
             self._get_lr_called_within_step = False
 
     def _set_lrs(self, values: list[Any]) -> None:
+        rates = []
         for group, value in zip(self.optimizer.param_groups, values, strict=True):
-            set_value(group, "lr", value)
-        self._last_lr = copy_values(self.optimizer, "lr")
+            if type(group["lr"]) is float:
+                group["lr"] = value
+            else:
+                set_value(group, "lr", value)
+                value = _copy(group["lr"])
+            rates.append(value)
+        self._last_lr = rates
 
     def _warn_if_called_outside_step(self) -> None:
         if not self._get_lr_called_within_step:
