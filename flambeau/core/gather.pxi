@@ -149,6 +149,9 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
         return False
     if n > 1 and dim != n - 1:
         column = n - 1
+    elif n > 1 and index.shape_[dim] <= 4 and index.shape_[n - 2] > index.shape_[dim]:
+        column = n - 2  # short lines: go across them
+    if column >= 0:
         lines = index.shape_[column]
     desc[0], desc[1], desc[2] = 0, lines, index.shape_[dim] if n else 1
     desc[3], desc[4] = rows, -rows if wraps else 0
@@ -171,7 +174,7 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
         (<kernel_fn>kernel)(args, desc, 0, lines, 0)
     else:
         grain = 16384 * lines // index.count
-        if column >= 0 and grain < 64:  # narrow stripes of columns would touch every cache line often
+        if column == n - 1 and grain < 64:  # narrow stripes of columns would touch every cache line often
             grain = min(64, (lines + get_num_threads() - 1) // get_num_threads())
         with nogil:
             parallel_for(<kernel_fn>kernel, args, desc, lines, grain if grain > 0 else 1)

@@ -7,6 +7,7 @@ sets *flag to 1 and is skipped; the caller then raises. Strides in descs are in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .ir import Builder, copy_run
 from .plan import Fields, KernelSource
@@ -80,33 +81,76 @@ def load_row(b: Builder, address: str, wrap: str) -> str:
     return b.add(raw, b.emit(f"and i64 {negative}, {wrap}"))
 
 
-def read_elements(
-    b: Builder, rows: str, wrap: str, table_row: str, at: Sequence[str], steps: Sequence[str],
-    count: str, flag: str, emit: Callable[[str, str], None],
-) -> None:  # fmt: skip
-    """emit(value address, table address) for `count` indices; at, steps: index, value, table.
+def each_index(
+    b: Builder, wrap: str, at: Sequence[str], steps: Sequence[str], count: str,
+    emit: Callable[[str, str, str, str], str], state: str = "0",
+) -> str:  # fmt: skip
+    """state = emit(row, value address, table address of row 0, state) for `count` indices.
 
-    Branches would cost more than the work: an index that is out of range reads row 0 (there is
-    one: kernels are not run on empty tables), and the flag is raised at the end.
+    at, steps: index, value, table. Where indices are adjacent and none is negative, an element
+    costs little more than its loads and its store.
     """
+    adjacent = b.emit(f"icmp eq i64 {steps[0]}, 8")
+    tight = b.emit(f"and i1 {adjacent}, {b.emit(f'icmp eq i64 {wrap}, 0')}")
+    index, value, table = at
+    unroll = 4
+    whole = b.emit(f"and i64 {count}, {-unroll}")
 
-    def one(k: list[str]) -> list[str]:
-        row = load_row(b, k[0], wrap)
-        ok = b.emit(f"icmp ult i64 {row}, {rows}")
-        emit(k[1], b.offset(k[2], b.mul(b.select(ok, "i64", row, "0"), table_row)))
-        bad = b.emit(f"zext i1 {b.emit(f'xor i1 {ok}, true')} to i64")
-        return [*[b.offset(p, s) for p, s in zip(k, steps, strict=False)], b.add(k[3], bad)]
+    def quick() -> list[str]:
+        def turn(i: Any, times: int) -> None:
+            values = i.values
+            for u in range(times):
+                row = b.load("i64", b.offset(index, b.add(i.index, u), "i64"), 8)
+                moved = [b.offset(p, s) for p, s in zip(values, steps[1:], strict=False)]
+                values = [*moved, emit(row, *values)]
+            i.next(*values)
 
-    whole = b.emit(f"and i64 {count}, -4")
-    with b.loop("0", whole, 4, carry=[*[("ptr", p) for p in at], ("i64", "0")]) as i:
-        values = i.values
-        for _ in range(4):
-            values = one(values)
-        i.next(*values)
-    types = ("ptr", "ptr", "ptr", "i64")
-    with b.loop(whole, count, carry=list(zip(types, i.values, strict=True))) as i:
-        i.next(*one(i.values))
-    with b.when(b.emit(f"icmp ne i64 {i.values[3]}, 0")):
+        types, start = ("ptr", "ptr", "i64"), (value, table, state)
+        with b.loop("0", whole, unroll, carry=list(zip(types, start, strict=True))) as i:
+            turn(i, unroll)
+        with b.loop(whole, count, carry=list(zip(types, i.values, strict=True))) as i:
+            turn(i, 1)
+        return [i.values[2]]
+
+    def general() -> list[str]:
+        with b.loop("0", count, carry=[*[("ptr", p) for p in at], ("i64", state)]) as i:
+            row = load_row(b, i.values[0], wrap)
+            moved = [b.offset(p, s) for p, s in zip(i.values, steps, strict=False)]
+            i.next(*moved, emit(row, i.values[1], i.values[2], i.values[3]))
+        return [i.values[3]]
+
+    return b.choose(tight, quick, general, ["i64"])[0]
+
+
+def read_elements(
+    b: Builder, size: int, rows: str, wrap: str, table_row: str, at: Sequence[str],
+    steps: Sequence[str], count: str, flag: str,
+) -> None:  # fmt: skip
+    """Copy the elements that `count` indices name; at, steps: index, value, table.
+
+    Branches would cost more than the work: an index that is out of range reads the last row (there
+    is one: kernels are not run on empty tables), and the flag is raised at the end.
+    """
+    bits = _BITS[size]
+    last = b.sub(rows, 1)
+
+    def copy(unit: bool) -> Callable[[str, str, str, str], str]:
+        def emit(row: str, value: str, table: str, bad: str) -> str:
+            safe = b.intrinsic("llvm.umin.i64", "i64", ("i64", row), ("i64", last))
+            source = (
+                b.offset(table, safe, bits) if unit else b.offset(table, b.mul(safe, table_row))
+            )
+            b.store(bits, b.load(bits, source), value)
+            return b.emit(f"or i64 {bad}, {b.emit(f'xor i64 {row}, {safe}')}")
+
+        return emit
+
+    def run(unit: bool) -> list[str]:
+        return [each_index(b, wrap, at, steps, count, copy(unit))]
+
+    dense = b.emit(f"icmp eq i64 {table_row}, {size}")
+    (bad,) = b.choose(dense, lambda: run(True), lambda: run(False), ["i64"])
+    with b.when(b.emit(f"icmp ne i64 {bad}, 0")):
         raise_flag(b, flag)
 
 
@@ -144,12 +188,8 @@ def _build_take(size: int, target: Target) -> str:
 
             def single() -> None:
                 at = b.offset(index, b.mul(low, 8)), b.offset(to, b.mul(low, size)), base
-                steps = ("8", str(size), "0")
-
-                def copy(place: str, source: str) -> None:
-                    b.store(bits, b.load(bits, source), place)
-
-                read_elements(b, d.rows, wrap, d.table_row, at, steps, b.sub(high, low), flag, copy)
+                steps, count = ("8", str(size), "0"), b.sub(high, low)
+                read_elements(b, size, d.rows, wrap, d.table_row, at, steps, count, flag)
 
             def rows() -> None:
                 dense = b.emit(f"icmp eq i64 {d.table_inner}, {size}")
@@ -230,17 +270,13 @@ def each_element(
 
 def _build_along(size: int, target: Target) -> str:
     b = Builder(target)
-    bits = _BITS[size]
     with b.kernel("gather"):
         d = ALONG_FIELDS.load(b)
         out, table, index, flag = (b.argument(k) for k in range(4))
         wrap = wrapping(b, d)
 
-        def copy(to: str, source: str) -> None:
-            b.store(bits, b.load(bits, source), to)
-
         def run(count: str, at: tuple[str, str, str], steps: tuple[str, str, str]) -> None:
-            read_elements(b, d.rows, wrap, d.table_row, at, steps, count, flag, copy)
+            read_elements(b, size, d.rows, wrap, d.table_row, at, steps, count, flag)
 
         def line(i: str, v: str, t: str, columns: str) -> None:
             each_element(b, d, (i, v, t), columns, run)

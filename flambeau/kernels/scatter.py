@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from . import dtypes as dt
 from . import lower, scalar
-from .gather import _BITS, ALONG_FIELDS, each_element, each_line, load_row, wrapping
+from .gather import _BITS, ALONG_FIELDS, each_element, each_index, each_line, load_row, wrapping
 from .ir import Builder, copy_run
 from .llvm import Emitter
 from .plan import Fields, KernelSource
@@ -215,11 +215,12 @@ def _build_along(mode: str, dtype: str, target: Target) -> str:
         wrap = wrapping(b, d)
 
         def run(count: str, at: tuple[str, str, str], steps: tuple[str, str, str]) -> None:
-            with b.loop("0", count, carry=[("ptr", p) for p in at]) as k:
-                i, v, t = k.values
-                row = load_row(b, i, wrap)  # in range: a check ran before
-                combine.element(v, b.offset(t, b.mul(row, d.table_row)))
-                k.next(*[b.offset(p, s) for p, s in zip(k.values, steps, strict=True)])
+            def write(row: str, value: str, place: str, state: str) -> str:
+                # in range: a check ran before
+                combine.element(value, b.offset(place, b.mul(row, d.table_row)))
+                return state
+
+            each_index(b, wrap, at, steps, count, write)
 
         with _unless_flagged(b, flag):
 

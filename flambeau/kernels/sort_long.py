@@ -247,8 +247,11 @@ def _merge_one(
     more_left, none_right = b.less(i, sizes[0]), b.emit(f"icmp sge i64 {j}, {sizes[1]}")
     smaller = b.emit(f"or i1 {none_right}, {b.emit(f'icmp ult i64 {x}, {y}')}")
     takes = b.emit(f"and i1 {more_left}, {smaller}")
-    b.store("i64", b.select(takes, "i64", x, y), to, 8)
-    taken = b.emit(f"zext i1 {takes} to i64")
+    # By a mask, because a select may become a branch, which could not be predicted.
+    mask = b.emit(f"sext i1 {takes} to i64")
+    differs = b.emit(f"and i64 {b.emit(f'xor i64 {x}, {y}')}, {mask}")
+    b.store("i64", b.emit(f"xor i64 {y}, {differs}"), to, 8)
+    taken = b.sub("0", mask)
     return [b.add(i, taken), b.add(j, b.sub("1", taken))]
 
 

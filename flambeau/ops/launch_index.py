@@ -328,6 +328,10 @@ def put_rows(
     )
     if core.put_rows(kernel, _check_kernel(), table, dim, index, values, limits.wraps):
         return
+    if _pays_privately(mode, table, index, values):
+        check(index, limits)
+        _add_privately(table, index, values, limits)
+        return
     layout = table_layout(table, dim)
     if layout is None:
         whole = core.contiguous_plain(table)
@@ -336,6 +340,38 @@ def put_rows(
         return
     row = table.stride()[dim] if table.ndim else 1
     run_put(mode, table, index, values, (dim, index.ndim), layout, row, limits)
+
+
+_PARTS = 4  # private tables; a fixed number, so that results do not depend on threads
+
+
+def _pays_privately(mode: str, table: Tensor, index: Tensor, values: Tensor) -> bool:
+    """Are there many values for few places of a vector, so that copies of it are worth it?"""
+    n = index.numel()
+    return (
+        mode == "add"
+        and n >= 8 * GRAIN
+        and table.ndim == index.ndim == 1
+        and 8 * table.numel() <= n
+        and table.dtype.name not in ("float16", "bfloat16")
+        and table.is_contiguous()
+        and values.shape == index.shape
+    )
+
+
+def _add_privately(table: Tensor, index: Tensor, values: Tensor, limits: Bounds) -> None:
+    """Each quarter of the values is added up in a table of its own, then the tables are added."""
+    size = index.numel() // _PARTS
+    own = fill_plain(core.empty((_PARTS, table.numel()), table.dtype), 0)
+    (step,) = values.stride()
+    by_part = lambda t, step: core.restride(t, (_PARTS, size), (size * step, step))
+    scatter_into("add", own, 1, by_part(index, 1), by_part(values, step), limits)
+    for part in range(_PARTS):
+        table.add_(core.basic_index(own, part))
+    rest = slice(size * _PARTS, None)
+    scatter_into(
+        "add", table, 0, core.basic_index(index, rest), core.basic_index(values, rest), limits
+    )
 
 
 def run_put(
@@ -430,6 +466,9 @@ def scatter_into(
     rows = row_vector(index, dim)
     if rows is not None:
         put_rows(mode, _corner(table, index, dim), dim, rows, values, limits)
+        return
+    if _pays_privately(mode, table, index, values):
+        put_rows(mode, table, dim, index, values, limits)
         return
     name = BY_CODE[table.dtype.code].name
     kernel = _address(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from .. import core
+from ..core import Tensor
+from ..kernels.lazy import search as searches
+from ..kernels.lazy import target as targets
+from ..kernels.plan import Phase, Plan
+from .convert import fill_plain
+from .plans import planned
 from .record import composite
-from .unique import from_numpy, to_numpy
 
 _INT64 = core.dtypes[5]
 
@@ -12,8 +17,6 @@ _INT64 = core.dtypes[5]
 @composite(out=True, method=False)
 def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None):
     """Where each element of input would be put to keep sorted_sequence's last dimension sorted."""
-    import numpy
-
     from .creation import scalar_tensor
 
     if side is not None and side not in ("left", "right"):
@@ -40,27 +43,41 @@ def searchsorted(sorted_sequence, input, *, out_int32=False, right=False, side=N
             "torch.searchsorted(): boundary and sorter must have the same size, but got boundary "
             f"tensor {list(sorted_sequence.shape)}and got sorter tensor {list(sorter.shape)}"
         )
-    edges, values = to_numpy(sorted_sequence), to_numpy(input)
+    edges, values = sorted_sequence.detach(), input.detach()
     if sorter is not None:
-        edges = numpy.take_along_axis(edges, to_numpy(sorter), -1)
-    if edges.ndim == 1:
-        found = numpy.searchsorted(edges, values, side)
-    else:
-        if edges.ndim != values.ndim or edges.shape[:-1] != values.shape[:-1]:
-            raise RuntimeError(
-                "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
-                "dimensions of boundaries tensor and input value tensor must match, but got "
-                f"boundaries tensor {list(edges.shape)} and input value tensor "
-                f"{list(values.shape)}"
-            )
-        rows, wanted = edges.reshape(-1, edges.shape[-1]), values.reshape(-1, values.shape[-1])
-        found = (
-            numpy.stack([numpy.searchsorted(r, v, side) for r, v in zip(rows, wanted, strict=True)])
-            if len(rows)
-            else wanted
+        edges = edges.gather(-1, sorter)
+    if edges.ndim > 1 and (edges.ndim != values.ndim or edges.shape[:-1] != values.shape[:-1]):
+        raise RuntimeError(
+            "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
+            "dimensions of boundaries tensor and input value tensor must match, but got "
+            f"boundaries tensor {list(edges.shape)} and input value tensor {list(values.shape)}"
         )
-        found = found.reshape(values.shape)
-    return from_numpy(numpy.asarray(found), core.dtypes[4] if out_int32 else _INT64)
+    return _find(edges, values, side == "right", out_int32)
+
+
+def _find(edges: Tensor, values: Tensor, right: bool, narrow: bool) -> Tensor:
+    """Where the values belong among the edges of their line."""
+    found = core.empty(values.shape, core.dtypes[4] if narrow else _INT64)
+    size, n = edges.shape[-1] if edges.ndim else 1, found.numel()
+    if not n:
+        return found
+    if not size:
+        return fill_plain(found, 0)
+    shared = edges.ndim < 2
+    count = n if shared else values.shape[-1]
+    name = edges.dtype.short
+    key = ("search", name, right, narrow, size, n, count, shared)
+
+    def make(threads):
+        desc = searches.SEARCH_FIELDS.pack(
+            size=size, count=count, edges_line=0 if shared else size, turns=(size - 1).bit_length()
+        )
+        kernel = searches.search_source(name, right, narrow, targets.host())
+        return Plan((Phase(kernel, desc, n, 2048),), 0)
+
+    edges, values = core.contiguous_plain(edges), core.contiguous_plain(values)
+    planned(key, make).run(found, edges, values)
+    return found
 
 
 @composite(out=True, method=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import builtins
 
 from .. import core
+from .launch_index import as_index, bounds, put_rows
 from .record import composite
 from .unique import from_numpy as _from_numpy
 from .unique import to_numpy as _numpy
+from .windows import zeros_plain
 
 _INT64 = core.dtypes[5]
 
@@ -15,8 +17,6 @@ _INT64 = core.dtypes[5]
 @composite
 def bincount(input, weights=None, minlength=0):
     """How often each non-negative integer occurs, or the sum of its weights."""
-    import numpy
-
     if input.dim() != 1 or (input.dtype.is_floating_point or input.dtype.is_complex):
         raise RuntimeError(
             f"bincount only supports 1-d non-negative integral inputs, got {input.dtype} of shape "
@@ -29,15 +29,19 @@ def bincount(input, weights=None, minlength=0):
             f"weights should be 1-d and have the same length as input: {tuple(weights.shape)} and "
             f"{tuple(input.shape)}"
         )
-    if input.numel() and int(input.min()) < 0:
+    low, high = (int(v) for v in input.aminmax()) if input.numel() else (0, -1)
+    if low < 0:
         raise RuntimeError("bincount only supports 1-d non-negative integral inputs")
-    counted = numpy.bincount(
-        _numpy(input.to(_INT64)), None if weights is None else _numpy(weights), minlength
-    )
-    if weights is None:
-        return _from_numpy(counted.astype("int64"))
-    kind = weights.dtype if weights.dtype == core.dtypes[8] else core.dtypes[9]
-    return _from_numpy(counted.astype("float64"), kind)
+    kind = _INT64
+    if weights is not None:
+        kind = weights.dtype if weights.dtype == core.dtypes[8] else core.dtypes[9]
+    counts = zeros_plain((max(high + 1, minlength),), kind)
+    if counts.numel() and input.numel():
+        ones = core.expand(core.from_data(1, kind), input.shape)
+        values = ones if weights is None else weights.detach().to(kind)
+        index = as_index("bincount", input.detach().to(_INT64))
+        put_rows("add", counts, 0, index, values, bounds("bincount", counts, 0))
+    return counts
 
 
 def _range(name, input, low, high, around=1.0):
