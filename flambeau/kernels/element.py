@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import dtypes as dt
 from .half import converts_half, float_to_half, half_to_float
-from .ir import Builder, float_bits
+from .ir import Builder, float_bits, suffix
 from .target import Target
 
 _BYTES = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "half": 2, "float": 4, "double": 8}
@@ -94,6 +94,27 @@ class Element:
             b.store(
                 self.stored, b.load(self.stored, b.offset(source, at), size), b.offset(to, at), size
             )
+
+    @property
+    def gathers(self) -> bool:
+        """Does one instruction load vectors of elements that lie apart?"""
+        return self.target.gather and self.compute is self and _BYTES[self.stored] >= 4
+
+    def gather(self, b: Builder, pointer: str, numbers: str, mask: str) -> str:
+        """The real elements with the given numbers (i32) from a pointer; zeros beside the mask.
+
+        For types that are computed in as they are stored.
+        """
+        lanes = self.width
+        at = b.emit(f"getelementptr {self.part}, ptr {pointer}, <{lanes} x i32> {numbers}")
+        return b.intrinsic(
+            f"llvm.masked.gather.v{lanes}{suffix(self.part)}.v{lanes}p0",
+            self.vector,
+            (f"<{lanes} x ptr>", at),
+            ("i32", str(self.size)),
+            (f"<{lanes} x i1>", mask),
+            (self.vector, self.zero),
+        )
 
     def load_parts(self, b: Builder, pointer: str) -> list[str]:
         """One element as scalars of the compute type: [value], or [real, imaginary]."""

@@ -190,7 +190,7 @@ class _Mix:
             return [b.emit(f"select {mask}, {inner.vector} {value}, {inner.vector} {inner.zero}")]
 
         def gather() -> list[str]:
-            return [_gather(b, inner, self.line, where, there)]
+            return [inner.gather(b, self.line, where, there)]
 
         if not _permutes(inner):
             return gather()[0]
@@ -205,17 +205,3 @@ def _permute_two(b: Builder, e: Element, low: str, high: str, where: str) -> str
         where = b.emit(f"sext <{e.lanes} x i32> {where} to {numbers}")
     name = f"llvm.x86.avx512.vpermi2var.{kind}.512"
     return b.intrinsic(name, e.vector, (e.vector, low), (numbers, where), (e.vector, high))
-
-
-def _gather(b: Builder, e: Element, line: str, where: str, there: str) -> str:
-    lanes = e.lanes
-    pointers = b.emit(f"getelementptr {e.part}, ptr {line}, <{lanes} x i32> {where}")
-    name = f"llvm.masked.gather.v{lanes}{'f32' if e.part == 'float' else 'f64'}.v{lanes}p0"
-    return b.intrinsic(
-        name,
-        e.vector,
-        (f"<{lanes} x ptr>", pointers),
-        ("i32", str(e.size)),
-        (f"<{lanes} x i1>", there),
-        (e.vector, e.zero),
-    )

@@ -211,6 +211,9 @@ def taps_inside(b: Builder, start: str, size: str, kernel: str, dilation: str) -
     return low, high
 
 
+SHUFFLED = 4  # strides up to this are loaded by shuffling whole vectors
+
+
 class _Windows:
     """Walks every window of the outputs."""
 
@@ -288,20 +291,49 @@ class _Windows:
         window.w_low, window.w_high = "0", d.kernel_w
         count = b.sub(self.high, column)
         window.out, window.tail = b.add(out, column), e.tail(b, count) if e.masked else None
-        by_one = b.emit(f"icmp eq i64 {d.stride_w}, 1")
-        span = b.sub(b.mul(count, 2), 1)
-        halves = [e.tail(b, b.sub(span, k * e.lanes)) if e.masked else None for k in (0, 1)]
+        cases = [(step, self._every(step, count)) for step in range(1, SHUFFLED + 1)]
+        if e.gathers:
+            numbers = self._numbers()
+            cases.append((0, lambda at: e.gather(b, at, numbers, window.tail.mask)))
 
-        def every_second(at: str) -> list[str]:
-            low = e.load(b, at, halves[0])
-            high = e.load(b, b.offset(at, e.lanes * e.size), halves[1])
-            return [b.shuffle(low, high, e.vector, range(0, 2 * e.lanes, 2))]
-
-        def load(at: str) -> str:
-            plain: Callable[[], list[str]] = lambda: [e.load(b, at, window.tail)]
-            return b.choose(by_one, plain, lambda: every_second(at), [e.vector])[0]
+        def load(at: str, k: int = 0) -> str:
+            step, case = cases[k]
+            if k == len(cases) - 1:
+                return case(at)
+            found = b.emit(f"icmp eq i64 {d.stride_w}, {step}")
+            rest: Callable[[], list[str]] = lambda: [load(at, k + 1)]
+            return b.choose(found, lambda: [case(at)], rest, [e.vector])[0]
 
         self._walk(window, e.lanes, load)
+
+    def _every(self, step: int, count: str) -> Callable[[str], str]:
+        """Loads every `step`-th of the elements from an address, `count` of them at most."""
+        b, e, lanes = self.b, self.e, self.e.lanes
+        span = b.sub(b.mul(count, step), step - 1)
+        tails = [e.tail(b, b.sub(span, k * lanes)) if e.masked else None for k in range(step)]
+
+        def load(at: str) -> str:
+            places = [k * step for k in range(lanes)]
+            value = e.load(b, at, tails[0])
+            for k in range(1, step):
+                more = e.load(b, b.offset(at, k * lanes * e.size), tails[k])
+                # From the vectors so far (the first: not yet picked from), and from this one.
+                before = [p if k == 1 else i for i, p in enumerate(places)]
+                picks = [
+                    p - (k - 1) * lanes if p >= k * lanes else min(q, lanes - 1)
+                    for p, q in zip(places, before, strict=True)
+                ]
+                value = b.shuffle(value, more, e.vector, [min(p, 2 * lanes - 1) for p in picks])
+            return value
+
+        return load
+
+    def _numbers(self) -> str:
+        """How far from the first the element of each lane lies, in elements."""
+        b, lanes = self.b, self.e.lanes
+        step = b.splat(b.emit(f"trunc i64 {self.d.stride_w} to i32"), "i32", lanes)
+        lane = "<" + ", ".join(f"i32 {k}" for k in range(lanes)) + ">"
+        return b.emit(f"mul <{lanes} x i32> {step}, {lane}")
 
     def _walk(self, window: SimpleNamespace, lanes: int, load: Callable[[str], str]) -> None:
         """Reduce over the taps inside, then write."""

@@ -65,8 +65,9 @@ def plan_max_pool(
     NaN counts as greater than anything.
     """
     y_shape = pooled_shape("max_pool", x_shape, kernel, stride, padding, dilation, ceil_mode)
-    source = pool_window.source(dtype, target or host(), "max_index" if indices else "max")
-    window = _window(x_shape, y_shape, kernel, stride, padding, dilation)
+    target = target or host()
+    source = pool_window.source(dtype, target, "max_index" if indices else "max")
+    window = _window(Element(dtype, target), x_shape, y_shape, kernel, stride, padding, dilation)
     return _plan_window(source, window, x_shape, y_shape, len(kernel), threads)
 
 
@@ -88,10 +89,11 @@ def plan_avg_pool(
     y_shape = pooled_shape("avg_pool", x_shape, kernel, stride, padding, ones, ceil_mode)
     target = target or host()
     divisor = _divisor(count_include_pad, divisor_override)
-    if Element(dtype, target).floating:
+    element = Element(dtype, target)
+    if element.floating:
         maps = _window_maps(x_shape, y_shape, kernel, stride, padding, divisor)
         return plan_mix(dtype, math.prod(x_shape[: -len(kernel)]), maps, threads, target)
-    window = _window(x_shape, y_shape, kernel, stride, padding, ones) | divisor
+    window = _window(element, x_shape, y_shape, kernel, stride, padding, ones) | divisor
     source = pool_window.source(dtype, target, "average")
     return _plan_window(source, window, x_shape, y_shape, len(kernel), threads)
 
@@ -193,6 +195,7 @@ def _adaptive_desc(x_shape: Sequence[int], output_size: Sequence[int]) -> tuple[
 
 
 def _window(
+    element: Element,
     x_shape: Sequence[int],
     y_shape: Sequence[int],
     kernel: Sequence[int],
@@ -200,7 +203,10 @@ def _window(
     padding: Sequence[int],
     dilation: Sequence[int],
 ) -> dict[str, int]:
-    """The desc's numbers for each axis; vectors serve strides of 1 and 2, and 32-bit places."""
+    """The desc's numbers for each axis.
+
+    Vectors serve small strides, others where they can be gathered, and 32-bit places.
+    """
     n = len(kernel)
     rows = {
         "in": _three(x_shape[-n:], 1), "out": _three(y_shape[-n:], 1),
@@ -212,7 +218,9 @@ def _window(
         for name, values in rows.items()
         for axis, value in zip("dhw", values, strict=True)
     }
-    vectors = stride[-1] <= 2 and math.prod(x_shape[-n:]) < 2**31
+    vectors = (stride[-1] <= pool_window.SHUFFLED or element.gathers) and math.prod(
+        x_shape[-n:]
+    ) < 2**31
     return {**named, "vectors": int(vectors), "include_pad": 0, "divisor": 0}
 
 

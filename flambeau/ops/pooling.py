@@ -65,6 +65,29 @@ def _max_windows_vjp(g, input_like, out):
 
 
 @primitive(register=False)
+def max_values(input, window):
+    """The maxima alone, for when no gradient will ask where they were."""
+    kernel, stride, padding, dilation, ceil_mode = window
+    x = core.contiguous_plain(input)
+    out = core.empty(planner.pooled_shape("max_pool", x.shape, *window), x.dtype)
+    if out.numel():
+        plan = planned(
+            ("max_values", x.dtype.code, tuple(x.shape), window),
+            lambda threads: planner.plan_max_pool(
+                x.dtype.short, x.shape, kernel, stride, padding, dilation, ceil_mode, threads,
+                indices=False,
+            ),
+        )  # fmt: skip
+        plan.run(out, x)
+    return out
+
+
+@max_values.vjp
+def _max_values_vjp(g, input, window):
+    return from_indices(g, max_windows(input, window)[1], tuple(input.shape), g.dim() - 2)
+
+
+@primitive(register=False)
 def from_indices(cotangent, indices, shape, spatial):
     """Add cotangents to the places (in each plane) the indices name."""
     dy = core.contiguous_plain(cotangent)
@@ -90,7 +113,7 @@ def _from_indices_vjp(g, indices, spatial):
     return flat.gather(-1, places).reshape(indices.shape), None
 
 
-def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode):
+def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, indices=True):
     kernel = _tuple(name, "kernel_size", kernel_size, n)
     stride = (
         kernel
@@ -107,6 +130,9 @@ def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode)
     x, added = _batched(name, input, n)
     if x.is_complex() or x.dtype.code == 0:
         raise RuntimeError(f"{name}: \"max_pool{n}d\" not implemented for '{x.dtype.name}'")
+    if not (indices or core.needs_history(x)):
+        values = max_values(x, window)
+        return (values.squeeze(0) if added else values), None
     values, indices = max_windows(x, window)
     return (values.squeeze(0), indices.squeeze(0)) if added else (values, indices)
 
@@ -135,7 +161,7 @@ def _define_max_pool(n):
         return_indices=False,
     ):
         values, indices = _max_pool(
-            name, n, input, kernel_size, stride, padding, dilation, ceil_mode
+            name, n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices
         )
         return (values, indices) if return_indices else values
 

@@ -121,7 +121,7 @@ def poolings(draw_):
     """Sizes and options of a pooling in which no window lies wholly in the padding."""
     spatial = draw_(st.sampled_from([1, 2, 2, 2, 3]))
     numbers = lambda low, high: draw_(st.tuples(*[st.integers(low, high)] * spatial))
-    kernel, stride, dilation = numbers(1, 4), numbers(1, 3), numbers(1, 2)
+    kernel, stride, dilation = numbers(1, 5), numbers(1, 5), numbers(1, 2)
     padding = tuple(draw_(st.integers(0, k // 2)) for k in kernel)
     size = numbers(1, 40 if spatial < 3 else 9)
     ceil = draw_(st.booleans())

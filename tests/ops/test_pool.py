@@ -217,3 +217,12 @@ def test_max_unpool_refuses_sizes_that_pooling_cannot_come_from(size) -> None:
 def test_max_unpool_takes_sizes_that_pooling_rounds_down(size) -> None:
     values, places = F.max_pool2d(torch.arange(16.0).view(1, 1, 4, 4), 2, return_indices=True)
     assert F.max_unpool2d(values, places, 2, output_size=size).shape == (1, 1, *size[-2:])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 5])
+def test_maxima_without_places(stride):
+    """Without a gradient to come, maxima are found without their places: the same values."""
+    x = torch.randn(2, 3, 9, 70)
+    alone = torch.nn.functional.max_pool2d(x, 3, stride, 1)
+    values = torch.nn.functional.max_pool2d(x.requires_grad_(), 3, stride, 1)
+    assert torch.equal(alone, values.detach())

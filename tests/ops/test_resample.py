@@ -250,3 +250,14 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("stride", [3, 4])
+def test_fold_of_blocks_that_do_not_overlap(stride):
+    """fold puts the blocks of unfold back, zeros between them."""
+    x = torch.randn(2, 3, 11, 12)
+    blocks = torch.nn.functional.unfold(x, 3, stride=stride)
+    back = torch.nn.functional.fold(blocks, (11, 12), 3, stride=stride)
+    covered = torch.nn.functional.unfold(torch.ones(2, 3, 11, 12), 3, stride=stride)
+    mask = torch.nn.functional.fold(covered, (11, 12), 3, stride=stride)
+    assert torch.equal(back, x * mask)
