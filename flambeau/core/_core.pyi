@@ -149,7 +149,9 @@ def launch_rows(
 class Plan:
     workspace: int
     threads: int
-    def __init__(self, phases: Any, workspace: int, threads: int) -> None: ...
+    def __init__(
+        self, phases: Any, workspace: int, threads: int, otherwise: Any = None
+    ) -> None: ...
     def run(self, *operands: Any) -> None: ...
 
 dtypes: tuple[dtype, ...]

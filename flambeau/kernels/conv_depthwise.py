@@ -86,6 +86,10 @@ class _Walk:
         self.d = self.fields.load(b)
         self.row_bytes = b.mul(self.d.in_width, outer.size)
 
+    def emit(self) -> None:
+        """The kernel's body."""
+        raise NotImplementedError
+
     def masks(self, column: str) -> dict[int, SimpleNamespace]:
         """For each even column of taps (each, at stride one): where, and the lanes inside."""
         b, d, lanes, step = self.b, self.d, self.inner.lanes, self.taps.stride[1]
@@ -204,18 +208,19 @@ class _Planes(_Walk):
                     for v in sums[at : at + across]
                 ]
                 with b.when(b.less(number, d.out_height)):
-                    at = b.mul(b.add(b.mul(number, d.out_width), first), self.outer.size)
+                    start = b.mul(b.add(b.mul(number, d.out_width), first), self.outer.size)
                     for k, value in enumerate(self._interleave(values)):
-                        to = b.offset(y, b.add(at, str(k * lanes * self.outer.size)))
+                        to = b.offset(y, b.add(start, str(k * lanes * self.outer.size)))
                         self.outer.store(b, value, to, tails[k])
 
     def _interleave(self, values: list[str]) -> list[str]:
         if len(values) == 1:
             return values
+        even, odd = values
         lanes = self.inner.lanes
         order = [k // 2 + (k % 2) * lanes for k in range(2 * lanes)]
         halves = (order[:lanes], order[lanes:])
-        return [self.b.shuffle(*values, self.inner.vector, half) for half in halves]
+        return [self.b.shuffle(even, odd, self.inner.vector, half) for half in halves]
 
 
 class _Weights(_Walk):
@@ -265,5 +270,6 @@ class _Weights(_Walk):
         """A vector of the output's gradient; zeros below the last row."""
         b, d, lanes = self.b, self.d, self.inner.lanes
         at = b.offset(dy, b.mul(b.add(b.mul(row, d.columns), column), self.outer.size))
-        mask = b.select(b.less(row, d.rows), f"<{lanes} x i1>", tail.mask, "zeroinitializer")
+        inside, columns = b.less(row, d.rows), str(tail.mask)
+        mask = b.select(inside, f"<{lanes} x i1>", columns, "zeroinitializer")
         return self.outer.load(b, at, Tail(tail.parts, mask))

@@ -91,7 +91,7 @@ def _emit_filters(b: Builder, outer: Element, height: int) -> None:
         from_ = b.add(b.mul(group, d.w_group), b.mul(first, d.w_filter))
         from_ = b.offset(b.argument(2), from_)
         # Filters go in pairs of vectors; the last may be alone.
-        pair, second = b.divide(vector, VECTORS)
+        pair, second = b.divide(vector, str(VECTORS))
         left = b.sub(d.panels, b.mul(pair, VECTORS))
         row = b.mul(b.min(left, str(VECTORS)), line)
         to = b.mul(b.mul(pair, d.steps), VECTORS * line * places)

@@ -78,7 +78,8 @@ def _rows_of(axes: list[list[Row]], sizes: list[int]) -> list[Row]:
 
 
 def _row_table(rows: list[Row], row_bytes: int) -> tuple:
-    starts, entries = [], []
+    starts: list[int] = []
+    entries: list[float] = []
     for row in rows:
         starts += [2 * len(rows) + len(entries), len(row)]
         for source_, weight in row:
