@@ -126,28 +126,37 @@ def _addresses(
 
 
 def _store(b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail) -> None:
-    """Write the tile: plain where it is whole and at most added to C, else with care."""
+    """Write the tile: fast where it is whole and C or a bias at most is added, else with care."""
     full_width = b.emit(f"icmp eq i64 %columns, {vectors * c.lanes}")
     full_height = b.emit(f"icmp eq i64 %rows, {rows}")
-    plain = b.emit(f"icmp ule i64 %flags, {ACCUMULATE}")
-    whole = b.emit(f"and i1 {b.emit(f'and i1 {full_width}, {full_height}')}, {plain}")
+    whole = b.emit(f"and i1 {full_width}, {full_height}")
+    simple = b.emit(f"icmp ule i64 %flags, {BIAS_COLUMN}")
+    steps = [j * c.lanes * c.size for j in range(vectors)]
 
-    def store_plain(adding: bool) -> None:
+    def store_whole(added: Callable[[int, str], str | None]) -> None:
         for r in range(rows):
             row = b.offset("%c", b.mul(str(r), "%c_row"))
             for j in range(vectors):
-                to = b.offset(row, j * c.lanes * c.size)
-                value = values[r * vectors + j]
-                c.store(b, c.add(b, value, c.load(b, to)) if adding else value, to)
+                to, value = b.offset(row, steps[j]), values[r * vectors + j]
+                more = added(j, to)
+                c.store(b, value if more is None else c.add(b, value, more), to)
+
+    def add_bias() -> None:
+        bias = [c.load(b, b.offset("%bias", step)) for step in steps]
+        store_whole(lambda j, to: bias[j])
+
+    def store_simple() -> None:
+        cases = [
+            (0, lambda: store_whole(lambda j, to: None)),
+            (ACCUMULATE, lambda: store_whole(lambda j, to: c.load(b, to))),
+            (BIAS_COLUMN, add_bias),
+        ]
+        b.switch("%flags", cases)
 
     def store_careful() -> None:
         _store_with_epilogue(b, c, values, rows, vectors, tail, full_width)
 
-    def store_whole() -> None:
-        adding = b.emit(f"icmp eq i64 %flags, {ACCUMULATE}")
-        b.choose(adding, lambda: store_plain(True), lambda: store_plain(False))
-
-    b.choose(whole, store_whole, store_careful)
+    b.choose(b.emit(f"and i1 {whole}, {simple}"), store_simple, store_careful)
 
 
 def _store_with_epilogue(
