@@ -253,7 +253,7 @@ class RowProgram:
             text = loops.build(spec, target.host())
         address = cache.function(text)
         if name:
-            cache.remember(name, cache.pieces([text]), [])
+            cache.note(name, cache.pieces([text]), [])
         return address
 
 
