@@ -24,6 +24,7 @@ cdef class _Run:
     cdef list captured
     cdef set needed        # nodes on a path to the captures; None means all
     cdef bint accumulate_leaves
+    cdef bint alone        # only the engine refers to the gradient that a node is given
 
     def __cinit__(self):
         global run_count
@@ -105,7 +106,9 @@ cdef class _Run:
             self.push(n)
         elif n.run != <void*>self:
             return self.send_elsewhere(n, nr, grad)
-        n.pending = merge_pending(n, n.pending, nr, grad)
+        have = n.pending
+        n.pending = None
+        n.pending = merge_pending(n, have, nr, grad, Py_REFCNT(have) == 1)
         return 0
 
     cdef int send_elsewhere(self, Node n, int nr, Tensor grad) except -1:
@@ -114,7 +117,7 @@ cdef class _Run:
         if n not in self.elsewhere:
             self.push(n)
             self.elsewhere[n] = None
-        self.elsewhere[n] = merge_pending(n, self.elsewhere[n], nr, grad)
+        self.elsewhere[n] = merge_pending(n, self.elsewhere[n], nr, grad, False)
         return 0
 
     cdef object take(self, Node n):
@@ -126,13 +129,25 @@ cdef class _Run:
         return grad
 
 
-cdef object merge_pending(Node n, object have, int nr, Tensor grad):
+cdef object merge_pending(Node n, object have, int nr, Tensor grad, bint alone):
+    """The gradients for n so far and one more; `alone`: nobody else refers to what there is so far."""
     cdef list parts
     if n.outputs == 1:
-        return grad if have is None else add_tensors(<Tensor>have, grad)
+        if have is None:
+            return grad
+        if alone and is_spare(<Tensor>have) and same_shape(<Tensor>have, grad) and (<Tensor>have).code == grad.code:
+            add_into(<Tensor>have, grad)
+            return have
+        return add_tensors(<Tensor>have, grad)
     parts = [None] * n.outputs if have is None else <list>have
     parts[nr] = grad if parts[nr] is None else add_tensors(<Tensor>parts[nr], grad)
     return parts
+
+
+cdef bint is_spare(Tensor t) noexcept:
+    """May a large gradient that nobody else refers to be overwritten: is its memory only its own, and no history kept?"""
+    return (t.count >= 4096 and t.dense and type(t) is Tensor and t.base is None and t.storage.references == 1
+            and t.storage.owner == NULL and t.storage.flags == 0 and not t.needs_grad and not grad_mode_on())
 
 
 cdef int run_engine(_Run run, bint keep_graph) except -1:
@@ -201,6 +216,7 @@ cdef int run_nodes(_Run run, bint keep_graph) except -1:
         if anomaly_on or n.hooks is not None:
             propagate_watched(run, n, grad)
         else:
+            run.alone = Py_REFCNT(grad) == 1
             n.propagate(run, grad)
         grad = None
         if not keep_graph:

@@ -51,6 +51,26 @@ cdef Tensor pointwise_into(LoopOp op, PyObject** slots, uint64_t types, Tensor i
     return into
 
 
+cdef Tensor call_overwriting(LoopOp op, PyObject** slots, Tensor spare):
+    """Run a pointwise op without history, with the result in the memory of the dense operand `spare` where it fits there."""
+    cdef uint64_t types = 0
+    cdef int i
+    cdef Tensor t
+    cdef object x
+    for i in range(op.operands + op.scalars):
+        x = <object>slots[i]
+        if i < op.operands and isinstance(x, Tensor):
+            t = <Tensor>x
+            if t.tracked_view or (t.ndim_ != 0 and (not same_shape(t, spare) or (not t.dense and not is_uniform(t)))):
+                return call_pointwise(op, slots, None, None)
+            types |= (<uint64_t>(t.code | ((RANK_SCALAR if t.ndim_ == 0 else RANK_TENSOR) << 4))) << (6 * i)
+        elif type(x) is float or type(x) is int or type(x) is bool:
+            types |= (<uint64_t>(number_code(x) | (RANK_NUMBER << 4))) << (6 * i)
+        else:
+            return call_pointwise(op, slots, None, None)
+    return pointwise_flat(op, slots, types, spare, spare)
+
+
 cdef bint into_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor into) except -1:
     """Run where everything is dense and of one shape and a kernel is there; False otherwise.
 

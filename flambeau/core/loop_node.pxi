@@ -86,15 +86,16 @@ cdef class LoopNode(Node):
         if self.released:
             raise_released(self)
         if self.edges == 1:
-            return self.operand_vjp(0, <Tensor>grad)
+            return self.operand_vjp(0, <Tensor>grad, False)
         together = self.joint_vjp(<Tensor>grad, [self.edge(i) is not None for i in range(self.edges)])
         if together is not None:
             return tuple(together)
-        return tuple([None if self.edge(i) is None else self.operand_vjp(i, <Tensor>grad) for i in range(self.edges)])
+        return tuple([None if self.edge(i) is None else self.operand_vjp(i, <Tensor>grad, False) for i in range(self.edges)])
 
     cdef int propagate(self, _Run run, object grad) except -1:
         cdef int i
         cdef Tensor g = <Tensor>grad
+        cdef bint spare
         if self.released:
             raise_released(self)
         if self.op.joint is not None and not grad_mode_on():
@@ -105,24 +106,26 @@ cdef class LoopNode(Node):
                     if together[i] is not None:
                         run.send(self.edge(i), self.edge_nr(i), together[i])
                 return 0
+        spare = run.alone and self.edges <= 4 and 1 == (
+            (self.n0 is not None) + (self.n1 is not None) + (self.n2 is not None) + (self.n3 is not None))
         if self.n0 is not None:
-            self.send_operand(run, 0, self.n0, g)
+            self.send_operand(run, 0, self.n0, g, spare)
         if self.n1 is not None:
-            self.send_operand(run, 1, self.n1, g)
+            self.send_operand(run, 1, self.n1, g, spare)
         if self.n2 is not None:
-            self.send_operand(run, 2, self.n2, g)
+            self.send_operand(run, 2, self.n2, g, spare)
         if self.n3 is not None:
-            self.send_operand(run, 3, self.n3, g)
+            self.send_operand(run, 3, self.n3, g, spare)
         for i in range(4, self.edges):
             if self.edge(i) is not None:
-                self.send_operand(run, i, self.edge(i), g)
+                self.send_operand(run, i, self.edge(i), g, False)
         return 0
 
-    cdef int send_operand(self, _Run run, int i, Node target, Tensor grad) except -1:
+    cdef int send_operand(self, _Run run, int i, Node target, Tensor grad, bint spare) except -1:
         cdef Tensor r
         if run.needed is not None and target not in run.needed:
             return 0
-        r = self.operand_vjp(i, grad)
+        r = self.operand_vjp(i, grad, spare)
         if r is not None:
             run.send(target, self.edge_nr(i), r)
         return 0
@@ -152,8 +155,8 @@ cdef class LoopNode(Node):
                 found[i] = fit_gradient(<Tensor>found[i], self, i)
         return found
 
-    cdef Tensor operand_vjp(self, int i, Tensor grad):
-        """The cotangent of operand i."""
+    cdef Tensor operand_vjp(self, int i, Tensor grad, bint spare):
+        """The cotangent of operand i; `spare`: grad is not needed any more and may be overwritten by it."""
         cdef object rule = self.op.vjps[i]
         cdef LoopOp op
         cdef PyObject* slots[20]
@@ -202,7 +205,7 @@ cdef class LoopNode(Node):
                 slots[n] = <PyObject*>x
                 n += 1
             if op.form == POINTWISE:
-                r = call_pointwise(op, slots, None, None)
+                r = call_overwriting(op, slots, grad) if spare and is_spare(grad) else call_pointwise(op, slots, None, None)
             else:
                 r = run_recorded_rows(op, slots, self.mask)
         return fit_gradient(r, self, i)
