@@ -16,6 +16,7 @@ class Target(NamedTuple):
     features: str
     vector_bytes: int
     masked: bool  # masked loads and stores of 1- to 8-byte elements are single instructions
+    gather: bool  # has instructions that gather words by index
 
 
 # One object format everywhere, so that one small loader serves every system.
@@ -33,10 +34,10 @@ def _triple(arch: str) -> str:
     return f"{arch}-{_ENVIRONMENT.get(sys.platform, 'unknown-linux-gnu')}"
 
 
-AVX512 = Target("avx512", _triple("x86_64"), "x86-64-v4", f"{_AVX2},{_AVX512}", 64, True)
-AVX2 = Target("avx2", _triple("x86_64"), "x86-64-v3", _AVX2, 32, False)
-SSE = Target("sse", _triple("x86_64"), "x86-64-v2", "", 16, False)
-NEON = Target("neon", _triple("aarch64"), "generic", "+neon,+fp-armv8", 16, False)
+AVX512 = Target("avx512", _triple("x86_64"), "x86-64-v4", f"{_AVX2},{_AVX512}", 64, True, True)
+AVX2 = Target("avx2", _triple("x86_64"), "x86-64-v3", _AVX2, 32, False, False)
+SSE = Target("sse", _triple("x86_64"), "x86-64-v2", "", 16, False, False)
+NEON = Target("neon", _triple("aarch64"), "generic", "+neon,+fp-armv8", 16, False, False)
 BY_NAME = {t.name: t for t in (AVX512, AVX2, SSE, NEON)}
 
 _host: Target | None = None
