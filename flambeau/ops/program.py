@@ -36,7 +36,7 @@ class _Shape(NamedTuple):
     mask: int = 0  # of the operands it reads
     with_out: bool = False  # it reads the output
     reduces: bool = False
-    count: bool = False  # it reads the number of reduced elements
+    counts: bool = False  # it reads the number of reduced elements
 
 
 _ZERO = _Shape(zero=True)

@@ -125,7 +125,8 @@ class _Finder:
 
     def _key(self, stored: str) -> str | None:
         """Names the kernel on disk, where the rule is one of this folder's."""
-        rule, flags = self.rule, {}
+        rule: Any = self.rule
+        flags: dict[str, Any] = {}
         if isinstance(rule, functools.partial):
             rule, flags = rule.func, rule.keywords
         if rule.__module__.rpartition(".")[0] != __package__ or "<" in rule.__qualname__:
