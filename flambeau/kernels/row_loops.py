@@ -31,15 +31,24 @@ class RowKernel(ReducedKernel):
                 self._row([rows.index] * count)
             return
         rows_number, size = b.size(3 + 3 * count), b.size(4 + 3 * count)
+        em = Emitter(b, 1)
+        totals = [k for k, kind in enumerate(self.kinds) if kind == "t"]
+        dtypes = [self.spec.outs[k].dtype for k in totals]
+        zeros = [(em.type(t), em.constant(0, t)) for t in dtypes]
         with b.loop("%begin", "%end") as blocks:
             first = b.mul(blocks.index, size)
             self._clear(blocks.index)
-            with b.loop(first, b.min(b.add(first, size), rows_number)) as rows:
-                numbers = [
-                    blocks.index if k < len(self.kinds) and self.kinds[k] in "st" else rows.index
+            with b.loop(first, b.min(b.add(first, size), rows_number), carry=zeros) as rows:
+                self.totals = dict(zip(totals, rows.values, strict=True))
+                summed = [
+                    blocks.index if k < len(self.kinds) and self.kinds[k] == "s" else rows.index
                     for k in range(count)
                 ]
-                self._row(numbers)
+                self._row(summed)
+                rows.next(*self.totals.values())
+            for k, dtype, value in zip(totals, dtypes, rows.values, strict=True):
+                at = b.offset(self.pointers[k], b.mul(blocks.index, self.steps[k][0]))
+                em.store(value, dtype, at)
 
     def _prepare(self, roots: list[Expr | Pair]) -> list[Expr | Pair]:
         """Elements picked by position leave the loops: where(position == i, a, b)."""
@@ -183,14 +192,11 @@ class RowKernel(ReducedKernel):
                 em.store_pair((pair[0], pair[1]), dtype, at)
                 continue
             (value,) = em.graph([root], leaf, row.uniform)
-            em.store(self._added(em, kind == "t", value, dtype, at, None), dtype, at)
-
-    def _added(self, em: Emitter, adds: bool, value: str, dtype: str, at: str, mask) -> str:
-        """value, or what is there plus it."""
-        if not adds:
-            return value
-        before = em.load(dtype, at, mask)
-        return self.b.emit(f"fadd {em.type(dtype)} {before}, {value}")
+            if kind == "t":
+                total = f"fadd {em.type(dtype)} {self.totals[k]}, {value}"
+                self.totals[k] = self.b.emit(total)
+            else:
+                em.store(value, dtype, at)
 
     def _store(self, em: Emitter, known: dict, leaf, at: list[str], mask: str | None) -> None:
         for k, (root, out) in enumerate(zip(self.roots, self.spec.outs, strict=True)):
@@ -201,7 +207,9 @@ class RowKernel(ReducedKernel):
                 em.store_pair((pair[0], pair[1]), out.dtype, at[k])
                 continue
             (value,) = em.graph([root], leaf, known)
-            value = self._added(em, self.kinds[k] == "s", value, out.dtype, at[k], mask)
+            if self.kinds[k] == "s":
+                before = em.load(out.dtype, at[k], mask)
+                value = self.b.emit(f"fadd {em.type(out.dtype)} {before}, {value}")
             em.store(value, out.dtype, at[k], mask)
 
     def _store_outer(self, inner: Row) -> None:
@@ -216,13 +224,10 @@ class RowKernel(ReducedKernel):
         """Sums over rows begin with zeros."""
         b = self.b
         for k, kind in enumerate(self.kinds):
-            if kind not in "st":
+            if kind != "s":
                 continue
             em = Emitter(b, 1)
             start = b.offset(self.pointers[k], b.mul(block, self.steps[k][0]))
-            if kind == "t":
-                em.store(em.constant(0, self.spec.outs[k].dtype), self.spec.outs[k].dtype, start)
-                continue
             with b.loop("0", self.outer_size) as outer, b.loop("0", self.inner_size) as inner:
                 at = b.offset(start, b.mul(outer.index, self.steps[k][1]))
                 at = b.offset(at, b.mul(inner.index, self.steps[k][2]))
