@@ -50,9 +50,10 @@ LOWER = frozenset(
         "conv_transpose3d",
     }
 )
-# Functions that cancel digits, cross_entropy's log_softmax among them, and long products.
+# Functions that cancel digits, and long products.
 WIDER = frozenset(
     {
+        "cross_entropy",
         "log_softmax",
         "logsumexp",
         "logsigmoid",

@@ -11,12 +11,13 @@ from functools import cache as cache_result
 from typing import Any, NamedTuple
 
 from .. import core
-from ..core import Tensor
+from ..core import Op, Tensor
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce, where
 from .convert import to_dtype
 from .pointwise import div
+from .record import composite
 from .row_program import MOST_LAUNCHES, ROW, TOTAL, Launch, RowProgram
 
 _EXACT = 2**24  # integers up to here are numbers of any compute type
@@ -92,13 +93,16 @@ class _Plan(NamedTuple):
 _plans: dict[tuple, _Plan | None] = {}
 
 
-def _find_plan(input, target, weight, smoothing, reduction, logits) -> _Plan | None:
-    each = reduction == "none"
-    key = (input.shape, input.dtype, weight is None, smoothing != 0.0, each, logits)
+def _find_plan(input, target, weight, smooth, reduction, logits, check) -> _Plan | None:
+    kinds = () if weight is None else (weight.shape, weight.dtype)
+    key = (input.shape, target.shape, input.dtype, target.dtype, *kinds, smooth, reduction, logits)
     if key not in _plans:
+        check(input, target, weight)
+        fits = _fits(input, target, weight, reduction)
         if len(_plans) > MOST_LAUNCHES:
             _plans.clear()
-        _plans[key] = _plan(input, target, weight, smoothing != 0.0, each, logits)
+        each = reduction == "none"
+        _plans[key] = _plan(input, target, weight, smooth, each, logits) if fits else None
     return _plans[key]
 
 
@@ -123,7 +127,7 @@ def _plan(input, target, weight, smooth: bool, each: bool, logits: bool) -> _Pla
     return None if second is None else _Plan(first, second, dim, rows)
 
 
-def class_loss(
+def _class_loss(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None,
@@ -131,15 +135,17 @@ def class_loss(
     smoothing: float,
     reduction: str,
     logits: bool,
+    check: Callable[[Tensor, Tensor, Tensor | None], None],
 ) -> Tensor | None:
-    """The loss of checked arguments; None where the kernels don't take them.
+    """The loss; None where the kernels don't take the arguments, which `check` has checked.
 
-    Raises IndexError for a class outside 0 .. C - 1.
+    Shapes and types that were seen before are not checked again. Raises IndexError for a class
+    outside 0 .. C - 1.
     """
-    if not _fits(input, target, weight, ignore_index, reduction):
+    plan = _find_plan(input, target, weight, smoothing != 0.0, reduction, logits, check)
+    if plan is None or not -_EXACT < ignore_index < _EXACT:
         return None
-    plan = _find_plan(input, target, weight, smoothing, reduction, logits)
-    if plan is None:
+    if weight is not None and weight.requires_grad:
         return None
     operands = (input, target) if weight is None else (input, target, weight)
     numbers = (float(ignore_index), float(smoothing))
@@ -162,13 +168,24 @@ def class_loss(
     return loss
 
 
-def _fits(input, target, weight, ignore_index: int, reduction: str) -> bool:
+def _make_op(name: str, logits: bool) -> Op:
+    def op(input, target, weight, ignore_index, smoothing, reduction, check):
+        return _class_loss(input, target, weight, ignore_index, smoothing, reduction, logits, check)
+
+    op.__doc__ = _class_loss.__doc__
+    return composite(name=name, register=False)(op)
+
+
+cross_entropy = _make_op("cross_entropy", True)
+nll_loss = _make_op("nll_loss", False)
+
+
+def _fits(input: Tensor, target: Tensor, weight: Tensor | None, reduction: str) -> bool:
     return (
         input.is_floating_point()
         and input.numel() > 0
         and target.dtype.code == 5
-        and (weight is None or (weight.dtype is input.dtype and not weight.requires_grad))
-        and -_EXACT < ignore_index < _EXACT
+        and (weight is None or weight.dtype is input.dtype)
         and reduction in ("mean", "sum", "none")
     )
 

@@ -20,7 +20,7 @@ from flambeau.ops.paired_losses import (
     squared_error,
 )
 
-from ...ops.class_loss import class_loss
+from ...ops import class_loss
 from . import primitives
 from .reduction import reduce_loss, resolve_reduction
 
@@ -169,9 +169,9 @@ def nll_loss(
         IndexError: a class outside 0 .. C - 1.
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
-    _check_class_shapes("nll_loss", input, target)
-    _check_class_weights(weight, input)
-    fused = class_loss(input, target, weight, ignore_index, 0.0, reduction, False)
+    fused = class_loss.nll_loss(
+        input, target, weight, ignore_index, 0.0, reduction, _check_likelihood
+    )
     if fused is not None:
         return fused
     class_dim = 0 if input.dim() == 1 else 1
@@ -220,6 +220,16 @@ def _pick_classes(input: Tensor, classes: Tensor, class_dim: int) -> Tensor:
         if wrong.numel():
             raise IndexError(f"Target {int(wrong[0])} is out of bounds.") from error
         raise
+
+
+def _check_likelihood(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    _check_class_shapes("nll_loss", input, target)
+    _check_class_weights(weight, input)
+
+
+def _check_entropy(input: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    _check_class_shapes("cross_entropy", input, target)
+    _check_class_weights(weight, input)
 
 
 def _check_class_weights(weight: Tensor | None, input: Tensor) -> None:
@@ -275,9 +285,9 @@ def cross_entropy(
         if ignore_index >= 0:
             raise RuntimeError("ignore_index is not supported for floating point target")
         return _cross_entropy_of_probabilities(input, target, weight, reduction, label_smoothing)
-    _check_class_shapes("cross_entropy", input, target)
-    _check_class_weights(weight, input)
-    fused = class_loss(input, target, weight, ignore_index, label_smoothing, reduction, True)
+    fused = class_loss.cross_entropy(
+        input, target, weight, ignore_index, label_smoothing, reduction, _check_entropy
+    )
     if fused is not None:
         return fused
     log_probabilities = primitives.log_softmax(input, class_dim)
