@@ -67,4 +67,4 @@ def make():
 
 
 def inputs():
-    return (torch.randn(2, 3, 64, 64),)
+    return (torch.randn(4, 3, 40, 40),)

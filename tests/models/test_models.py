@@ -14,7 +14,7 @@ import pytest
 import flambeau
 
 HERE = Path(__file__).parent
-NAMES = ["bert", "gpt2", "resnet50", "vit"]
+NAMES = ["bert", "gpt2", pytest.param("resnet50", marks=pytest.mark.slow), "vit"]
 
 
 def load_source(name, framework):
