@@ -190,6 +190,8 @@ def _is_any(t: object, tensors: Any) -> bool:
 
 def _finish(node: BackwardCFunction, inputs: list, result: Any, recording: bool) -> Any:
     """Give the outputs their history and save what backward asked for."""
+    if type(result) is Tensor and not (node.dirty_tensors or node.non_differentiable):
+        return _finish_one(node, inputs, result, recording)
     outputs = result if isinstance(result, tuple) else (result,)
     for t in node.dirty_tensors:
         if not _is_any(t, inputs):
@@ -206,6 +208,28 @@ def _finish(node: BackwardCFunction, inputs: list, result: Any, recording: bool)
     if recording:
         _record(node, inputs, outputs)
     return outputs if isinstance(result, tuple) else outputs[0]
+
+
+def _finish_one(node: BackwardCFunction, inputs: list, output: Tensor, recording: bool) -> Tensor:
+    """`_finish` for one tensor without marks, as nearly all Functions return."""
+    if not recording:
+        return output.detach() if output.requires_grad else output
+    for t in inputs:
+        if t is output:
+            output = output.detach()
+    core.attach(node, (output if output.is_floating_point() or output.is_complex() else None,))
+    if node.to_save:
+        node.save(node.to_save, (output,))
+        node.to_save = ()
+    node.input_metas = _describe_inputs(node, inputs)
+    return output
+
+
+def _describe_inputs(node: BackwardCFunction, inputs: list) -> list[tuple | None]:
+    return [
+        (t.shape, t.dtype) if need else None
+        for t, need in zip(inputs, node.needs_input_grad, strict=True)
+    ]
 
 
 def _own_output(node: BackwardCFunction, inputs: list, output: Any, recording: bool) -> Any:
@@ -239,10 +263,7 @@ def _record(node: BackwardCFunction, inputs: list, outputs: tuple) -> None:
         node.output_metas = [
             (tuple(o.shape), o.dtype) if isinstance(o, Tensor) else None for o in outputs
         ]
-    node.input_metas = [
-        (tuple(t.shape), t.dtype) if t is not None and need else None
-        for t, need in zip(inputs, node.needs_input_grad, strict=True)
-    ]
+    node.input_metas = _describe_inputs(node, inputs)
     # the marks have done their work; held on, they would tie the node to its own outputs
     if node.non_differentiable:
         node.non_differentiable = ()
@@ -318,7 +339,7 @@ def _fit(node: BackwardCFunction, i: int, grad: Any, meta: tuple | None) -> Tens
     if meta is None:
         return None
     shape, dtype = meta
-    if tuple(grad.shape) != shape:
+    if grad.shape != shape:
         if not _expandable(shape, tuple(grad.shape)):
             raise RuntimeError(
                 f"Function {node.name()} returned an invalid gradient at index {i} - got "

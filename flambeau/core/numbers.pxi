@@ -115,6 +115,8 @@ cdef object list_of(Tensor t, int d, char* p):
         return read_element(p, t.code)
     step = t.strides_[d] * ITEM[t.code]
     if d == t.ndim_ - 1:
+        if t.code == F32:
+            return [<double>(<float*>(p + i * step))[0] for i in range(t.shape_[d])]
         if t.code == I64:
             return [(<int64_t*>(p + i * step))[0] for i in range(t.shape_[d])]
         return [read_element(p + i * step, t.code) for i in range(t.shape_[d])]

@@ -14,6 +14,7 @@ cdef class Op:
     cdef History history              # of primitives: what records a call when an argument needs a gradient
     cdef shortcut_fn shortcut         # tried first; see shortcuts.pxi
     cdef LoopOp writes                # the loop op of which this is the in-place form
+    cdef LoopOp plain                 # the loop op that a call with nothing but tensors (and dim) is
     cdef object __weakref__
     cdef dict __dict__
 
@@ -84,6 +85,8 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
         return call_inplace(op.writes, args, PyVectorcall_NARGS(nargsf))
     if history and op.history is not None and grad_mode_on():
         return call_recorded(op, args, nargsf, kwnames)
+    if op.plain is not None and is_plain_call(op.plain, args, PyVectorcall_NARGS(nargsf), kwnames):
+        return loop_vectorcall(<PyObject*>op.plain, args, nargsf, kwnames)
     if op.shortcut != NULL:
         x = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
         if x is not NotImplemented:
@@ -91,6 +94,24 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
     if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
         return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
     return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)
+
+
+def use_plain(Op op, LoopOp loop):
+    """Hand calls of op that give nothing but floating-point tensors (and an int dim) to a loop op."""
+    op.plain = loop
+
+
+cdef bint is_plain_call(LoopOp loop, PyObject** args, Py_ssize_t n, PyObject* kwnames) except -1:
+    cdef Py_ssize_t i
+    cdef Py_ssize_t dims = 0 if loop.form == POINTWISE else 1
+    if n + (0 if kwnames == NULL else PyTuple_GET_SIZE(<object>kwnames)) != loop.operands + dims or n < loop.operands:
+        return False
+    for i in range(loop.operands):
+        if not isinstance(<object>args[i], Tensor) or CATEGORY[(<Tensor>args[i]).code] != 2:
+            return False
+    if dims and (type(<object>args[loop.operands]) is not int):  # after the positional ones come the named
+        return False
+    return kwnames == NULL or (dims == 1 and <object>PyTuple_GET_ITEM(<object>kwnames, 0) == "dim")
 
 
 cdef inline bint needs_gradient(Tensor t) except -1:

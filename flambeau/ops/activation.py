@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .. import core
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import const, where
@@ -40,6 +41,8 @@ def _functional(name, op, *, extra=(), doc=None):
     call.__doc__ = doc or op.__doc__
     call.__name__ = name
     public = function(name, namespaces=_F)(call)
+    if isinstance(op, core.LoopOp):
+        core.use_plain(public, op)
     alias(name + "_", written, namespaces=_F)
     return public
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from .. import core
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce
@@ -63,7 +64,10 @@ def _softmax_family(name, body, namespaces=("", "special")):
 
     functional.__doc__ = op.__doc__
     composite(name=f"{name}_functional", register=False)(functional)
-    alias(name, composite(name=name, register=False)(functional), namespaces=("nn.functional",))
+    shown = composite(name=name, register=False)(functional)
+    alias(name, shown, namespaces=("nn.functional",))
+    core.use_plain(public, body)
+    core.use_plain(shown, body)
     return public
 
 

@@ -129,3 +129,27 @@ def test_embedding(index):
         for needs in (False, True):
             weight = make(shape, needs=needs)
             assert outcome(op, index, weight) == outcome(op.function, index, weight)
+
+
+@pytest.mark.parametrize("name", ["relu", "softmax", "log_softmax", "silu", "elu"])
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ((), {}),
+        ((0,), {}),
+        ((-1,), {}),
+        ((), {"dim": 0}),
+        ((), {"dim": None}),
+        ((), {"dim": 1, "dtype": torch.float64}),
+        ((), {"inplace": False}),
+        ((5,), {}),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Implicit dimension")
+def test_plain_calls_of_functionals(name, args, named):
+    op = FUNCTIONAL[name]
+    for shape, dtype in itertools.product(SHAPES, (torch.float32, torch.int64)):
+        for needs in (False, True):
+            x, y = make(shape, dtype, needs), make(shape, dtype, needs)  # some write in place
+            assert outcome(op, x, *args, **named) == outcome(op.function, y, *args, **named)

@@ -40,8 +40,9 @@ class CosineAnnealingLR(LRScheduler):
             return self._get_closed_form_lr()
         if (self.last_epoch - 1 - self.T_max) % (2 * self.T_max) == 0:
             return self._leave_bottom()
+        low = self.eta_min
         factor = self._height(self.last_epoch) / self._height(self.last_epoch - 1)
-        return [factor * (group["lr"] - self.eta_min) + self.eta_min for group in groups]
+        return [factor * (group["lr"] - low) + low for group in groups]
 
     def _height(self, epoch: int) -> float:
         return 1 + math.cos(math.pi * epoch / self.T_max)
