@@ -24,8 +24,8 @@ def pad_constant(input, widths, value):
                 f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would "
                 f"have a negative size in dimension {k}"
             )
-        parts = ((0, left, 0, FILL), (max(left, 0), kept, skipped, 1))
-        parts += ((max(left, 0) + kept, right, 0, FILL),)
+        inside, after = max(left, 0), max(left, 0) + kept
+        parts = (0, left, 0, FILL), (inside, kept, skipped, 1), (after, right, 0, FILL)
         pieces.append(tuple([p for p in parts if p[1] > 0]))
     shape = [length(p) for p in pieces]
     return core.copy_pieces(shape, input, tuple(pieces), core.from_data(value, input.dtype))

@@ -14,6 +14,7 @@ from .launch_index import INT32, INT64
 from .masked import choose
 from .pieces import Piece, compose, whole
 from .record import composite, function
+from .splitting import ALL
 from .views import _contiguous_copy, clone, diagonal, reshape, transpose
 from .windows import zeros_plain
 
@@ -185,14 +186,21 @@ def repeat_interleave(
     elif repeats < 0:
         raise RuntimeError(f"repeat_interleave: Repeats must be non-negative, got {repeats}")
     else:
-        spread = core.expand(core.view(_count(n), (n, 1)), (n, repeats))
-        index = core.contiguous_plain(reshape(spread, -1))
+        if output_size is not None and output_size != n * repeats:
+            _wrong_output_size(output_size, n * repeats)
+        shape = input.shape
+        apart = core.basic_index(input, (*ALL[: d + 1], None))
+        spread = core.expand(apart, (*shape[: d + 1], repeats, *shape[d + 1 :]))
+        return core.view(_contiguous_copy(spread), (*shape[:d], n * repeats, *shape[d + 1 :]))
     if output_size is not None and output_size != index.numel():
-        raise RuntimeError(
-            f"repeat_interleave: Allocated size does not match required size: {output_size} and "
-            f"{index.numel()}"
-        )
+        _wrong_output_size(output_size, index.numel())
     return select_rows(input, d, index, False, "repeat_interleave")
+
+
+def _wrong_output_size(given: int, needed: int) -> None:
+    raise RuntimeError(
+        f"repeat_interleave: Allocated size does not match required size: {given} and {needed}"
+    )
 
 
 def _counts(repeats: Tensor, n: int) -> Tensor:
@@ -237,8 +245,9 @@ def _triangle(input: Tensor, diagonal: int, lower: bool, name: str) -> Tensor:
             f"{name}: input tensor must have at least 2 dimensions, got {input.ndim}"
         )
     rows, columns = input.shape[-2:]
-    above = core.view(_count(columns, -diagonal), (1, columns)) - core.view(_count(rows), (rows, 1))
-    keep = above <= 0 if lower else above >= 0
+    across = core.view(_count(columns, -diagonal), (1, columns))
+    down = core.view(_count(rows), (rows, 1))
+    keep = across <= down if lower else across >= down
     return choose(keep, input, zeros_plain((), input.dtype))
 
 

@@ -94,6 +94,11 @@ def embedding_bag(
             "for "
             f"mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
         )
+    if input.dim() == 2 and offsets is None and padding_idx is None and input.numel():
+        rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
+        if per_sample_weights is not None:
+            rows = rows * per_sample_weights.unsqueeze(2)
+        return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
     indices, bags, count = _assign_bags(input, offsets, include_last_offset)
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if padding_idx is not None:
