@@ -153,3 +153,15 @@ def test_encoder_layer_in_training_and_inference_agree():
     layer.eval()
     with flambeau.no_grad():
         assert flambeau.allclose(layer(x), trained, atol=1e-5)
+
+
+def test_a_batch_that_comes_first_in_memory_is_not_copied():
+    attention = nn.MultiheadAttention(16, 4, batch_first=True)
+    x = flambeau.randn(3, 10, 16)
+    output, _ = attention(x, x, x, need_weights=False)
+    assert output.is_contiguous()
+    other = nn.MultiheadAttention(16, 4)
+    other.load_state_dict(attention.state_dict())
+    turned = x.transpose(0, 1).contiguous()
+    wanted, _ = other(turned, turned, turned, need_weights=False)
+    assert flambeau.allclose(output, wanted.transpose(0, 1), atol=1e-6)

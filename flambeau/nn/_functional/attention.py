@@ -233,22 +233,21 @@ def multi_head_attention_forward(
         else _check_static("value", static_v, q, num_heads)
     )
     if add_zero_attn:
-        k = flambeau.cat([k, k.new_zeros(k.shape[0], 1, k.shape[2])], dim=1)
-        v = flambeau.cat([v, v.new_zeros(v.shape[0], 1, v.shape[2])], dim=1)
+        k, v = (flambeau.cat([t, t.new_zeros(*t.shape[:2], 1, t.shape[3])], dim=2) for t in (k, v))
         attn_mask, key_padding_mask = _pad_last(attn_mask), _pad_last(key_padding_mask)
-    mask = _merge_masks(attn_mask, key_padding_mask, batch, num_heads, k.shape[1])
+    mask = _merge_masks(attn_mask, key_padding_mask, batch, num_heads, k.shape[2])
 
     dropout_p = dropout_p if training else 0.0
     if need_weights:
         heads, attention = _attend_with_weights(q, k, v, mask, dropout_p, is_causal)
-        heads = heads.unflatten(0, (batch, num_heads))
     else:
-        heads, attention = _attend(q, k, v, mask, dropout_p, is_causal, batch, num_heads), None
+        # A mask says already what the hint says.
+        is_causal = is_causal and mask is None
+        heads, attention = scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal), None
     joined = heads.permute(2, 0, 1, 3).reshape(length, batch, embed_dim)
-    output = primitives.linear(joined, out_proj_weight, out_proj_bias)
-    if attention is not None:
-        attention = attention.reshape(batch, num_heads, length, k.shape[1])
-        attention = attention.mean(1) if average_attn_weights else attention
+    output = _project(joined, out_proj_weight, out_proj_bias)
+    if attention is not None and average_attn_weights:
+        attention = attention.mean(1)
     if not is_batched:
         output = output.squeeze(1)
         attention = None if attention is None else attention.squeeze(0)
@@ -335,19 +334,27 @@ def _project_inputs(
     """Project query, key and value; one matrix product serves inputs that are the same tensor."""
     if not isinstance(weights, tuple):
         if key is value and query is key:
-            return primitives.linear(query, weights, bias).chunk(3, -1)
+            return _project(query, weights, bias).chunk(3, -1)
         if key is value:
             size = query.shape[-1]
             w_q, w_kv = weights.split([size, 2 * size])
             b_q, b_kv = (None, None) if bias is None else bias.split([size, 2 * size])
-            k, v = primitives.linear(key, w_kv, b_kv).chunk(2, -1)
-            return primitives.linear(query, w_q, b_q), k, v
+            k, v = _project(key, w_kv, b_kv).chunk(2, -1)
+            return _project(query, w_q, b_q), k, v
         weights = weights.chunk(3)
     biases = (None, None, None) if bias is None else bias.chunk(3)
     return tuple(
-        primitives.linear(x, weight, part)
+        _project(x, weight, part)
         for x, weight, part in zip((query, key, value), weights, biases, strict=True)
     )
+
+
+def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The linear layer, computed in the order of memory: a batch that comes first is not copied."""
+    turned = x.transpose(0, 1)
+    if x.is_contiguous() or not turned.is_contiguous():
+        return primitives.linear(x, weight, bias)
+    return primitives.linear(turned, weight, bias).transpose(0, 1)
 
 
 def _pad_last(mask: Tensor | None) -> Tensor | None:
@@ -355,33 +362,34 @@ def _pad_last(mask: Tensor | None) -> Tensor | None:
 
 
 def _split_heads(x: Tensor, num_heads: int) -> Tensor:
-    """(L, N, E) -> (N num_heads, L, E / num_heads)."""
-    length, batch, size = x.shape
-    return x.reshape(length, batch * num_heads, size // num_heads).transpose(0, 1)
+    """(L, N, E) -> (N, num_heads, L, E / num_heads), a view."""
+    return x.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)
 
 
 def _check_static(name: str, static: Tensor, q: Tensor, num_heads: int) -> Tensor:
-    if static.shape[0] != q.shape[0] or static.shape[2] != q.shape[2]:
+    batch, size = q.shape[0], q.shape[3]
+    if static.shape[0] != batch * num_heads or static.shape[2] != size:
         raise AssertionError(
-            f"multi_head_attention_forward: expected static {name} of shape ({q.shape[0]}, S, "
-            f"{q.shape[2]}), "
-            f"got {tuple(static.shape)}"
+            f"multi_head_attention_forward: expected static {name} of shape "
+            f"({batch * num_heads}, S, {size}), got {tuple(static.shape)}"
         )
-    return static
+    return static.unflatten(0, (batch, num_heads))
 
 
 def _merge_masks(
     attn_mask: Tensor | None, padding: Tensor | None, batch: int, num_heads: int, source: int
 ) -> Tensor | None:
-    """Sum of both masks as (1 or N num_heads, 1 or L, S)."""
+    """Sum of both masks, to broadcast with scores (N, num_heads, L, S)."""
+    if attn_mask is not None:
+        whole = attn_mask.shape[0] == 1
+        attn_mask = attn_mask.unflatten(0, (1, 1) if whole else (batch, num_heads))
     if padding is None:
         return attn_mask
     if tuple(padding.shape) != (batch, source):
         raise AssertionError(
             f"expecting key_padding_mask shape of {(batch, source)}, but got {tuple(padding.shape)}"
         )
-    padding = padding.reshape(batch, 1, 1, source).expand(-1, num_heads, -1, -1)
-    padding = padding.reshape(batch * num_heads, 1, source)
+    padding = padding.reshape(batch, 1, 1, source)
     return padding if attn_mask is None else attn_mask + padding
 
 
@@ -390,30 +398,8 @@ def _attend_with_weights(
 ) -> tuple[Tensor, Tensor]:
     if is_causal and mask is None:
         raise AssertionError("FIXME: is_causal not implemented for need_weights")
-    scaled = q * math.sqrt(1.0 / q.shape[-1])
-    scores = flambeau.bmm(scaled, k.transpose(-2, -1))
+    scores = (q * math.sqrt(1.0 / q.shape[-1])) @ k.transpose(-2, -1)
     weights = primitives.softmax(scores if mask is None else scores + mask, -1)
     if dropout_p > 0.0:
         weights = primitives.dropout(weights, dropout_p)
-    return flambeau.bmm(weights, v), weights
-
-
-def _attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    dropout_p: float,
-    is_causal: bool,
-    batch: int,
-    num_heads: int,
-) -> Tensor:
-    if mask is not None:
-        mask = (
-            mask.unsqueeze(0)
-            if mask.shape[0] == 1
-            else mask.reshape(batch, num_heads, -1, mask.shape[2])
-        )
-        is_causal = False  # the mask says it already
-    q, k, v = (x.reshape(batch, num_heads, x.shape[1], x.shape[2]) for x in (q, k, v))
-    return scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal)
+    return weights @ v, weights
