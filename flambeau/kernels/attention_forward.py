@@ -267,12 +267,15 @@ class _Forward:
             e.next(c.add(b, e.values[0], value))
         total = c.sum_lanes(b, [e.values[0]])[0]
         sums = b.offset(s.sums, r, c.part)
-        factor = self._exp2(b.emit(f"fsub {c.vector} {old}, {base}"))
-        one = b.emit(f"extractelement {c.vector} {factor}, i32 0")
-        kept = c.multiply_add_parts(b, [c.load_parts(b, sums)[0]], [one], [total])
-        c.store_parts(b, kept, sums)
-        with b.when(later):
+
+        def rescale() -> None:
+            factor = self._exp2(b.emit(f"fsub {c.vector} {old}, {base}"))
+            one = b.emit(f"extractelement {c.vector} {factor}, i32 0")
+            kept = c.multiply_add_parts(b, [c.load_parts(b, sums)[0]], [one], [total])
+            c.store_parts(b, kept, sums)
             self._scale_row(s, r, factor)
+
+        b.choose(later, rescale, lambda: c.store_parts(b, [total], sums))
 
     def _exp2(self, x: str) -> str:
         c = self.c
