@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 from .. import core
@@ -46,16 +47,14 @@ def _tabulate(starts: tuple[int, ...], sizes: tuple[int, ...]) -> Tensor:
 
 def _lay_out(input: Tensor, sizes: tuple[int, ...] | None) -> Layout:
     if sizes is not None:
-        starts = [0]
-        for size in sizes[:-1]:
-            starts.append(starts[-1] + size)
+        starts = (0, *accumulate(sizes[:-1]))
         rows = input.shape[0]
-        table = _tabulate(tuple(starts), sizes)
+        table = _tabulate(starts, sizes)
         return Layout(sizes[0], len(sizes), 1, rows, table, (rows,), False)
     steps, batch = input.shape[:2]
     turned = not input.is_contiguous() and input.transpose(0, 1).is_contiguous()
-    starts = range(steps) if turned else range(0, steps * batch, batch)
-    table = _tabulate(tuple(starts), (batch,) * steps)
+    step = 1 if turned else batch
+    table = _tabulate(tuple(t * step for t in range(steps)), (batch,) * steps)
     shape = (batch, steps) if turned else (steps, batch)
     return Layout(batch, steps, steps if turned else 1, steps * batch, table, shape, turned)
 
@@ -105,9 +104,11 @@ def recur(
     first, second = _join_biases(mode, bias_ih, bias_hh, width)
     gates = product(layout.flatten(input), weight_ih, False, True, first, False, mode)
     like = weight_hh.dtype
-    out, kept_h, kept_c, reset = (
-        core.empty((layout.rows, width), like) if wanted else None
-        for wanted in (True, keep, keep and memory is not None, keep and mode == "GRU")
+    shape = (layout.rows, width)
+    out = core.empty(shape, like)
+    kept_h, kept_c, reset = (
+        core.empty(shape, like) if wanted else None
+        for wanted in (keep, keep and memory is not None, keep and mode == "GRU")
     )
     h, c = _writable(hidden, hidden), None if memory is None else _writable(memory, memory)
     problem = _problem(mode, reverse, weight_hh, layout, second is not None, keep)

@@ -343,10 +343,11 @@ def _project_inputs(
             return _project(query, w_q, b_q), k, v
         weights = weights.chunk(3)
     biases = (None, None, None) if bias is None else bias.chunk(3)
-    return tuple(
+    q, k, v = (
         _project(x, weight, part)
         for x, weight, part in zip((query, key, value), weights, biases, strict=True)
     )
+    return q, k, v
 
 
 def _project(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
