@@ -78,6 +78,40 @@ def test_parameters_as_a_vector():
         utils.vector_to_parameters([1.0], net.parameters())
 
 
+@pytest.mark.parametrize(
+    ("kind", "args"),
+    [
+        (nn.Linear, (3, 4)),
+        (nn.Conv2d, (2, 3, 3)),
+        (nn.Embedding, (7, 3)),
+        (nn.MultiheadAttention, (8, 2)),
+        (nn.TransformerEncoderLayer, (8, 2)),
+        (nn.BatchNorm1d, (4,)),
+    ],
+)
+def test_skip_init_draws_nothing(kind, args):
+    flambeau.manual_seed(5)
+    expected = flambeau.rand(3)
+    flambeau.manual_seed(5)
+    layer = utils.skip_init(kind, *args, dtype=flambeau.float64)
+    assert flambeau.equal(flambeau.rand(3), expected)
+    source = kind(*args, dtype=flambeau.float64)
+    assert list(layer.state_dict()) == list(source.state_dict())
+    layer.load_state_dict(source.state_dict())
+    assert all(
+        flambeau.equal(a, b) for a, b in zip(layer.parameters(), source.parameters(), strict=True)
+    )
+    assert all(p.requires_grad for p in layer.parameters())
+    assert bool((kind(*args).state_dict()[next(iter(source.state_dict()))] != 0).any())  # restored
+
+
+def test_skip_init_restores_after_an_error():
+    with pytest.raises(ValueError, match="groups"):
+        utils.skip_init(nn.Conv2d, 3, 4, 1, groups=2)
+    weight = flambeau.zeros(3)
+    assert bool((nn.init.ones_(weight) == 1).all())
+
+
 def test_skip_init_refuses_what_is_no_module():
     with pytest.raises(RuntimeError, match="Expected a Module"):
         utils.skip_init(int)
