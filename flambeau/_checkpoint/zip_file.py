@@ -7,6 +7,8 @@ only ever dictionary keys: nothing is extracted to the file system.
 
 from __future__ import annotations
 
+import io
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ _DATE = 0x21  # 1980-01-01, for files that depend on their contents alone
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _MAX_COMMENT = 0xFFFF
 _CHUNK = 1 << 18  # bytes that are still in the cache when they are used a second time
-_LARGE = 1 << 22  # bytes that are worth a second thread
+LARGE = 1 << 22  # bytes that are worth a second thread
 
 
 def starts_zip(first: bytes) -> bool:
@@ -51,7 +53,7 @@ class ZipWriter:
 
     def write_records(self, records: dict[str, Any]) -> None:
         """Add many records; large ones are checked by another thread while this one writes."""
-        if not self._with_crc or sum(memoryview(d).nbytes for d in records.values()) < _LARGE:
+        if not self._with_crc or sum(memoryview(d).nbytes for d in records.values()) < LARGE:
             for name, data in records.items():
                 self.write_record(name, data)
             return
@@ -141,6 +143,9 @@ class ZipReader:
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        # Only a plain file has a descriptor that stands for its own bytes.
+        plain = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
+        self.reads_in_parallel = plain and hasattr(os, "preadv")
         self._base = file.tell()
         self._size = file.seek(0, 2) - self._base
         entries = self._read_directory()
@@ -167,12 +172,12 @@ class ZipReader:
 
         A CRC of 0 means that the writer left it out.
         """
-        self._file.seek(self._base + record.offset)
+        at = self._base + record.offset
         check = check_crc and record.crc and target.nbytes == record.size
         done = crc = 0
         while done < target.nbytes:
             part = target[done : done + _CHUNK]
-            count = self._file.readinto(part)
+            count = self._fill(part, at + done)
             if not count:
                 raise _corrupt(f"record {name!r} is cut off")
             done += count
@@ -183,6 +188,12 @@ class ZipReader:
                 f"record {name!r} does not match its CRC-32"
                 " (serialization.set_crc32_options(False) loads it all the same)"
             )
+
+    def _fill(self, part: memoryview, at: int) -> int:
+        if self.reads_in_parallel:
+            return os.preadv(self._file.fileno(), [part], at)
+        self._file.seek(at)
+        return self._file.readinto(part)
 
     # ---- directory -------------------------------------------------------------------------------
 

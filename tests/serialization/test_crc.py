@@ -7,7 +7,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import core
-from flambeau._checkpoint.zip_file import _LARGE, ZipReader
+from flambeau._checkpoint.zip_file import LARGE, ZipReader
 
 LENGTHS = [*range(70), 79, 80, 127, 128, 129, 1000, 4096, 65537]
 
@@ -34,7 +34,7 @@ def test_needs_a_flat_buffer():
 
 
 def test_large_files_have_their_sums_and_no_spare_room(tmp_path):
-    state = {"a": torch.arange(_LARGE // 4), "b": torch.ones(3), "c": torch.empty(0)}
+    state = {"a": torch.arange(LARGE // 4), "b": torch.ones(3), "c": torch.empty(0)}
     torch.save(state, tmp_path / "x.pt")
     raw = (tmp_path / "x.pt").read_bytes()
     with open(tmp_path / "x.pt", "rb") as file:
