@@ -263,6 +263,30 @@ def test_memory_and_descriptors_do_not_grow():
     assert max(descriptors) <= descriptors[0] + 2
 
 
+def stop_collecting(worker_id):
+    gc.disable()
+
+
+def collate_and_count(items):
+    """A batch and the bytes of tensors that the worker holds, this batch's among them."""
+    batch = torch.stack(items)
+    return batch, torch.core.memory_stats()["allocated"]
+
+
+def test_a_worker_lets_go_of_a_batch_once_it_is_sent():
+    # Without waiting for cycles to be collected, so that the next batch gets the same warm memory.
+    loader = load(
+        Items(make_big, 40),
+        batch_size=4,
+        num_workers=1,
+        collate_fn=collate_and_count,
+        worker_init_fn=stop_collecting,
+    )
+    held = [allocated for _, allocated in loader]
+    one_batch = 4 * BIG * 8
+    assert max(held) < held[0] + one_batch
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_batches_that_are_kept_take_no_descriptors():
     import resource

@@ -126,16 +126,12 @@ class _BatchPickler(pickle.Pickler):
     """Leaves larger buffers out of the pickle; `parts` holds them in order, as flat memoryviews."""
 
     def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, protocol=5, buffer_callback=self._take_buffer)
-        self.parts: list[memoryview] = []
+        parts: list[memoryview] = []
+        # Not a method: a pickler that holds a method of its own is a cycle, which would keep the
+        # memory of a batch from the next one until cycles are collected.
+        super().__init__(stream, protocol=5, buffer_callback=lambda b: _leave_out(b, parts))
+        self.parts = parts
         self._sources: list = []  # tensors whose memory `parts` points at
-
-    def _take_buffer(self, buffer: pickle.PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < _INLINE_LIMIT:
-            return True  # stays in the pickle
-        self.parts.append(raw)
-        return False
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not flambeau.Tensor or value.device.type != "cpu":
@@ -147,6 +143,15 @@ class _BatchPickler(pickle.Pickler):
         name = str(dense.dtype).rpartition(".")[2]
         content = pickle.PickleBuffer(_view_bytes(dense))
         return _restore_tensor, (content, name, tuple(dense.shape), value.requires_grad)
+
+
+def _leave_out(buffer: pickle.PickleBuffer, parts: list[memoryview]) -> bool:
+    """Put a larger buffer into `parts`; whether it stays in the pickle instead."""
+    raw = buffer.raw()
+    if raw.nbytes < _INLINE_LIMIT:
+        return True
+    parts.append(raw)
+    return False
 
 
 def _view_bytes(dense):
