@@ -120,6 +120,18 @@ cdef extern from "nest.hpp" namespace "flambeau" nogil:
     int get_num_threads()
     void set_num_threads_c "flambeau::set_num_threads"(int)
 
+cdef extern from "pieces.hpp" namespace "flambeau" nogil:
+    cdef cppclass PieceRun:
+        NestRun run
+        int64_t desc[5]
+        int64_t rows
+    cdef cppclass PieceRuns:
+        void reserve(size_t)
+        void resize(size_t)
+        size_t size()
+        PieceRun& back()
+    void copy_slices(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
+
 cdef extern from "loader.hpp" namespace "flambeau":
     ctypedef struct LoadedObject:
         pass

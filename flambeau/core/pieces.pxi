@@ -4,20 +4,30 @@
 cdef enum:
     PIECE_FILL = 2  # a step other than 1, -1 and 0: no position, but the fill value
 
+    SLICE_BYTES = 20480   # of the result, which stay in a core's nearest cache while every piece is copied
+    MOST_PIECES = 64      # that are copied slice by slice
 
-cdef int64_t copy_piece(Tensor out, Tensor source, tuple pieces, int d, char* to, char* at, bint filled, char* fill, Nest* nest) except -1:
-    """Every combination of pieces of the dimensions d.. ; nest holds the choices for those before."""
+
+cdef int copy_piece(Tensor out, Tensor source, tuple pieces, int d, char* to, char* at, bint filled, char* fill, Nest* nest, PieceRuns* runs) except -1:
+    """Every combination of pieces of the dimensions d.. ; nest holds the choices for those before.
+
+    With `runs`, the copies are added there, not made; 1 if one of them cannot be.
+    """
     cdef Nest leaf
     cdef int item = ITEM[out.code]
     cdef int64_t first, count, start
-    cdef int step
+    cdef int step, failed = 0
+    if filled:  # the pieces of the other dimensions make no difference
+        leaf = nest[0]
+        for k in range(out.ndim_):
+            if k >= d:
+                leaf.shape[k] = out.shape_[k]
+                leaf.strides[0][k] = out.strides_[k] * item if out.shape_[k] > 1 else 0
+            leaf.strides[1][k] = 0
+        return finish_piece(to, fill, &leaf, item, runs)
     if d == out.ndim_:
         leaf = nest[0]
-        if filled:
-            for d in range(out.ndim_):
-                leaf.strides[1][d] = 0
-        copy_strided(to, fill if filled else at, &leaf, item)
-        return 0
+        return finish_piece(to, at, &leaf, item, runs)
     for piece in <tuple>pieces[d]:
         first, count, start, step = piece
         if count <= 0:
@@ -32,10 +42,84 @@ cdef int64_t copy_piece(Tensor out, Tensor source, tuple pieces, int d, char* to
         nest.shape[d] = count
         nest.strides[0][d] = out.strides_[d] * item if count > 1 else 0
         nest.strides[1][d] = source.strides_[d] * item * step if count > 1 else 0
-        copy_piece(out, source, pieces, d + 1, to + first * out.strides_[d] * item,
-                   at if step == PIECE_FILL else at + start * source.strides_[d] * item,
-                   filled or step == PIECE_FILL, fill, nest)
+        failed |= (copy_under_slices if d == 0 else copy_piece)(
+            out, source, pieces, d + 1, to + first * out.strides_[d] * item,
+            at if step == PIECE_FILL else at + start * source.strides_[d] * item,
+            step == PIECE_FILL, fill, nest, runs)
+    return failed
+
+
+cdef int finish_piece(char* to, char* at, Nest* leaf, int item, PieceRuns* runs) except -1:
+    """Make or note the copy that leaf describes, its first dimension the one to be sliced."""
+    cdef Nest inner
+    cdef PieceRun* noted
+    cdef int d, k, dims
+    if runs == NULL:
+        copy_strided(to, at, leaf, item)
+        return 0
+    inner.operands, inner.dims = 2, leaf.dims - 1
+    for d in range(inner.dims):
+        inner.shape[d] = leaf.shape[d + 1]
+        for k in range(2):
+            inner.strides[k][d] = leaf.strides[k][d + 1]
+    nest_order(inner, 0)
+    nest_permute(inner)
+    dims = nest_coalesce(inner, 0, inner.dims)
+    inner.shape[dims] = leaf.shape[0]
+    for k in range(2):
+        inner.strides[k][dims] = leaf.strides[k][0]
+    if transposed_dimension(&inner, dims + 1, item) >= 0:
+        return 1
+    runs.resize(runs.size() + 1)
+    noted = &runs.back()
+    describe_copy(&noted.run, noted.desc, to, at, &inner, dims + 1, item)
+    noted.rows = 1 if dims else 0
+    for d in range(1, dims):
+        noted.rows *= inner.shape[d]
     return 0
+
+
+cdef int copy_under_slices(Tensor out, Tensor source, tuple pieces, int d, char* to, char* at, bint filled, char* fill, Nest* nest, PieceRuns* unused) except -1:
+    """copy_piece for one choice of the dimensions before d, the first of which is cut into slices if that helps."""
+    cdef PieceRuns runs
+    cdef int64_t positions = nest.shape[0], combinations = 1, bytes_each = ITEM[out.code], slice, grain
+    cdef int k, failed
+    cdef void* args[1]
+    for k in range(d, out.ndim_):
+        combinations *= len(<tuple>pieces[k])
+        bytes_each *= out.shape_[k]
+        if combinations > MOST_PIECES:
+            break
+    if filled or combinations < 2 or combinations > MOST_PIECES or positions < 4 * get_num_threads():
+        return copy_piece(out, source, pieces, d, to, at, filled, fill, nest, NULL)
+    need_copiers(ITEM[out.code])
+    runs.reserve(combinations)  # the runs point into themselves
+    failed = copy_piece(out, source, pieces, d, to, at, filled, fill, nest, &runs)
+    if failed:
+        return copy_piece(out, source, pieces, d, to, at, filled, fill, nest, NULL)
+    slice = grain = max(SLICE_BYTES // bytes_each, 1)
+    if positions * bytes_each <= 2 * COPY_GRAIN:
+        grain = positions
+    elif grain > positions // (4 * get_num_threads()):
+        grain = positions // (4 * get_num_threads())
+    args[0] = &runs
+    with nogil:
+        parallel_for(copy_slices, args, &slice, positions, grain)
+    return 0
+
+
+cdef int walked_as_one(Tensor out, Tensor source, tuple pieces) except -1:
+    """How many leading dimensions are whole, and one dimension in the source too (as they are in the result)."""
+    cdef int d
+    cdef int64_t before = 1
+    for d in range(out.ndim_):
+        parts = <tuple>pieces[d]
+        if len(parts) != 1 or parts[0] != (0, out.shape_[d], 0, 1) or source.shape_[d] != out.shape_[d]:
+            return d
+        if before > 1 and source.strides_[d - 1] != source.strides_[d] * source.shape_[d]:
+            return d
+        before *= out.shape_[d]
+    return out.ndim_
 
 
 def copy_pieces(shape, Tensor source, tuple pieces, Tensor fill=None):
@@ -49,6 +133,7 @@ def copy_pieces(shape, Tensor source, tuple pieces, Tensor fill=None):
     cdef Nest nest
     cdef Tensor out
     cdef char* value = source.data_ptr_
+    cdef int k, lead
     if n != source.ndim_ or <int>len(pieces) != n or (fill is not None and (fill.code != source.code or fill.count != 1)):
         raise ValueError("copy_pieces: ranks or types differ")
     out = new_dense(source.code, n, sizes)
@@ -56,5 +141,18 @@ def copy_pieces(shape, Tensor source, tuple pieces, Tensor fill=None):
     if out.count:
         if fill is not None:
             value = fill.data_ptr_
-        copy_piece(out, source, pieces, 0, out.data_ptr_, source.data_ptr_, False, value, &nest)
+        lead = walked_as_one(out, source, pieces)
+        if lead == 0:
+            copy_piece(out, source, pieces, 0, out.data_ptr_, source.data_ptr_, False, value, &nest, NULL)
+            return out
+        for k in range(lead):
+            nest.shape[k] = 1
+            nest.strides[0][k] = nest.strides[1][k] = 0
+        nest.shape[0] = 1
+        for k in range(lead):
+            nest.shape[0] *= out.shape_[k]
+        if nest.shape[0] > 1:
+            nest.strides[0][0] = out.strides_[lead - 1] * ITEM[out.code]
+            nest.strides[1][0] = source.strides_[lead - 1] * ITEM[out.code]
+        copy_under_slices(out, source, pieces, lead, out.data_ptr_, source.data_ptr_, False, value, &nest, NULL)
     return out

@@ -53,20 +53,8 @@ cdef void copy_ordered(char* to, char* source, Nest* nest, int dims, int item) n
         return
     if across > 1:
         swap_dimensions(nest, 1, across)
-    desc[0] = nest.shape[0] if dims else 1
-    desc[1] = nest.strides[0][1] if dims > 1 else 0
-    desc[2] = nest.strides[1][1] if dims > 1 else 0
-    desc[3] = nest.strides[0][0] if dims else item
-    desc[4] = nest.strides[1][0] if dims else item
+    describe_copy(&run, desc, to, source, nest, dims, item)
     run.kernel = _row_copiers[item] if across < 0 else _tile_copiers[item]
-    run.desc = desc
-    run.operands = 2
-    run.pointers[0], run.pointers[1] = to, source
-    run.rows = nest.shape[1] if dims > 1 else 1
-    run.outer = dims - 2 if dims > 2 else 0
-    for d in range(run.outer):
-        run.shape[d] = nest.shape[2 + d]
-        run.strides[0][d], run.strides[1][d] = nest.strides[0][2 + d], nest.strides[1][2 + d]
     if total * item <= 2 * COPY_GRAIN:
         nest_run_c(run, 1 << 62)
         return
@@ -83,6 +71,25 @@ cdef void copy_ordered(char* to, char* source, Nest* nest, int dims, int item) n
         return
     with nogil:
         nest_run_c(run, grain if grain > 0 else 1)
+
+
+cdef void describe_copy(NestRun* run, int64_t* desc, char* to, char* source, Nest* nest, int dims, int item) noexcept:
+    """The run of a row kernel, which the caller may change, over coalesced dimensions, innermost first."""
+    cdef int d
+    desc[0] = nest.shape[0] if dims else 1
+    desc[1] = nest.strides[0][1] if dims > 1 else 0
+    desc[2] = nest.strides[1][1] if dims > 1 else 0
+    desc[3] = nest.strides[0][0] if dims else item
+    desc[4] = nest.strides[1][0] if dims else item
+    run.kernel = _row_copiers[item]
+    run.desc = desc
+    run.operands = 2
+    run.pointers[0], run.pointers[1] = to, source
+    run.rows = nest.shape[1] if dims > 1 else 1
+    run.outer = dims - 2 if dims > 2 else 0
+    for d in range(run.outer):
+        run.shape[d] = nest.shape[2 + d]
+        run.strides[0][d], run.strides[1][d] = nest.strides[0][2 + d], nest.strides[1][2 + d]
 
 
 cdef int transposed_dimension(Nest* nest, int dims, int item) noexcept:

@@ -75,3 +75,34 @@ def test_runs_of_positions() -> None:
     assert runs([2, 1, 0, 1]) == [(0, 3, 2, -1), (3, 1, 1, 1)]
     assert runs([0, 0, 0], 4) == [(4, 3, 0, 0)]
     assert runs([]) == []
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_padding_of_many_planes(mode: str, threads: int) -> None:
+    other = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    a = numbers((6, 40, 9, 30), "float32")
+    layouts = {
+        "dense": lambda v: v,
+        "one of three channels": lambda v: v[:, 1:2],
+        "every other": lambda v: v[::2, ::2],
+        "channels last": lambda v: v.swapaxes(1, 3),
+        "planes last": lambda v: v.swapaxes(0, 3),
+        "no planes": lambda v: v[2, 7:8],
+    }
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for name, view in layouts.items():
+            around = [(0, 0)] * (view(a).ndim - 2) + [(2, 1), (0, 3)]
+            made = F.pad(view(torch.tensor(a)), (0, 3, 2, 1), mode=mode).numpy()
+            np.testing.assert_array_equal(made, np.pad(view(a), around, mode=other[mode]), name)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_roll_and_flip_across_many_rows() -> None:
+    a = numbers((3000, 5, 9), "int16")
+    x = torch.tensor(a)
+    np.testing.assert_array_equal(x.roll((7, 2), (0, 2)).numpy(), np.roll(a, (7, 2), (0, 2)))
+    np.testing.assert_array_equal(x.flip(0).roll(4, 2).numpy(), np.roll(a[::-1], 4, 2))
