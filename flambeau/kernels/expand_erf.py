@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from .elementary import define, exp, expansion, log, log1p, polynomial
-from .expand_exp import exp_and_tail, exp_of_moderate
+from .expand_exp import exp2_of_moderate, exp_and_tail, exp_of_moderate
 from .scalar import Expr, absolute, cast, const, copysign, eq, fma, sqrt, where
 
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -47,15 +47,15 @@ _ERF_F64 = [
     -0.376126389031841,
     0.1283791670955126,
 ]
-# log(erfc(t)) / t in t, and log(erfc(t)) in t - 2.5, up to where erf is 1
-_LOG_ERFC_F32 = [
-    -1.1231627e-05,
-    0.00032280674,
-    -0.0036424694,
-    0.023762083,
-    -0.1062369,
-    -0.6351513,
-    -1.1286485,
+# log2(erfc(t)) / t in t, and log(erfc(t)) in t - 2.5, up to where erf is 1
+_LOG2_ERFC_F32 = [
+    -1.6203812e-05,
+    0.0004657117,
+    -0.0052549727,
+    0.03428144,
+    -0.15326744,
+    -0.9163296,
+    -1.6282955,
 ]
 _LOG_ERFC_F64 = [
     -5.109883502088992e-12,
@@ -76,6 +76,15 @@ _LOG_ERFC_F64 = [
     -0.9438937335257936,
     -5.352680750986536,
     -7.806815272727254,
+]
+# 2**f for |f| < 0.5, as far as 1 - erfc shows it
+_EXP2_SHORT = [
+    0.0013264894,
+    0.009671485,
+    0.05550733,
+    0.24022242,
+    0.693147,
+    1.0,
 ]
 # erfcx(x) (1 + 2x) in (x - 3) / (x + 3), to float32's precision; in (x - 4) / (x + 4), to float64's
 _ERFCX_SHORT = [
@@ -244,7 +253,7 @@ _INVERSE_FARTHEST = [
 def _erf_f32(x: Expr) -> Expr:
     t, q = absolute(x), x * x
     bounded = where(t > 4.0, const(4.0, "f32"), t)
-    large = 1.0 - exp_of_moderate(bounded * polynomial(bounded, _LOG_ERFC_F32))
+    large = 1.0 - exp2_of_moderate(bounded * polynomial(bounded, _LOG2_ERFC_F32), _EXP2_SHORT)
     small = fma(polynomial(q, _ERF_F32), t, t)
     return copysign(where(t > 0.927734375, large, small), x)
 

@@ -200,6 +200,14 @@ def exp2_or_zero(x: Expr) -> Expr:
     return where(x < 1.0 - form.bias, 0.0, p * _power(bitcast(shifted, form.integer), x.dtype))
 
 
+def exp2_of_moderate(x: Expr, power: list[float]) -> Expr:
+    """2**x where the result is a normal number or x NaN; power: 2**f as a polynomial."""
+    form = _format(x)
+    shifted = x + (form.magic + form.bias)
+    p = polynomial(x - (shifted - (form.magic + form.bias)), power)
+    return p * _power(bitcast(shifted, form.integer), x.dtype)
+
+
 def exp_and_tail(x: Expr, tail: Expr) -> Expr:
     """exp(x + tail) for a tail far below the last bit of x."""
     form = _format(x)
