@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import tarfile
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
 
@@ -74,7 +73,7 @@ def test_tar_members_stay_inside(name, tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add_file(tar, name, b"x")
     target = tmp_path / "deep" / "to"
-    with suppress(tarfile.FilterError):  # a name from the root is taken as one inside
+    with pytest.raises(RuntimeError, match="outside"):
         utils.extract_archive(tmp_path / "a.tar", target)
     outside = [path for path in tmp_path.rglob("outside") if target not in path.parents]
     assert outside == []
@@ -85,7 +84,7 @@ def test_tar_link_that_leads_outside_is_refused(tmp_path):
         link = tarfile.TarInfo("link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc"
         tar.addfile(link)
-    with pytest.raises(tarfile.FilterError):
+    with pytest.raises(RuntimeError):
         utils.extract_archive(tmp_path / "a.tar", tmp_path / "to")
 
 

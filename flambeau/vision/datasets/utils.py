@@ -105,8 +105,8 @@ def extract_archive(
 ) -> str:
     """Unpack a tar or zip archive, or decompress a single file; give the path of the result.
 
-    `to_path` is the folder to unpack into, by default the archive's own. Members that would land
-    outside it are refused: tar archives with tarfile.FilterError, zip archives with RuntimeError.
+    `to_path` is the folder to unpack into, by default the archive's own. An archive with members
+    that would land outside it is refused with RuntimeError before anything is unpacked.
     """
     source = os.fspath(from_path)
     folder = os.path.dirname(source) if to_path is None else os.fspath(to_path)
@@ -122,21 +122,47 @@ def extract_archive(
 
 
 def _extract_tar(source: str, folder: str) -> str:
+    # The "data" filter refuses links that lead outside, devices and set-uid bits. Python 3.11 has
+    # it from its fourth patch on; before, nothing but plain files and folders is accepted.
+    filtered = hasattr(tarfile, "data_filter")
+    options: dict[str, Any] = {"filter": "data"} if filtered else {}
     with tarfile.open(source) as archive:
-        # "data" refuses absolute names, "..", links that lead outside, devices and set-uid bits.
-        archive.extractall(folder, filter="data")
+        members = archive.getmembers()
+        for member in members:
+            _require_inside(source, folder, member.name)
+            if not filtered:
+                _make_plain(source, member)
+        try:
+            archive.extractall(folder, members, **options)
+        except tarfile.TarError as error:
+            raise RuntimeError(f"extract_archive: {source}: {error}") from error
     return folder
+
+
+def _make_plain(source: str, member: tarfile.TarInfo) -> None:
+    if not (member.isreg() or member.isdir()):
+        raise RuntimeError(
+            f"extract_archive: {source} has a member that is no plain file: {member.name!r}"
+            " (with Python 3.11.4 or newer links that stay inside are accepted)"
+        )
+    member.mode &= 0o755
+    if hasattr(os, "geteuid"):
+        member.uid, member.gid, member.uname, member.gname = os.geteuid(), os.getegid(), "", ""
 
 
 def _extract_zip(source: str, folder: str) -> str:
-    root = os.path.realpath(folder)
     with zipfile.ZipFile(source) as archive:
         for name in archive.namelist():
-            target = os.path.realpath(os.path.join(root, name))
-            if os.path.commonpath([root, target]) != root:
-                raise RuntimeError(f"extract_archive: {source} has a member outside: {name!r}")
-        archive.extractall(root)
+            _require_inside(source, folder, name)
+        archive.extractall(folder)
     return folder
+
+
+def _require_inside(source: str, folder: str, name: str) -> None:
+    root = os.path.realpath(folder)
+    target = os.path.realpath(os.path.join(root, name))
+    if os.path.commonpath([root, target]) != root:
+        raise RuntimeError(f"extract_archive: {source} has a member outside: {name!r}")
 
 
 def _decompress(source: str, target: str, *, is_folder: bool) -> str:
