@@ -303,8 +303,9 @@ def test_cifar_tutorial_on_a_small_archive(tmp_path):
     attributes = make_archive(tmp_path / "server", count=60, bright=True)
     driver = tmp_path / "driver.py"
     driver.write_text(
-        "import runpy, sys\n"
+        "import runpy, sys, torch\n"
         "from torchvision.datasets import CIFAR10\n"
+        "torch.manual_seed(0)\n"
         f"for name, value in {attributes!r}.items():\n"
         "    setattr(CIFAR10, name, value)\n"
         "sys.argv = sys.argv[1:]\n"
@@ -315,7 +316,7 @@ def test_cifar_tutorial_on_a_small_archive(tmp_path):
     out = run("run", driver, tutorial, *options).stdout
     losses = [float(number) for number in re.findall(r"loss: (\S+)", out)]
     assert len(losses) == 6
-    assert all(2 < loss < 2.6 for loss in losses)
+    assert all(1.5 < loss < 2.6 for loss in losses)
     assert "Finished Training" in out
     assert "Accuracy of the network on the 60 test images" in out
     assert len(re.findall(r"Accuracy for class: \w+ +is", out)) == 10
