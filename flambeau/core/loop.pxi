@@ -95,6 +95,10 @@ cdef class LoopOp:
     def __doc__(self):
         return self.record.doc
 
+    @property
+    def __signature__(self):
+        return describe_signature(self)
+
     def __repr__(self):
         return f"<op {self.name}>"
 
@@ -197,3 +201,24 @@ def set_op_lookup(fn):
 def _op_by_name(name):
     """The op of that name."""
     return _op_by_name_hook(name)
+
+
+cdef object describe_signature(LoopOp op):
+    """How the op is called, as `inspect` tells it; see `loop_vectorcall`, which reads the arguments."""
+    from inspect import Parameter, Signature
+    cdef int i, optional = op.operands + op.scalars - <int>len(op.defaults)
+    cdef list positional = [], named = []
+    for i in range(op.operands + op.scalars):
+        by_name = op.form != POINTWISE and i >= op.operands
+        default = op.defaults[i - optional] if i >= optional else Parameter.empty
+        kind = Parameter.KEYWORD_ONLY if by_name else Parameter.POSITIONAL_OR_KEYWORD
+        (named if by_name else positional).append(Parameter(op.names[i], kind, default=default))
+    if op.form != POINTWISE:
+        dim = Parameter.empty if op.keyword_dim is NotImplemented else op.keyword_dim
+        positional.append(Parameter("dim", Parameter.POSITIONAL_OR_KEYWORD, default=dim))
+    if op.form == REDUCTION:
+        positional.append(Parameter("keepdim", Parameter.POSITIONAL_OR_KEYWORD, default=False))
+    if op.takes_dtype:
+        named.append(Parameter("dtype", Parameter.KEYWORD_ONLY, default=None))
+    named.append(Parameter("out", Parameter.KEYWORD_ONLY, default=None))
+    return Signature(positional + named)
