@@ -16,7 +16,7 @@ CORE_SOURCES := setup.py $(wildcard flambeau/core/*.pyx flambeau/core/*.pxi flam
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup build demo test parity parity-full names warm bench lint format typecheck clean distclean
+.PHONY: help setup build demo test parity parity-full names warm bench docs lint format typecheck clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ warm: $(STAMPS)/build ## compile the common kernels and the benchmarks' into the
 bench: $(STAMPS)/parity ## time Flambeau beside PyTorch
 	$(PY) -m benchmarks $(ARGS)
 
+docs: $(STAMPS)/docs ## build the site with the API reference in docs/_build; a warning is an error
+	$(PY) -m sphinx -q -W --keep-going -j $(JOBS) -b html docs docs/_build
+
 lint: $(STAMPS)/dev ## check style and formatting
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -59,7 +62,7 @@ typecheck: $(STAMPS)/dev ## check the types
 	$(PY) -m mypy
 
 clean: ## remove what was built, keep .venv
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf build dist docs/_build docs/reference *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -f flambeau/core/_core.cpp flambeau/core/_core*.so flambeau/core/_core*.pyd $(STAMPS)/build
 	find flambeau tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
@@ -92,6 +95,10 @@ $(STAMPS)/test: tools/extras.py $(STAMPS)/build
 
 $(STAMPS)/parity: tools/extras.py $(STAMPS)/test
 	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $$($(PY) tools/extras.py parity)
+	touch $@
+
+$(STAMPS)/docs: tools/extras.py $(STAMPS)/build
+	$(PIP) $$($(PY) tools/extras.py docs vision)
 	touch $@
 
 $(STAMPS)/dev: tools/extras.py $(STAMPS)/build
