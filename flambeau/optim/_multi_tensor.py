@@ -8,29 +8,17 @@ from typing import Any
 import flambeau
 
 from ._fused import apply_rule, fused_update
-from .optimizer import Optimizer
+from ._gradient import GradientOptimizer
 
 
-class MultiTensorOptimizer(Optimizer):
+class MultiTensorOptimizer(GradientOptimizer):
     """An optimiser given by one rule: each step is one kernel per group of parameters.
 
     Subclasses say which state the rule uses (`_state_names`), how it starts (`_init_state`), and
     the rule with its scalars, given the key that `_keys` returned for the parameters at hand.
     """
 
-    # Options that old checkpoints lack, and the state that they keep as numbers.
-    _added_options: dict[str, Any] = {}
-    _counts: tuple[str, ...] = ("step",)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            for name, value in self._added_options.items():
-                group.setdefault(name, value)
-        for values in self.state.values():
-            for name in self._counts:
-                if name in values and not isinstance(values[name], flambeau.Tensor):
-                    values[name] = flambeau.tensor(float(values[name]), dtype=flambeau.float32)
+    _counts = ("step",)
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the state tensors: the rule's operands after (param, grad); it writes all."""
@@ -58,23 +46,6 @@ class MultiTensorOptimizer(Optimizer):
         for step in steps:
             step += 1
         return [step.item() for step in steps]
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters from their gradients; returns what `closure` returned, if given."""
-        loss = None
-        if closure is not None:
-            with flambeau.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params, grads = [], []
-            for param in group["params"]:
-                grad = param.grad
-                if grad is not None:
-                    params.append(param)
-                    grads.append(grad)
-            if params:
-                self._update_group(group, params, grads)
-        return loss
 
     def _update_group(self, group: dict[str, Any], params: list, grads: list) -> None:
         names = self._state_names(group)

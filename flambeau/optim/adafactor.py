@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import flambeau
 
+from ._gradient import GradientOptimizer
 from ._multi_tensor import make_step
-from .optimizer import Optimizer, Params
+from .optimizer import Params
 
 __all__ = ["Adafactor"]
 
 
-class Adafactor(Optimizer):
+class Adafactor(GradientOptimizer):
     r"""Adafactor (Shazeer and Stern, 2018, https://arxiv.org/abs/1804.04235).
 
     The running mean of squares of a matrix is kept as one vector a row and one a column, of
@@ -40,6 +40,9 @@ class Adafactor(Optimizer):
     >>> optimizer.state[weight]["row_var"].shape, optimizer.state[weight]["col_var"].shape
     (torch.Size([2, 1]), torch.Size([1, 3]))
     """
+
+    _added_options = {"foreach": None}
+    _counts = ("step",)
 
     def __init__(
         self,
@@ -72,30 +75,10 @@ class Adafactor(Optimizer):
         }
         super().__init__(params, defaults)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group.setdefault("foreach", None)
-        for values in self.state.values():
-            if "step" in values and not isinstance(values["step"], flambeau.Tensor):
-                values["step"] = flambeau.tensor(float(values["step"]), dtype=flambeau.float32)
-
-    @flambeau.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters from their gradients; returns what `closure` returned, if given."""
-        loss = None
-        if closure is not None:
-            with flambeau.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(group, param, -param.grad if group["maximize"] else param.grad)
-        return loss
-
     def _update(self, group: dict[str, Any], param: Any, grad: Any) -> None:
         if param.is_complex():
             raise RuntimeError("Adafactor does not support complex parameters")
+        grad = -grad if group["maximize"] else grad
         state = self.state[param]
         if not state:
             _init_state(state, grad)

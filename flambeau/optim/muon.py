@@ -8,12 +8,13 @@ from typing import Any
 
 import flambeau
 
-from .optimizer import Optimizer, Params
+from ._gradient import GradientOptimizer
+from .optimizer import Params
 
 __all__ = ["Muon"]
 
 
-class Muon(Optimizer):
+class Muon(GradientOptimizer):
     r"""Momentum, orthogonalised by Newton and Schulz's iteration (Jordan et al., 2024,
     https://kellerjordan.github.io/posts/muon/).
 
@@ -77,19 +78,6 @@ class Muon(Optimizer):
                         "Muon only supports 2D parameters whereas we found a parameter with size:"
                         f" {param.size()}"
                     )
-
-    @flambeau.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters from their gradients; returns what `closure` returned, if given."""
-        loss = None
-        if closure is not None:
-            with flambeau.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(group, param, param.grad)
-        return loss
 
     def _update(self, group: dict[str, Any], param: Any, grad: Any) -> None:
         if param.is_complex():

@@ -7,13 +7,14 @@ from typing import Any
 
 import flambeau
 
+from ._gradient import GradientOptimizer
 from ._multi_tensor import check_betas
-from .optimizer import Optimizer, Params
+from .optimizer import Params
 
 __all__ = ["SparseAdam"]
 
 
-class SparseAdam(Optimizer):
+class SparseAdam(GradientOptimizer):
     r"""Adam on the rows that a sparse gradient holds; the other rows and their moments stay.
 
     With t the step count from 1, for each row in the gradient g: m = beta1 * m + (1 - beta1) * g,
@@ -57,22 +58,6 @@ class SparseAdam(Optimizer):
         groups = [group["params"] for group in self.param_groups]
         _refuse(groups, lambda p: p.is_sparse, "requires dense parameter tensors")
         _refuse(groups, lambda p: p.is_complex(), "does not support complex parameters")
-
-    @flambeau.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the rows that the gradients hold; returns what `closure` returned, if given.
-
-        Raises RuntimeError for dense gradients.
-        """
-        loss = None
-        if closure is not None:
-            with flambeau.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    self._update(group, param, param.grad)
-        return loss
 
     def _update(self, group: dict[str, Any], param: Any, grad: Any) -> None:
         if not grad.is_sparse:
