@@ -14,8 +14,9 @@ from ._gradient import GradientOptimizer
 class MultiTensorOptimizer(GradientOptimizer):
     """An optimiser given by one rule: each step is one kernel per group of parameters.
 
-    Subclasses say which state the rule uses (`_state_names`), how it starts (`_init_state`), and
-    the rule with its scalars, given the key that `_keys` returned for the parameters at hand.
+    Subclasses say which state the rule uses (`_state_names`), how it starts unless as zeros
+    (`_init_state`), and the rule with its scalars, given the key that `_keys` returned for the
+    parameters at hand.
     """
 
     _counts = ("step",)
@@ -25,8 +26,10 @@ class MultiTensorOptimizer(GradientOptimizer):
         raise NotImplementedError
 
     def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        """Fill the empty `state` of `param`."""
-        raise NotImplementedError
+        """Fill the empty `state` of `param`: a step count, and zeros for each state tensor."""
+        state["step"] = make_step()
+        for name in self._state_names(group):
+            state[name] = flambeau.zeros_like(param).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         """The update rule for this group's options."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau
-
 from ._fused import specialise, sqrt
-from ._multi_tensor import MultiTensorOptimizer, check_lr, check_option, make_step
+from ._multi_tensor import MultiTensorOptimizer, check_lr, check_option
 from .optimizer import Params
 
 __all__ = ["Adadelta"]
@@ -86,11 +84,6 @@ class Adadelta(MultiTensorOptimizer):
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("square_avg", "acc_delta")
-
-    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = make_step()
-        for name in self._state_names(group):
-            state[name] = flambeau.zeros_like(param).detach()
 
     def _keys(self, params: list, states: list[dict[str, Any]]) -> list:
         super()._keys(params, states)

@@ -14,7 +14,6 @@ from ._multi_tensor import (
     check_implementation,
     check_lr,
     check_option,
-    make_step,
 )
 from .optimizer import Params
 
@@ -131,11 +130,6 @@ class Adam(MultiTensorOptimizer):
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         names = ("exp_avg", "exp_avg_sq")
         return (*names, "max_exp_avg_sq") if group["amsgrad"] else names
-
-    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = make_step()
-        for name in self._state_names(group):
-            state[name] = flambeau.zeros_like(param).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau
-
 from ._fused import maximum, specialise
-from ._multi_tensor import MultiTensorOptimizer, check_betas, check_lr, check_option, make_step
+from ._multi_tensor import MultiTensorOptimizer, check_betas, check_lr, check_option
 from .optimizer import Params
 
 __all__ = ["Adamax"]
@@ -97,11 +95,6 @@ class Adamax(MultiTensorOptimizer):
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_inf")
-
-    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = make_step()
-        for name in self._state_names(group):
-            state[name] = flambeau.zeros_like(param).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(adamax_update, group["weight_decay"] != 0, group["maximize"])

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau
-
 from ._fused import specialise, sqrt
-from ._multi_tensor import MultiTensorOptimizer, check_betas, check_lr, check_option, make_step
+from ._multi_tensor import MultiTensorOptimizer, check_betas, check_lr, check_option
 from .optimizer import Params
 
 __all__ = ["RAdam"]
@@ -111,11 +109,6 @@ class RAdam(MultiTensorOptimizer):
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
-
-    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = make_step()
-        for name in self._state_names(group):
-            state[name] = flambeau.zeros_like(param).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(

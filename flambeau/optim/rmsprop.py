@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau
-
 from ._fused import specialise, sqrt
 from ._multi_tensor import (
     MultiTensorOptimizer,
     check_lr,
     check_option,
-    make_step,
 )
 from .optimizer import Params
 
@@ -121,11 +118,6 @@ class RMSprop(MultiTensorOptimizer):
         if group["centered"]:
             names.append("grad_avg")
         return tuple(names)
-
-    def _init_state(self, group: dict[str, Any], param: Any, state: dict[str, Any]) -> None:
-        state["step"] = make_step()
-        for name in self._state_names(group):
-            state[name] = flambeau.zeros_like(param).detach()
 
     def _rule(self, group: dict[str, Any], key: Any) -> Callable:
         return specialise(
