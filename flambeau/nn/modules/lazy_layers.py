@@ -74,7 +74,7 @@ class LazyLinear(LazyModuleMixin, Linear):
                 self.reset_parameters()
 
 
-class _LazyConv(LazyModuleMixin):
+class _LazyConvBase(LazyModuleMixin):
     """What the lazy convolutions share."""
 
     in_channels: int
@@ -120,16 +120,7 @@ class _LazyConv(LazyModuleMixin):
         return input.shape[-dims - 1]
 
 
-class LazyConv1d(_LazyConv, Conv1d):
-    """`Conv1d` whose `in_channels` comes from the first input (N, C, L) or (C, L).
-
-    >>> import flambeau as torch
-    >>> torch.nn.LazyConv1d(4, 3)(torch.ones(1, 2, 8)).shape
-    torch.Size([1, 4, 6])
-    """
-
-    cls_to_become = Conv1d
-
+class _LazyConv(_LazyConvBase):
     def __init__(
         self,
         out_channels: int,
@@ -147,6 +138,17 @@ class LazyConv1d(_LazyConv, Conv1d):
             0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode, device, dtype
         )
         self._make_lazy(out_channels, bias, device, dtype)
+
+
+class LazyConv1d(_LazyConv, Conv1d):
+    """`Conv1d` whose `in_channels` comes from the first input (N, C, L) or (C, L).
+
+    >>> import flambeau as torch
+    >>> torch.nn.LazyConv1d(4, 3)(torch.ones(1, 2, 8)).shape
+    torch.Size([1, 4, 6])
+    """
+
+    cls_to_become = Conv1d
 
 
 class LazyConv2d(_LazyConv, Conv2d):
@@ -159,24 +161,6 @@ class LazyConv2d(_LazyConv, Conv2d):
 
     cls_to_become = Conv2d
 
-    def __init__(
-        self,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode, device, dtype
-        )
-        self._make_lazy(out_channels, bias, device, dtype)
-
 
 class LazyConv3d(_LazyConv, Conv3d):
     """`Conv3d` whose `in_channels` comes from the first input (N, C, D, H, W) or (C, D, H, W).
@@ -188,26 +172,8 @@ class LazyConv3d(_LazyConv, Conv3d):
 
     cls_to_become = Conv3d
 
-    def __init__(
-        self,
-        out_channels: int,
-        kernel_size: Any,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            0, 0, kernel_size, stride, padding, dilation, groups, False, padding_mode, device, dtype
-        )
-        self._make_lazy(out_channels, bias, device, dtype)
 
-
-class _LazyConvTranspose(_LazyConv):
+class _LazyConvTranspose(_LazyConvBase):
     def __init__(
         self,
         out_channels: int,
