@@ -223,7 +223,17 @@ class Identity(BasePruningMethod):
         return default_mask
 
 
-class RandomUnstructured(BasePruningMethod):
+class _Unstructured(BasePruningMethod):
+    """Prunes `amount` elements, a number or a part in [0, 1]."""
+
+    PRUNING_TYPE = "unstructured"
+
+    def __init__(self, amount: float) -> None:
+        _check_amount(amount)
+        self.amount = amount
+
+
+class RandomUnstructured(_Unstructured):
     """Prunes elements at random: `amount` of them, a number or a part in [0, 1].
 
     >>> import flambeau as torch
@@ -232,12 +242,6 @@ class RandomUnstructured(BasePruningMethod):
     2
     """
 
-    PRUNING_TYPE = "unstructured"
-
-    def __init__(self, amount: float) -> None:
-        _check_amount(amount)
-        self.amount = amount
-
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask so far with zeros at random places."""
         count = _count(self.amount, t.nelement())
@@ -245,7 +249,7 @@ class RandomUnstructured(BasePruningMethod):
         return _clear(default_mask, chosen)
 
 
-class L1Unstructured(BasePruningMethod):
+class L1Unstructured(_Unstructured):
     """Prunes the elements smallest in size: `amount` of them, a number or a part in [0, 1].
 
     >>> import flambeau as torch
@@ -253,12 +257,6 @@ class L1Unstructured(BasePruningMethod):
     >>> prune.L1Unstructured(2).prune(torch.tensor([1.0, -3.0, 2.0, 0.5]))
     tensor([ 0., -3.,  2.,  0.])
     """
-
-    PRUNING_TYPE = "unstructured"
-
-    def __init__(self, amount: float) -> None:
-        _check_amount(amount)
-        self.amount = amount
 
     def compute_mask(self, t: Tensor, default_mask: Tensor) -> Tensor:
         """The mask so far with zeros at the smallest elements."""
