@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 from .attention_forward import (
     LOG2_E,
+    Direction,
     call_tiles,
     constant,
     load_scale,
@@ -18,14 +19,10 @@ from .attention_forward import (
     pack_transposed,
     round_lanes,
 )
-from .element import Element
-from .expand_exp import exp2_or_zero
-from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import ACCUMULATE, STRIDED, Operands, emit_tile, tile_shape
-from .vector_math import evaluate
+from .tile import ACCUMULATE, STRIDED, Operands, emit_tile
 
 FIELDS = Fields(
     "heads group length source depth width causal scale q_batch q_head q_row k_batch k_head k_row"
@@ -52,13 +49,7 @@ def sources(dtype: str, target: Target, masked: bool) -> tuple[KernelSource, Ker
 _ARGUMENTS = ("dq", "dk", "dv", "grad", "out", "lse", "q", "k", "v", "mask", "workspace")
 
 
-class _Backward:
-    def __init__(self, dtype: str, target: Target, masked: bool) -> None:
-        self.b = Builder(target)
-        self.c = Element(dtype, target)
-        self.rows, self.vectors = tile_shape(target, self.c)
-        self.masked = masked
-
+class _Backward(Direction):
     def build(self) -> str:
         b, c = self.b, self.c
         of = Operands(c, c, c)
@@ -326,18 +317,13 @@ class _Backward:
                     tail = None if left is None else c.tail(b, left)
                     added = c.load(b, b.offset("%mask", at, c.part), tail)
                     x = c.multiply_add(b, [constant(c, LOG2_E)], added, [x])[0]
-                p = evaluate(b, c.width, c.dtype, lambda v: [exp2_or_zero(v)], x)[0]
+                p = self._exp2(x)
                 change = c.load(b, b.offset("%grads", at, c.part))
                 change = b.emit(f"fsub {c.vector} {change}, {delta}")
                 change = b.emit(f"fmul {c.vector} {change}, {p}")
                 change = b.emit(f"fmul {c.vector} {change}, {natural}")
                 if left is not None:
-                    mask = b.lanes_below(left, c.width)
-                    lanes = f"<{c.width} x i1>"
-                    p, change = (
-                        b.emit(f"select {lanes} {mask}, {c.vector} {x}, {c.vector} {c.zero}")
-                        for x in (p, change)
-                    )
+                    p, change = (self._below(left, x, c.zero) for x in (p, change))
                 c.store(b, p, b.offset("%row", at, c.part))
                 c.store(b, change, b.offset("%grads", at, c.part))
 

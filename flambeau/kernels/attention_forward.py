@@ -85,13 +85,27 @@ def round_lanes(b: Builder, c: Element, count: str) -> str:
     return b.emit(f"and i64 {b.add(count, c.lanes - 1)}, {-c.lanes}")
 
 
-class _Forward:
+class Direction:
+    """What emitting the forward or the backward kernel needs."""
+
     def __init__(self, dtype: str, target: Target, masked: bool) -> None:
         self.b = Builder(target)
         self.c = Element(dtype, target)
         self.rows, self.vectors = tile_shape(target, self.c)
         self.masked = masked
 
+    def _exp2(self, x: str) -> str:
+        c = self.c
+        return evaluate(self.b, c.width, c.dtype, lambda v: [exp2_or_zero(v)], x)[0]
+
+    def _below(self, limit: str, value: str, other: str) -> str:
+        """`value` in the lanes below `limit`, `other` in the rest."""
+        b, c = self.b, self.c
+        mask = b.lanes_below(limit, c.width)
+        return b.emit(f"select <{c.width} x i1> {mask}, {c.vector} {value}, {c.vector} {other}")
+
+
+class _Forward(Direction):
     def build(self) -> str:
         b, c = self.b, self.c
         of = Operands(c, c, c)
@@ -277,10 +291,6 @@ class _Forward:
 
         b.choose(later, rescale, lambda: c.store_parts(b, [total], sums))
 
-    def _exp2(self, x: str) -> str:
-        c = self.c
-        return evaluate(self.b, c.width, c.dtype, lambda v: [exp2_or_zero(v)], x)[0]
-
     def _larger(self, x: str, y: str) -> str:
         """max(x, y); y where x is NaN, which the weights will show."""
         b, c = self.b, self.c
@@ -296,11 +306,6 @@ class _Forward:
             x = self._larger(x, b.shuffle(x, x, c.vector, picks))
             distance //= 2
         return x
-
-    def _below(self, limit: str, value: str, other: str) -> str:
-        b, c = self.b, self.c
-        mask = b.lanes_below(limit, c.width)
-        return b.emit(f"select <{c.width} x i1> {mask}, {c.vector} {value}, {c.vector} {other}")
 
     def _scale_row(self, s: SimpleNamespace, r: str, factor: str) -> None:
         b, c = self.b, self.c
