@@ -42,9 +42,7 @@ def fractional_max_pool2d(
     >>> torch.nn.functional.fractional_max_pool2d(x, 2, output_size=(2, 2)).shape
     torch.Size([1, 1, 2, 2])
     """
-    given = (kernel_size, output_size, output_ratio, _random_samples)
-    values, indices = _pool("fractional_max_pool2d", input, 2, *given)
-    return (values, indices) if return_indices else values
+    return _pool(2, return_indices, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
 def fractional_max_pool2d_with_indices(
@@ -56,8 +54,7 @@ def fractional_max_pool2d_with_indices(
     _random_samples: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`fractional_max_pool2d` with the places of the maxima."""
-    given = (kernel_size, output_size, output_ratio, _random_samples)
-    return _pool("fractional_max_pool2d", input, 2, *given)
+    return _pool(2, True, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
 def fractional_max_pool3d(
@@ -69,9 +66,7 @@ def fractional_max_pool3d(
     _random_samples: Tensor | None = None,
 ) -> Any:
     """`fractional_max_pool2d` over three dimensions: (N, C, D, H, W) or (C, D, H, W)."""
-    given = (kernel_size, output_size, output_ratio, _random_samples)
-    values, indices = _pool("fractional_max_pool3d", input, 3, *given)
-    return (values, indices) if return_indices else values
+    return _pool(3, return_indices, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
 def fractional_max_pool3d_with_indices(
@@ -83,13 +78,19 @@ def fractional_max_pool3d_with_indices(
     _random_samples: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`fractional_max_pool3d` with the places of the maxima."""
-    given = (kernel_size, output_size, output_ratio, _random_samples)
-    return _pool("fractional_max_pool3d", input, 3, *given)
+    return _pool(3, True, input, kernel_size, output_size, output_ratio, _random_samples)
 
 
 def _pool(
-    name: str, input: Tensor, dims: int, kernel: Any, size: Any, ratio: Any, samples: Tensor | None
-) -> tuple[Tensor, Tensor]:
+    dims: int,
+    with_indices: bool,
+    input: Tensor,
+    kernel: Any,
+    size: Any,
+    ratio: Any,
+    samples: Tensor | None,
+) -> Any:
+    name = f"fractional_max_pool{dims}d"
     kernel = _spread(kernel, dims)
     batched = input.dim() == dims + 2
     if not batched and input.dim() != dims + 1:
@@ -109,7 +110,9 @@ def _pool(
         samples = flambeau.rand(*planes.shape[:2], dims, dtype=input.dtype, device=input.device)
     samples = samples[: len(planes)]  # without a batch dimension there may be more
     values, indices = _take_maxima(planes, samples, kernel, wanted)
-    return (values, indices) if batched else (values.squeeze(0), indices.squeeze(0))
+    if not batched:
+        values, indices = values.squeeze(0), indices.squeeze(0)
+    return (values, indices) if with_indices else values
 
 
 def _spread(value: Any, dims: int) -> tuple:

@@ -44,6 +44,15 @@ class _FractionalMaxPool(Module):
         if self.output_ratio is not None and not all(0 < part < 1 for part in self.output_ratio):
             raise ValueError(f"output_ratio must be between 0 and 1 (got {output_ratio})")
 
+    def _settings(self) -> tuple:
+        return (
+            self.kernel_size,
+            self.output_size,
+            self.output_ratio,
+            self.return_indices,
+            self._random_samples,
+        )
+
 
 class FractionalMaxPool2d(_FractionalMaxPool):
     """Maxima of so many windows at random steps: (N, C, H, W) -> (N, C, H_out, W_out), N optional.
@@ -68,14 +77,7 @@ class FractionalMaxPool2d(_FractionalMaxPool):
     _spread = staticmethod(_pair)
 
     def forward(self, input: Tensor) -> Any:
-        return F.fractional_max_pool2d(
-            input,
-            self.kernel_size,
-            self.output_size,
-            self.output_ratio,
-            self.return_indices,
-            _random_samples=self._random_samples,
-        )
+        return F.fractional_max_pool2d(input, *self._settings())
 
 
 class FractionalMaxPool3d(_FractionalMaxPool):
@@ -90,11 +92,4 @@ class FractionalMaxPool3d(_FractionalMaxPool):
     _spread = staticmethod(_triple)
 
     def forward(self, input: Tensor) -> Any:
-        return F.fractional_max_pool3d(
-            input,
-            self.kernel_size,
-            self.output_size,
-            self.output_ratio,
-            self.return_indices,
-            _random_samples=self._random_samples,
-        )
+        return F.fractional_max_pool3d(input, *self._settings())
