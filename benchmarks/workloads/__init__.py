@@ -10,6 +10,7 @@ from . import (
     indexing,
     matmul,
     models,
+    modules,
     overhead,
     reductions,
     rows,
@@ -26,6 +27,7 @@ GROUPS = {
     "indexing": 0.6,
     "matmul": 0.95,
     "convolution": 0.6,
+    "modules": 0.6,
     "models": 0.6,
     "start": 1.0,
 }
@@ -40,6 +42,7 @@ WORKLOADS: tuple[Workload, ...] = (
     *indexing.WORKLOADS,
     *matmul.WORKLOADS,
     *convolution.WORKLOADS,
+    *modules.WORKLOADS,
     *models.WORKLOADS,
     *start.WORKLOADS,
 )
