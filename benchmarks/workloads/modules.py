@@ -84,7 +84,7 @@ MODULES: dict[tuple[str, str], str] = {
         TransformerEncoderLayer(L,4,2*L)
         TransformerEncoder(TransformerEncoderLayer(L,4,2*L,batch_first=True),2)""",
     ("n(2, 5, 16), n(2, 4, 16)", "n(32, 16, 256), n(32, 16, 256)"): """
-        TransformerDecoderLayer(L,4,2*L)
+        TransformerDecoderLayer(L,4,2*L,batch_first=True)
         TransformerDecoder(TransformerDecoderLayer(L,4,2*L,batch_first=True),2)
         Transformer(L,4,1,1,2*L,batch_first=True)""",
 }
