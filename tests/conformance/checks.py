@@ -230,7 +230,6 @@ class Check:
     def _differentiate(
         self, side: Side, cotangents: list[list[torch.Tensor]], second: bool
     ) -> list[torch.Tensor | None]:
-        """Return the gradients of the leaves; PyTorch, run first, fills in the cotangents."""
         translate = side.translator
         leaves = side.leaves()
         fn = translate.function(self.entry.op, self.entry.name)
@@ -238,42 +237,7 @@ class Check:
         result = side.run(lambda *args, **kwargs: wrapper(fn, *args, **kwargs))
         result = translate.function(side.sample.output_process_fn_grad)(result)
         outputs = [x for x in flatten(result) if getattr(x, "requires_grad", False)]
-        if not leaves or (side.framework is torch and not outputs):
-            return []
-        first = self._backward(side, outputs, leaves, cotangents, 0, second)
-        if second:
-            wanted = [*leaves, *first[1]]
-            again = [x for x in first[0] if x is not None and x.requires_grad]
-            if side.framework is torch and not again:
-                return []
-            first = self._backward(side, again, wanted, cotangents, 1, False)
-        return [None if x is None else translate.to_torch(x) for x in first[0]]
-
-    def _backward(
-        self,
-        side: Side,
-        outputs: list[Any],
-        inputs: list[Any],
-        cotangents: list[list[torch.Tensor]],
-        order: int,
-        create_graph: bool,
-    ) -> tuple[list[Any], list[Any]]:
-        """Return the gradients of `inputs` and the cotangents used."""
-        if len(cotangents) == order:
-            cotangents.append([make_cotangent(x, i, create_graph) for i, x in enumerate(outputs)])
-        given = cotangents[order]
-        shapes = [tuple(x.shape) for x in outputs]
-        if shapes != [tuple(x.shape) for x in given]:
-            expected = [tuple(x.shape) for x in given]
-            raise MismatchError(
-                f"differentiable {'gradients' if order else 'outputs'}: expected shapes {expected},"
-                f" got {shapes}"
-            )
-        seeds = [side.translator.tensor(x) for x in given]
-        grads = side.framework.autograd.grad(
-            outputs, inputs, seeds, allow_unused=True, create_graph=create_graph
-        )
-        return list(grads), seeds
+        return differentiate(side, outputs, leaves, cotangents, second)
 
     # -- errors ----------------------------------------------------------------------------------
 
@@ -386,6 +350,54 @@ def expect_error(kind: type, wanted: Exception, run: Callable[[], Any]) -> None:
             raise MismatchError(f"expected {said}; got {explain(error)}") from None
         return
     raise MismatchError(f"no error; expected {said}")
+
+
+def differentiate(
+    side: Any,
+    outputs: list[Any],
+    leaves: list[Any],
+    cotangents: list[list[torch.Tensor]],
+    second: bool,
+) -> list[torch.Tensor | None]:
+    """Return the gradients of the leaves, or with `second` those of the gradients.
+
+    PyTorch's side, run first, fills in the cotangents; nothing to differentiate there gives [].
+    """
+    if not leaves or (side.framework is torch and not outputs):
+        return []
+    grads, seeds = _backward(side, outputs, leaves, cotangents, 0, second)
+    if second:
+        again = [x for x in grads if x is not None and x.requires_grad]
+        if side.framework is torch and not again:
+            return []
+        grads, _ = _backward(side, again, [*leaves, *seeds], cotangents, 1, False)
+    return [None if x is None else side.translator.to_torch(x) for x in grads]
+
+
+def _backward(
+    side: Any,
+    outputs: list[Any],
+    inputs: list[Any],
+    cotangents: list[list[torch.Tensor]],
+    order: int,
+    create_graph: bool,
+) -> tuple[list[Any], list[Any]]:
+    """Return the gradients of `inputs` and the cotangents used."""
+    if len(cotangents) == order:
+        cotangents.append([make_cotangent(x, i, create_graph) for i, x in enumerate(outputs)])
+    given = cotangents[order]
+    shapes = [tuple(x.shape) for x in outputs]
+    expected = [tuple(x.shape) for x in given]
+    if shapes != expected:
+        raise MismatchError(
+            f"differentiable {'gradients' if order else 'outputs'}: expected shapes {expected},"
+            f" got {shapes}"
+        )
+    seeds = [side.translator.tensor(x) for x in given]
+    grads = side.framework.autograd.grad(
+        outputs, inputs, seeds, allow_unused=True, create_graph=create_graph
+    )
+    return list(grads), seeds
 
 
 def make_cotangent(output: torch.Tensor, index: int, requires_grad: bool) -> torch.Tensor:

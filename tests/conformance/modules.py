@@ -17,13 +17,13 @@ from .checks import (
     Outcome,
     compare_gradient_lists,
     describe,
+    differentiate,
     expect_error,
     explain,
     flatten,
-    make_cotangent,
     unique,
 )
-from .compare import MismatchError, Tolerance, compare
+from .compare import Tolerance, compare
 from .translate import MissingError, Translator
 
 EXACT = Tolerance()
@@ -285,42 +285,8 @@ def _names(module: torch.nn.Module) -> dict[str, Any]:
 def _differentiate(
     side: Side, cotangents: list[list[torch.Tensor]], second: bool
 ) -> list[torch.Tensor | None]:
-    """Return the gradients of arguments and parameters; PyTorch, run first, sets the cotangents."""
-    leaves = side.leaves()
     outputs = [x for x in flatten(side.run()) if getattr(x, "requires_grad", False)]
-    if not leaves or not outputs:
-        return []
-    grads, seeds = _backward(side, outputs, leaves, cotangents, 0, second)
-    if second:
-        again = [x for x in grads if x is not None and x.requires_grad]
-        if not again:
-            return []
-        grads, _ = _backward(side, again, [*leaves, *seeds], cotangents, 1, False)
-    return [None if x is None else side.translator.to_torch(x) for x in grads]
-
-
-def _backward(
-    side: Side,
-    outputs: list[Any],
-    inputs: list[Any],
-    cotangents: list[list[torch.Tensor]],
-    order: int,
-    create_graph: bool,
-) -> tuple[list[Any], list[Any]]:
-    """Return the gradients of `inputs` and the cotangents used."""
-    if len(cotangents) == order:
-        cotangents.append([make_cotangent(x, i, create_graph) for i, x in enumerate(outputs)])
-    given = cotangents[order]
-    shapes = [tuple(x.shape) for x in outputs]
-    if shapes != [tuple(x.shape) for x in given]:
-        raise MismatchError(
-            f"order {order}: expected outputs {[tuple(x.shape) for x in given]}, got {shapes}"
-        )
-    seeds = [side.translator.tensor(x) for x in given]
-    grads = side.framework.autograd.grad(
-        outputs, inputs, seeds, allow_unused=True, create_graph=create_graph
-    )
-    return list(grads), seeds
+    return differentiate(side, outputs, side.leaves(), cotangents, second)
 
 
 def _call(index: int, sample: Any) -> str:
