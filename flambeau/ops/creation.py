@@ -58,7 +58,7 @@ def tensor(
     if device is not None:
         check_device("tensor", device)
     made = copy_data(data, dtype)
-    return made.requires_grad_() if requires_grad else made
+    return finish(made, requires_grad)
 
 
 def copy_data(data: Any, dtype: Any) -> Tensor:

@@ -58,7 +58,7 @@ def empty(
                 "empty: unsupported memory format preserve_format: there is no input to preserve"
             )
         made = core.empty_strided(made.shape, format_strides(made.shape, memory_format), made.dtype)
-    return made.requires_grad_() if requires_grad else made
+    return finish(made, requires_grad)
 
 
 @function("zeros", shortcut=True)
@@ -79,7 +79,7 @@ def zeros(
     tensor([0., 0., 0.])
     """
     made = core.fill_number(_blank("zeros", size, named, out, dtype, layout, device), 0)
-    return made.requires_grad_() if requires_grad else made
+    return finish(made, requires_grad)
 
 
 @function("ones", shortcut=True)
@@ -100,7 +100,7 @@ def ones(
     tensor([1, 1])
     """
     made = core.fill_number(_blank("ones", size, named, out, dtype, layout, device), 1)
-    return made.requires_grad_() if requires_grad else made
+    return finish(made, requires_grad)
 
 
 @function("full")
@@ -164,7 +164,7 @@ def _register_like(name: str, value: Any, doc: str) -> None:
         made = new_like(input, input.dtype if dtype is None else read_dtype(dtype), memory_format)
         if value is not None:
             core.fill_number(made, value)
-        return made.requires_grad_() if requires_grad else made
+        return finish(made, requires_grad)
 
     make.function.__doc__ = doc
     make.function.__name__ = name
