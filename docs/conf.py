@@ -29,4 +29,4 @@ autodoc_member_order = "alphabetical"
 autodoc_preserve_defaults = True
 add_module_names = False
 napoleon_numpy_docstring = False
-napoleon_custom_sections = [("Fields", "params_style")]
+napoleon_custom_sections = [("Fields", "params_style"), ("Errors", "Raises")]

@@ -98,7 +98,7 @@ class RReLU(Module):
 
 
 class Threshold(Module):
-    """x where above `threshold`, `value` elsewhere.
+    """x where x > threshold, `value` elsewhere: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Threshold(0.5, 9.0)(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
@@ -121,7 +121,7 @@ class Threshold(Module):
 
 
 class Hardtanh(Module):
-    """x limited to [min_val, max_val].
+    """x limited to [min_val, max_val]: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Hardtanh()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
@@ -156,7 +156,7 @@ class Hardtanh(Module):
 
 
 class ReLU6(Hardtanh):
-    """x limited to [0, 6].
+    """x limited to [0, 6]: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.ReLU6()(torch.tensor([-1.0, 3.0, 8.0]))
@@ -295,7 +295,9 @@ class SELU(_WithInplace):
 
 
 class GLU(Module):
-    """First half of the input along `dim` times the sigmoid of the second half.
+    """a sigmoid(b) with a and b the halves of the input along `dim`: (*, 2 n, *) -> (*, n, *).
+
+    Reference: Dauphin et al., Language Modeling with Gated Convolutional Networks (2016).
 
     >>> import flambeau as torch
     >>> torch.nn.GLU()(torch.tensor([1.0, 2.0, 0.0, 0.0]))
@@ -334,7 +336,7 @@ class GELU(Module):
 
 
 class Hardshrink(Module):
-    """x where |x| > lambd, 0 elsewhere.
+    """x where |x| > lambd, 0 elsewhere: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Hardshrink()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
@@ -353,7 +355,7 @@ class Hardshrink(Module):
 
 
 class LeakyReLU(Module):
-    """x where positive, negative_slope x elsewhere.
+    """x where positive, negative_slope x elsewhere: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.LeakyReLU()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
@@ -405,7 +407,7 @@ class Softplus(Module):
 
 
 class Softshrink(Module):
-    """x moved towards 0 by lambd, 0 within it.
+    """x - lambd where x > lambd, x + lambd where x < -lambd, 0 elsewhere: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Softshrink()(torch.tensor([-2.0, -0.5, 0.0, 1.0]))
@@ -488,7 +490,7 @@ class _SoftmaxAlong(Module):
 
 
 class Softmax(_SoftmaxAlong):
-    """exp(x_i) / sum_j exp(x_j) along `dim`.
+    """exp(x_i) / sum_j exp(x_j) along `dim`: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Softmax(dim=0)(torch.zeros(2))
@@ -500,7 +502,7 @@ class Softmax(_SoftmaxAlong):
 
 
 class Softmin(_SoftmaxAlong):
-    """Softmax of the negated input along `dim`.
+    """exp(-x_i) / sum_j exp(-x_j) along `dim`: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.Softmin(dim=0)(torch.zeros(4))
@@ -512,7 +514,7 @@ class Softmin(_SoftmaxAlong):
 
 
 class LogSoftmax(_SoftmaxAlong):
-    """log(softmax(x)) along `dim`.
+    """x_i - log sum_j exp(x_j) along `dim`: (*) -> (*).
 
     >>> import flambeau as torch
     >>> torch.nn.LogSoftmax(dim=0)(torch.zeros(4))

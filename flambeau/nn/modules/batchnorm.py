@@ -159,7 +159,7 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """`BatchNorm1d` for (N, C, H, W).
+    """Normalizes each channel over batch and places: (N, C, H, W) -> the same; see `BatchNorm1d`.
 
     >>> import flambeau as torch
     >>> torch.nn.BatchNorm2d(3)(torch.randn(2, 3, 4, 4)).shape
@@ -172,7 +172,8 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    """`BatchNorm1d` for (N, C, D, H, W).
+    """Normalizes each channel over batch and places: (N, C, D, H, W) -> the same; see
+    `BatchNorm1d`.
 
     >>> import flambeau as torch
     >>> torch.nn.BatchNorm3d(3)(torch.randn(2, 3, 8, 6, 4)).shape

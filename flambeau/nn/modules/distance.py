@@ -32,7 +32,7 @@ class PairwiseDistance(Module):
 
 
 class CosineSimilarity(Module):
-    """x1.x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`.
+    """x1.x2 / (max(|x1|, eps) max(|x2|, eps)) along `dim`: (*, D, *), (*, D, *) -> (*, *).
 
     >>> import flambeau as torch
     >>> torch.nn.CosineSimilarity()(torch.tensor([[3.0, 4.0]]), torch.tensor([[4.0, 3.0]]))

@@ -13,7 +13,8 @@ __all__ = ["Flatten", "Unflatten"]
 
 
 class Flatten(Module):
-    """Joins the dimensions from `start_dim` to `end_dim` into one; all but the batch by default.
+    """Joins the dimensions from `start_dim` to `end_dim` into one: (N, *) -> (N, product of *) by
+    default.
 
     >>> import flambeau as torch
     >>> torch.nn.Flatten()(torch.zeros(32, 1, 5, 5)).shape

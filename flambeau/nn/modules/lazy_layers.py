@@ -34,7 +34,8 @@ __all__ = [
 
 
 class LazyLinear(LazyModuleMixin, Linear):
-    """`Linear` whose `in_features` is the last size of the first input.
+    """`Linear` whose `in_features` is the last size of the first input: (*, H) -> (*,
+    out_features).
 
     Args:
         out_features: size of the outputs.

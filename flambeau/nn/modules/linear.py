@@ -19,7 +19,7 @@ __all__ = ["Bilinear", "Identity", "Linear"]
 
 
 class Identity(Module):
-    """Returns its input; takes and ignores any arguments.
+    """Gives its input back: (*) -> (*); takes any arguments and ignores them.
 
     >>> import flambeau as torch
     >>> torch.nn.Identity(54, unused=True)(torch.ones(1))

@@ -67,7 +67,9 @@ class _WeightedLoss(_Loss):
 
 
 class L1Loss(_Loss):
-    """Absolute error |x - t|.
+    """Absolute error |x - t|: averaged, summed or left alone, as `reduction` says.
+
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
 
     >>> import flambeau as torch
     >>> torch.nn.L1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
@@ -79,7 +81,9 @@ class L1Loss(_Loss):
 
 
 class MSELoss(_Loss):
-    """Squared error (x - t)^2.
+    """Squared error (x - t)^2: averaged, summed or left alone, as `reduction` says.
+
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
 
     >>> import flambeau as torch
     >>> torch.nn.MSELoss()(torch.tensor([1.0, 3.0]), torch.tensor([1.0, 1.0]))
@@ -91,8 +95,17 @@ class MSELoss(_Loss):
 
 
 class NLLLoss(_WeightedLoss):
-    """Negative log-likelihood of target classes given log-probabilities (N, C, *); see
+    """Negative log-likelihood -w_t x_t of target classes t given log-probabilities x.
+
+    Input (N, C, *) or (C), classes (N, *) or (); the mean divides by the sum of w_t. See
     `F.nll_loss`.
+
+    Args:
+        weight: (C) factors w of the classes.
+        ignore_index: a target class that contributes nothing.
+
+    Errors:
+        IndexError: a class is out of range.
 
     >>> import flambeau as torch
     >>> torch.nn.NLLLoss()(torch.tensor([[-1.0, -2.0]]), torch.tensor([1]))
@@ -117,7 +130,7 @@ class NLLLoss(_WeightedLoss):
 
 
 class NLLLoss2d(NLLLoss):
-    """Deprecated name of `NLLLoss`.
+    """Deprecated name of `NLLLoss`: input (N, C, H, W), classes (N, H, W).
 
     >>> import flambeau as torch
     >>> torch.nn.NLLLoss2d()(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, dtype=torch.long))
@@ -126,13 +139,18 @@ class NLLLoss2d(NLLLoss):
 
 
 class CrossEntropyLoss(_WeightedLoss):
-    """Cross entropy of logits (N, C, *) against classes (N, *) or probabilities (N, C, *); see
-    `F.cross_entropy`.
+    """Cross entropy of logits: -w_t log softmax(x)_t.
+
+    Logits (N, C, *) or (C) against classes (N, *) or (), or probabilities shaped as the logits; the
+    mean divides by the sum of w_t. See `F.cross_entropy`.
 
     Args:
-        weight: (C) factors of the classes.
+        weight: (C) factors w of the classes.
         ignore_index: a target class that contributes nothing.
         label_smoothing: share of the target given evenly to all classes.
+
+    Errors:
+        IndexError: a class is out of range.
 
     >>> import flambeau as torch
     >>> torch.nn.CrossEntropyLoss()(torch.zeros(1, 4), torch.tensor([2]))
@@ -164,7 +182,13 @@ class CrossEntropyLoss(_WeightedLoss):
 
 
 class PoissonNLLLoss(_Loss):
-    """Negative log-likelihood of counts under a Poisson distribution; see `F.poisson_nll_loss`.
+    """Negative log-likelihood of counts t under a Poisson distribution: exp(x) - t x.
+
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+
+    Args:
+        log_input: x is the logarithm of the rate; otherwise x is the rate: x - t log(x + eps).
+        full: add Stirling's approximation t log t - t + 0.5 log(2 pi t) where t > 1.
 
     >>> import flambeau as torch
     >>> torch.nn.PoissonNLLLoss()(torch.zeros(2), torch.tensor([1.0, 2.0]))
@@ -197,8 +221,19 @@ class PoissonNLLLoss(_Loss):
 
 
 class GaussianNLLLoss(_Loss):
-    """Negative log-likelihood under normal distributions with given variances; see
-    `F.gaussian_nll_loss`.
+    """Negative log-likelihood under normal distributions: 0.5 (log v + (x - t)^2 / v).
+
+    Input x and target t (*), variances v of that shape, or with a last size of 1 or without it.
+
+    Args:
+        full: add 0.5 log(2 pi).
+        eps: the least variance.
+
+    Errors:
+        ValueError: a variance is negative, or the shapes do not fit.
+
+    Reference: Nix and Weigend, Estimating the mean and variance of the target probability
+        distribution (1994).
 
     >>> import flambeau as torch
     >>> x, t = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
@@ -218,7 +253,16 @@ class GaussianNLLLoss(_Loss):
 
 
 class KLDivLoss(_Loss):
-    """t (log t - x) of log-probabilities x from probabilities t; use reduction="batchmean".
+    """Divergence t (log t - x) of log-probabilities x from probabilities t.
+
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+    reduction="batchmean" divides the sum by the first size, as the divergence is defined; "mean"
+    divides by the number of elements.
+
+    Args:
+        log_target: the target holds log t.
+
+    Reference: Kullback and Leibler, On Information and Sufficiency (1951).
 
     >>> import flambeau as torch
     >>> torch.nn.KLDivLoss(reduction="batchmean")(torch.zeros(1, 2), torch.tensor([[0.5, 0.5]]))
@@ -242,6 +286,15 @@ class KLDivLoss(_Loss):
 class BCELoss(_WeightedLoss):
     """Binary cross entropy of probabilities x against targets t in [0, 1].
 
+    -w (t log x + (1 - t) log(1 - x)), the logarithms no lower than -100. Input and target (*), of
+    one shape; the result is (), or (*) with reduction="none".
+
+    Args:
+        weight: factors w, broadcast to the input.
+
+    Errors:
+        RuntimeError: an element of x lies outside [0, 1].
+
     >>> import flambeau as torch
     >>> torch.nn.BCELoss()(torch.tensor([0.5, 0.5]), torch.tensor([1.0, 0.0]))
     tensor(0.6931)
@@ -254,8 +307,12 @@ class BCELoss(_WeightedLoss):
 class BCEWithLogitsLoss(_Loss):
     """Binary cross entropy of sigmoid(x) against targets t in [0, 1], without overflow.
 
+    -w (p t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))). Input and target (*), of one shape; the
+    result is (), or (*) with reduction="none".
+
     Args:
-        pos_weight: factor of the positive part, broadcast to the target.
+        weight: factors w, broadcast to the input.
+        pos_weight: factors p of the positive part, broadcast to the target.
 
     >>> import flambeau as torch
     >>> torch.nn.BCEWithLogitsLoss()(torch.zeros(2), torch.tensor([1.0, 0.0]))
@@ -297,6 +354,8 @@ class _MarginLoss(_Loss):
 class HingeEmbeddingLoss(_MarginLoss):
     """x where t = 1, max(0, margin - x) where t = -1.
 
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+
     >>> import flambeau as torch
     >>> torch.nn.HingeEmbeddingLoss()(torch.tensor([0.5, 0.25]), torch.tensor([1, -1]))
     tensor(0.6250)
@@ -316,8 +375,9 @@ class HingeEmbeddingLoss(_MarginLoss):
 
 
 class MultiLabelMarginLoss(_Loss):
-    """Hinge loss between every target class and every other class; see
-    `F.multilabel_margin_loss`.
+    """sum_{i in T, j not in T} max(0, 1 - (x_i - x_j)) / C over the target classes T.
+
+    Input (N, C) or (C); target classes likewise, ended by -1.
 
     >>> import flambeau as torch
     >>> torch.nn.MultiLabelMarginLoss()(torch.tensor([0.1, 0.2, 0.4]), torch.tensor([2, -1, 0]))
@@ -330,6 +390,10 @@ class MultiLabelMarginLoss(_Loss):
 
 class SmoothL1Loss(_Loss):
     """0.5 d^2 / beta where d = |x - t| < beta, d - 0.5 beta elsewhere.
+
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+
+    Reference: Girshick, Fast R-CNN (2015).
 
     >>> import flambeau as torch
     >>> torch.nn.SmoothL1Loss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
@@ -353,6 +417,10 @@ class SmoothL1Loss(_Loss):
 class HuberLoss(_Loss):
     """0.5 d^2 where d = |x - t| <= delta, delta (d - 0.5 delta) elsewhere.
 
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+
+    Reference: Huber, Robust Estimation of a Location Parameter (1964).
+
     >>> import flambeau as torch
     >>> torch.nn.HuberLoss()(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0]))
     tensor(0.7500)
@@ -371,6 +439,8 @@ class HuberLoss(_Loss):
 class SoftMarginLoss(_Loss):
     """log(1 + exp(-t x)) with t of 1 or -1.
 
+    Input and target (*), of one shape; the result is (), or (*) with reduction="none".
+
     >>> import flambeau as torch
     >>> torch.nn.SoftMarginLoss()(torch.zeros(2), torch.tensor([1, -1]))
     tensor(0.6931)
@@ -382,6 +452,11 @@ class SoftMarginLoss(_Loss):
 
 class MultiLabelSoftMarginLoss(_WeightedLoss):
     """Mean over classes of the binary cross entropy of sigmoid(x) against t in {0, 1}.
+
+    Input and target (N, C) or (C); the result is (), or (N) with reduction="none".
+
+    Args:
+        weight: (C) factors of the classes.
 
     >>> import flambeau as torch
     >>> torch.nn.MultiLabelSoftMarginLoss()(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 1.0]]))
@@ -396,6 +471,8 @@ class MultiLabelSoftMarginLoss(_WeightedLoss):
 
 class CosineEmbeddingLoss(_MarginLoss):
     """1 - cos(x1, x2) where t = 1, max(0, cos(x1, x2) - margin) where t = -1.
+
+    Inputs (N, D) or (D), targets (N) or ().
 
     >>> import flambeau as torch
     >>> torch.nn.CosineEmbeddingLoss()(torch.eye(2), torch.eye(2), torch.tensor([1, 1]))
@@ -418,7 +495,9 @@ class CosineEmbeddingLoss(_MarginLoss):
 
 
 class MarginRankingLoss(_MarginLoss):
-    """max(0, -t (x1 - x2) + margin).
+    """max(0, -t (x1 - x2) + margin) with t = 1 where x1 should be larger, -1 where x2 should.
+
+    Inputs and target (N) or (); the result is (), or (N) with reduction="none".
 
     >>> import flambeau as torch
     >>> x1, x2 = torch.tensor([1.0, 2.0]), torch.tensor([1.0, 4.0])
@@ -442,7 +521,13 @@ class MarginRankingLoss(_MarginLoss):
 
 
 class MultiMarginLoss(_WeightedLoss):
-    """sum_{j != t} max(0, w_t (margin - x_t + x_j))^p / C; see `F.multi_margin_loss`.
+    """sum_{j != t} max(0, w_t (margin - x_t + x_j))^p / C for target classes t.
+
+    Input (N, C) or (C), classes (N) or ().
+
+    Args:
+        p: 1 or 2.
+        weight: (C) factors w of the classes.
 
     >>> import flambeau as torch
     >>> torch.nn.MultiMarginLoss()(torch.tensor([[0.1, 0.2, 0.4]]), torch.tensor([2]))
@@ -478,7 +563,20 @@ class MultiMarginLoss(_WeightedLoss):
 
 
 class TripletMarginLoss(_Loss):
-    """max(0, d(a, p) - d(a, n) + margin) with the p-norm distance; see `F.triplet_margin_loss`.
+    """max(0, d(a, p) - d(a, n) + margin) with the p-norm distance d.
+
+    Anchor a, positive p and negative n (N, D) or (D); the result is (), or (N) with
+    reduction="none".
+
+    Args:
+        eps: added to the differences before the norm.
+        swap: use the lesser of d(a, n) and d(p, n).
+
+    Errors:
+        ValueError: `margin` is not positive.
+
+    Reference: Balntas et al., Learning shallow convolutional feature descriptors with triplet
+        losses (2016).
 
     >>> import flambeau as torch
     >>> torch.nn.TripletMarginLoss()(torch.zeros(1, 2), torch.zeros(1, 2), torch.full((1, 2), 3.0))
@@ -519,7 +617,17 @@ class TripletMarginLoss(_Loss):
 
 
 class TripletMarginWithDistanceLoss(_Loss):
-    """`TripletMarginLoss` with any distance function; the Euclidean distance by default.
+    """max(0, d(a, p) - d(a, n) + margin) with any distance d; the Euclidean by default.
+
+    Anchor a, positive p and negative n (N, *); the result is (), or d's shape with
+    reduction="none".
+
+    Args:
+        distance_function: d, a function of two tensors.
+        swap: use the lesser of d(a, n) and d(p, n).
+
+    Errors:
+        ValueError: `margin` is not positive.
 
     >>> import flambeau as torch
     >>> anchor, far = torch.zeros(1, 2), torch.full((1, 2), 3.0)
@@ -558,7 +666,16 @@ class TripletMarginWithDistanceLoss(_Loss):
 
 
 class CTCLoss(_Loss):
-    """Negative log-likelihood of label sequences over all their alignments; see `F.ctc_loss`.
+    """-log of the sum, over all alignments of a label sequence to the times, of their probability.
+
+    Log-probabilities (T, N, C) or (T, C), targets (N, S) or all in one row, and the lengths (N) of
+    both; the mean divides each sequence's loss by its target length. See `F.ctc_loss`.
+
+    Args:
+        blank: the class of no label.
+        zero_infinity: a sequence without any alignment costs 0 instead of infinity.
+
+    Reference: Graves et al., Connectionist Temporal Classification (2006).
 
     >>> import flambeau as torch
     >>> log_probs = torch.zeros(3, 1, 2).log_softmax(2)

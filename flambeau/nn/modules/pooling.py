@@ -122,6 +122,9 @@ class _MaxUnpoolNd(Module):
 class MaxUnpool1d(_MaxUnpoolNd):
     """Puts the values of `MaxPool1d` back at the indices it returned, zeros elsewhere.
 
+    (N, C, L), indices of that shape -> (N, C, L_out), N optional; L_out = (L - 1) stride - 2
+    padding + kernel_size, or `output_size` given to the call.
+
     >>> import flambeau as torch
     >>> pool = torch.nn.MaxPool1d(2, return_indices=True)
     >>> torch.nn.MaxUnpool1d(2)(*pool(torch.tensor([[1.0, 3.0, 8.0, 4.0]])))
@@ -144,6 +147,9 @@ class MaxUnpool1d(_MaxUnpoolNd):
 
 class MaxUnpool2d(_MaxUnpoolNd):
     """Puts the values of `MaxPool2d` back at the indices it returned, zeros elsewhere.
+
+    (N, C, H, W), indices of that shape -> (N, C, H_out, W_out), N optional; sizes as in
+    `MaxUnpool1d`.
 
     >>> import flambeau as torch
     >>> pool = torch.nn.MaxPool2d(2, return_indices=True)
@@ -168,6 +174,9 @@ class MaxUnpool2d(_MaxUnpoolNd):
 
 class MaxUnpool3d(_MaxUnpoolNd):
     """Puts the values of `MaxPool3d` back at the indices it returned, zeros elsewhere.
+
+    (N, C, D, H, W), indices of that shape -> (N, C, D_out, H_out, W_out), N optional; sizes as in
+    `MaxUnpool1d`.
 
     >>> import flambeau as torch
     >>> pool = torch.nn.MaxPool3d(2, return_indices=True)
@@ -385,7 +394,11 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPoolNd):
 
 
 class AdaptiveAvgPool3d(_AdaptiveAvgPoolNd):
-    """Means of a D x H x W grid of nearly equal windows; None keeps a size.
+    """Means of D x H x W windows of nearly equal sizes: (N, C, *) -> (N, C, *output_size), N
+    optional.
+
+    Args:
+        output_size: number of windows in each direction, or one number; None keeps a size.
 
     >>> import flambeau as torch
     >>> torch.nn.AdaptiveAvgPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape
@@ -419,7 +432,12 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPoolNd):
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
-    """Largest values of an H x W grid of nearly equal windows; None keeps a size.
+    """Largest values of H x W windows of nearly equal sizes: (N, C, *) -> (N, C, *output_size), N
+    optional.
+
+    Args:
+        output_size: number of windows in each direction, or one number; None keeps a size.
+        return_indices: also return where in its plane each value stands.
 
     >>> import flambeau as torch
     >>> torch.nn.AdaptiveMaxPool2d(2)(torch.randn(2, 3, 8, 6)).shape
@@ -431,7 +449,12 @@ class AdaptiveMaxPool2d(_AdaptiveMaxPoolNd):
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPoolNd):
-    """Largest values of a D x H x W grid of nearly equal windows; None keeps a size.
+    """Largest values of D x H x W windows of nearly equal sizes: (N, C, *) -> (N, C, *output_size),
+    N optional.
+
+    Args:
+        output_size: number of windows in each direction, or one number; None keeps a size.
+        return_indices: also return where in its volume each value stands.
 
     >>> import flambeau as torch
     >>> torch.nn.AdaptiveMaxPool3d(2)(torch.randn(2, 3, 8, 6, 4)).shape

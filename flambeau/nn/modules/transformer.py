@@ -287,7 +287,7 @@ class TransformerDecoderLayer(_FeedForward):
 
 
 class TransformerEncoder(Module):
-    """A stack of copies of an encoder layer, and an optional final norm.
+    """A stack of copies of an encoder layer, and an optional final norm: (L, N, E) -> (L, N, E).
 
     `enable_nested_tensor` and `mask_check` are accepted for compatibility: there is one path,
     without nested tensors.
