@@ -1,6 +1,5 @@
 """Drive the children and make the rows of the table."""
 
-import os
 import re
 import signal
 import statistics
@@ -136,14 +135,13 @@ def time_processes(
     """Time whole processes that run a script; `cold` gives each an empty kernel cache."""
     row = Row("start", name, "ms", target=target)
     times: list[list[float]] = [[], []]
-    # Installed packages have their bytecode beside them; a checkout must be allowed to write its
-    # own.
-    base = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for turn in range(-1, rounds):  # the first turn fills the caches of files and bytecode
         for i, side in enumerate(sides):
             command = [sys.executable, "-c", script.format(module=side.module)]
             with tempfile.TemporaryDirectory(prefix="flambeau-benchmark-") as folder:
-                environment = base | side.environment
+                environment = side.environment
+                # Installed packages have their bytecode beside them; a checkout must be allowed to
+                # write its own.
                 environment.pop("PYTHONDONTWRITEBYTECODE", None)
                 if cold:
                     environment["FLAMBEAU_CACHE"] = folder

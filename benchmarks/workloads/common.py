@@ -11,6 +11,8 @@ from typing import Any
 
 Body = tuple[str, dict[str, Any]]
 Build = Callable[[Any], Body]
+Maker = Callable[[Any], Any]
+Makers = dict[str, Maker]
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,51 @@ def with_backward(torch: Any, f: Any, *inputs: Any, parameters: tuple[Any, ...] 
     return "step()", {"step": step}
 
 
-def training_step(model: Any, criterion: Any, optimizer: Any, x: Any, y: Any) -> Callable[[], Any]:
-    """Return the usual five lines as a function."""
+def function_of(text: str, backward: bool = False, **makers: Maker) -> Build:
+    """Return a function of tensors that the keywords' functions make, maybe with its gradients.
+
+    Its text may name the keywords, `torch` and `F`.
+    """
+
+    def build(torch: Any) -> Body:
+        inputs = [make(torch) for make in makers.values()]
+        scope = {"torch": torch, "F": torch.nn.functional}
+        f = eval(f"lambda {', '.join(makers)}: {text}", scope)
+        return with_backward(torch, f, *inputs) if backward else forward(f, *inputs)
+
+    return build
+
+
+def normal(*shape: int, dtype: str = "float32") -> Maker:
+    """Return a maker of normal variates."""
+    return lambda torch: torch.randn(*shape).to(getattr(torch, dtype))
+
+
+def normals(names: str, shapes: tuple[tuple[int, ...], ...], dtype: str = "float32") -> Makers:
+    """Return a maker of normal variates for each shape, by one-letter names."""
+    return {name: normal(*shape, dtype=dtype) for name, shape in zip(names, shapes, strict=False)}
+
+
+def integers(low: int, high: int, *shape: int) -> Maker:
+    """Return a maker of integers from `low` up to below `high`."""
+    return lambda torch: torch.randint(low, high, shape)
+
+
+def loss_step(optimizer: Any, compute_loss: Callable[[], Any]) -> Body:
+    """Return a training step on the loss that a function computes."""
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = compute_loss()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
+def training_step(model: Any, criterion: Any, optimizer: Any, x: Any, y: Any) -> Body:
+    """Return the usual five lines as a step."""
 
     def step() -> Any:
         optimizer.zero_grad()
@@ -75,7 +120,7 @@ def training_step(model: Any, criterion: Any, optimizer: Any, x: Any, y: Any) ->
         optimizer.step()
         return loss
 
-    return step
+    return "step()", {"step": step}
 
 
 def size_name(count: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, with_backward
+from .common import Body, Build, Work, Workload, forward, function_of, normal, with_backward
 
 
 def convolution(
@@ -82,17 +82,6 @@ POOLS = {
 }
 
 
-def pool(text: str, shape: tuple[int, ...], backward: bool) -> Build:
-    """Return a pooling expression in x."""
-
-    def build(torch: Any) -> Body:
-        f = eval(f"lambda x: {text}", {"F": torch.nn.functional})
-        x = torch.randn(*shape)
-        return with_backward(torch, f, x) if backward else forward(f, x)
-
-    return build
-
-
 def make_rows() -> Iterator[Workload]:
     """Yield the group's workloads."""
     group = "convolution"
@@ -111,7 +100,7 @@ def make_rows() -> Iterator[Workload]:
             work = Work(flops=times * 2.0 * x[0] * x[1] * out * x[2] * x[3] * kernel**2)
             yield Workload(group, name + suffix, build, work)
         for name, (text, shape) in POOLS.items():
-            yield Workload(group, name + suffix, pool(text, shape, backward))
+            yield Workload(group, name + suffix, function_of(text, backward, x=normal(*shape)))
 
 
 WORKLOADS = tuple(make_rows())

@@ -3,7 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, size_name, with_backward
+from .common import (
+    Body,
+    Build,
+    Maker,
+    Work,
+    Workload,
+    forward,
+    integers,
+    normal,
+    size_name,
+    with_backward,
+)
 
 SIZES = (1 << 14, 1 << 20, 1 << 23)
 UNARY = (
@@ -39,28 +50,13 @@ def unary(name: str, count: int, dtype: str = "float32", backward: bool = False)
     return build
 
 
-def expression(text: str, **makers: Any) -> Build:
+def expression(text: str, **makers: Maker) -> Build:
     """Return an expression over tensors that the keywords' functions make."""
 
     def build(torch: Any) -> Body:
         return text, {"torch": torch, **{name: make(torch) for name, make in makers.items()}}
 
     return build
-
-
-def normal(*shape: int) -> Any:
-    """Return a maker of normal variates."""
-    return lambda torch: torch.randn(*shape)
-
-
-def integers(*shape: int) -> Any:
-    """Return a maker of integers in 1..99."""
-    return lambda torch: torch.randint(1, 100, shape)
-
-
-def half(*shape: int) -> Any:
-    """Return a maker of bfloat16 normal variates."""
-    return lambda torch: torch.randn(*shape).to(torch.bfloat16)
 
 
 def power_backward(torch: Any) -> Body:
@@ -87,6 +83,7 @@ def expressions() -> dict[str, tuple[Build, int]]:
     """Return builders by name with the bytes each must move."""
     square, big = normal(1024, 1024), normal(1 << 24)
     row, column = normal(1024), normal(1024, 1)
+    count, short = integers(1, 100, 1 << 20), normal(1 << 20, dtype="bfloat16")
     return {
         "a + b, 2^24": (expression("a + b", a=big, b=big), 3 * FLOAT << 24),
         "a + b, 2^20": (expression("a + b", a=square, b=square), 3 * FLOAT * M),
@@ -103,27 +100,12 @@ def expressions() -> dict[str, tuple[Build, int]]:
         ),
         "a.add_(b), 2^20": (expression("a.add_(b)", a=square, b=square), 3 * FLOAT * M),
         "a.mul_(0.999), 2^23": (expression("a.mul_(0.999)", a=normal(1 << 23)), 2 * FLOAT << 23),
-        "a + b, int64, 2^20": (
-            expression("a + b", a=integers(1 << 20), b=integers(1 << 20)),
-            24 * M,
-        ),
-        "a * b, int64, 2^20": (
-            expression("a * b", a=integers(1 << 20), b=integers(1 << 20)),
-            24 * M,
-        ),
-        "a // b, int64, 2^20": (
-            expression("a // b", a=integers(1 << 20), b=integers(1 << 20)),
-            24 * M,
-        ),
-        "int64 to float32, 2^20": (
-            expression("a.to(torch.float32)", a=integers(1 << 20)),
-            12 * M,
-        ),
+        "a + b, int64, 2^20": (expression("a + b", a=count, b=count), 24 * M),
+        "a * b, int64, 2^20": (expression("a * b", a=count, b=count), 24 * M),
+        "a // b, int64, 2^20": (expression("a // b", a=count, b=count), 24 * M),
+        "int64 to float32, 2^20": (expression("a.to(torch.float32)", a=count), 12 * M),
         "float32 to bfloat16, 2^20": (expression("a.to(torch.bfloat16)", a=square), 6 * M),
-        "bfloat16 to float32, 2^20": (
-            expression("a.to(torch.float32)", a=half(1 << 20)),
-            6 * M,
-        ),
+        "bfloat16 to float32, 2^20": (expression("a.to(torch.float32)", a=short), 6 * M),
         "float32 to int64, 2^20": (expression("a.to(torch.int64)", a=square), 12 * M),
         "a > b, 2^20": (expression("a > b", a=square, b=square), 9 * M),
         "a == 0, 2^20": (expression("a == 0", a=square), 5 * M),
@@ -145,10 +127,7 @@ def expressions() -> dict[str, tuple[Build, int]]:
             expression("torch.addcmul(a, b, c)", a=square, b=square, c=square),
             16 * M,
         ),
-        "a + b, bfloat16, 2^20": (
-            expression("a + b", a=half(1 << 20), b=half(1 << 20)),
-            6 * M,
-        ),
+        "a + b, bfloat16, 2^20": (expression("a + b", a=short, b=short), 6 * M),
         "fill_, 2^23": (expression("a.fill_(1.0)", a=normal(1 << 23)), FLOAT << 23),
         "clone, 2^23": (expression("a.clone()", a=normal(1 << 23)), 2 * FLOAT << 23),
         "rand, 2^20": (expression("torch.rand(1 << 20)"), FLOAT * M),

@@ -3,7 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, with_backward
+from .common import (
+    Body,
+    Build,
+    Work,
+    Workload,
+    forward,
+    function_of,
+    integers,
+    normal,
+    normals,
+    with_backward,
+)
 
 M = 1 << 20
 FLOAT = 4
@@ -20,48 +31,16 @@ def embedding(rows: int, width: int, tokens: int, backward: bool) -> Build:
     return build
 
 
-def indexed(text: str, source: tuple[int, ...], index: tuple[int, ...], bound: int) -> Build:
-    """Return an expression in x (normal) and i (indices below the bound)."""
-
-    def build(torch: Any) -> Body:
-        f = eval(f"lambda x, i: {text}", {"torch": torch})
-        return forward(f, torch.randn(*source), torch.randint(0, bound, index))
-
-    return build
-
-
-def indexed_backward(
-    text: str, source: tuple[int, ...], index: tuple[int, ...], bound: int
+def indexed(
+    text: str, source: tuple[int, ...], index: tuple[int, ...], bound: int, backward: bool = False
 ) -> Build:
-    """Return the same with the gradient by x."""
-
-    def build(torch: Any) -> Body:
-        f = eval(f"lambda x, i: {text}", {"torch": torch})
-        return with_backward(torch, f, torch.randn(*source), torch.randint(0, bound, index))
-
-    return build
+    """Return an expression in x (normal) and i (indices below the bound)."""
+    return function_of(text, backward, x=normal(*source), i=integers(0, bound, *index))
 
 
 def plain(text: str, *shapes: tuple[int, ...], backward: bool = False) -> Build:
     """Return an expression in x and y."""
-
-    def build(torch: Any) -> Body:
-        inputs = [torch.randn(*shape) for shape in shapes]
-        scope = {"torch": torch, "F": torch.nn.functional}
-        f = eval(f"lambda {', '.join('xyz'[: len(inputs)])}: {text}", scope)
-        return with_backward(torch, f, *inputs) if backward else forward(f, *inputs)
-
-    return build
-
-
-def select_masked(text: str) -> Build:
-    """Return an expression in x and a random mask of half the elements."""
-
-    def build(torch: Any) -> Body:
-        x = torch.randn(M)
-        return forward(eval(f"lambda x, mask: {text}", {"torch": torch}), x, torch.rand(M) > 0.5)
-
-    return build
+    return function_of(text, backward, **normals("xy", shapes))
 
 
 def scatter_add(torch: Any) -> Body:
@@ -99,8 +78,7 @@ def make_rows() -> Iterator[Workload]:
         yield Workload(
             group, f"embedding (256,128) of 1024{suffix}", embedding(256, 128, 1024, back)
         )
-    sides = (("", indexed), (", with backward", indexed_backward))
-    for suffix, kind in sides:
+    for suffix, back in (("", False), (", with backward", True)):
         for name, text, source, index, bound in (
             ("index_select rows", "x.index_select(0, i)", (4096, 256), (4096,), 4096),
             ("index_select columns", "x.index_select(1, i)", (4096, 256), (256,), 256),
@@ -110,7 +88,7 @@ def make_rows() -> Iterator[Workload]:
             ("gather, first dimension", "x.gather(0, i)", (1024, 1024), (1024, 1024), 1024),
             ("gather one of rows", "x.gather(1, i)", (65536, 16), (65536, 1), 16),
         ):
-            yield Workload(group, name + suffix, kind(text, source, index, bound))
+            yield Workload(group, name + suffix, indexed(text, source, index, bound, back))
     yield Workload(group, "scatter_add_, 2^20 into 2^16", scatter_add, Work(bytes=12 * M))
     yield Workload(group, "index_add_, (80000,32) into 10000", index_add)
     yield Workload(group, "index_put_ accumulate, 2^20", index_put)
@@ -123,7 +101,8 @@ def make_rows() -> Iterator[Workload]:
         ("masked_fill, 2^20", "x.masked_fill(mask, 0.0)"),
         ("nonzero, 2^20", "mask.nonzero()"),
     ):
-        yield Workload(group, name, select_masked(text), Work(bytes=5 * M))
+        build = function_of(text, x=normal(M), mask=lambda torch: torch.rand(M) > 0.5)
+        yield Workload(group, name, build, Work(bytes=5 * M))
     moved = Work(bytes=2 * FLOAT * M)
     square = ((1024, 1024),)
     image = ((32, 32, 32, 32),)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, with_backward
+from .common import Body, Build, Work, Workload, forward, function_of, normals, with_backward
 
 FLOAT = 4
 
@@ -12,14 +12,7 @@ def product(
     text: str, *shapes: tuple[int, ...], dtype: str = "float32", backward: bool = False
 ) -> Build:
     """Return an expression in a, b, c of normal variates."""
-
-    def build(torch: Any) -> Body:
-        inputs = [torch.randn(*shape).to(getattr(torch, dtype)) for shape in shapes]
-        scope = {"torch": torch, "F": torch.nn.functional}
-        f = eval(f"lambda {', '.join('abc'[: len(inputs)])}: {text}", scope)
-        return with_backward(torch, f, *inputs) if backward else forward(f, *inputs)
-
-    return build
+    return function_of(text, backward, **normals("abc", shapes, dtype))
 
 
 def flops(m: int, n: int, k: int, batch: int = 1) -> Work:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import networks
-from .common import Body, Build, Workload, training_step
+from .common import Body, Build, Workload, loss_step, training_step
 
 
 def image_step(make: Callable[[Any], Any], batch: int, channels: int, size: int) -> Build:
@@ -15,7 +15,7 @@ def image_step(make: Callable[[Any], Any], batch: int, channels: int, size: int)
         optim = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9)
         x = torch.randn(batch, channels, size, size)
         y = torch.randint(0, 10, (batch,))
-        return "step()", {"step": training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)}
+        return training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)
 
     return build
 
@@ -76,7 +76,7 @@ def encoder_step(torch: Any) -> Body:
     model = torch.nn.TransformerEncoder(layer, 2)
     optim = torch.optim.Adam(model.parameters(), lr=1e-4)
     x, y = torch.randn(8, 64, 128), torch.randn(8, 64, 128)
-    return "step()", {"step": training_step(model, torch.nn.MSELoss(), optim, x, y)}
+    return training_step(model, torch.nn.MSELoss(), optim, x, y)
 
 
 def lstm_step(torch: Any) -> Body:
@@ -86,15 +86,7 @@ def lstm_step(torch: Any) -> Body:
     tokens = torch.randint(0, 1000, (16, 65))
     x, y = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
     cross_entropy = torch.nn.functional.cross_entropy
-
-    def step() -> Any:
-        optim.zero_grad()
-        loss = cross_entropy(model(x).flatten(0, 1), y.flatten())
-        loss.backward()
-        optim.step()
-        return loss
-
-    return "step()", {"step": step}
+    return loss_step(optim, lambda: cross_entropy(model(x).flatten(0, 1), y.flatten()))
 
 
 def gru_step(torch: Any) -> Body:
@@ -103,15 +95,11 @@ def gru_step(torch: Any) -> Body:
     optim = torch.optim.Adam([*gru.parameters(), *head.parameters()], lr=1e-3)
     x, y = torch.randn(32, 24, 8), torch.randn(32, 1)
 
-    def step() -> Any:
-        optim.zero_grad()
+    def compute_loss() -> Any:
         output, _ = gru(x)
-        loss = torch.nn.functional.mse_loss(head(output[:, -1]), y)
-        loss.backward()
-        optim.step()
-        return loss
+        return torch.nn.functional.mse_loss(head(output[:, -1]), y)
 
-    return "step()", {"step": step}
+    return loss_step(optim, compute_loss)
 
 
 def vae_step(torch: Any) -> Body:
@@ -119,15 +107,7 @@ def vae_step(torch: Any) -> Body:
     model = networks.variational_autoencoder(torch)
     optim = torch.optim.Adam(model.parameters(), lr=1e-3)
     x = torch.rand(128, 784)
-
-    def step() -> Any:
-        optim.zero_grad()
-        loss = model(x)
-        loss.backward()
-        optim.step()
-        return loss
-
-    return "step()", {"step": step}
+    return loss_step(optim, lambda: model(x))
 
 
 def u_net_step(torch: Any) -> Body:
@@ -135,7 +115,7 @@ def u_net_step(torch: Any) -> Body:
     model = networks.u_net(torch)
     optim = torch.optim.Adam(model.parameters(), lr=1e-3)
     x, y = torch.randn(4, 3, 64, 64), torch.randint(0, 2, (4, 64, 64))
-    return "step()", {"step": training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)}
+    return training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)
 
 
 def graph_step(torch: Any) -> Body:
@@ -145,15 +125,7 @@ def graph_step(torch: Any) -> Body:
     x, y = torch.randn(10000, 32), torch.randint(0, 7, (10000,))
     source, target = torch.randint(0, 10000, (80000,)), torch.randint(0, 10000, (80000,))
     cross_entropy = torch.nn.functional.cross_entropy
-
-    def step() -> Any:
-        optim.zero_grad()
-        loss = cross_entropy(model(x, source, target), y)
-        loss.backward()
-        optim.step()
-        return loss
-
-    return "step()", {"step": step}
+    return loss_step(optim, lambda: cross_entropy(model(x, source, target), y))
 
 
 def autocast_step(torch: Any) -> Body:
@@ -162,15 +134,11 @@ def autocast_step(torch: Any) -> Body:
     optim = torch.optim.Adam(model.parameters(), lr=1e-3)
     x = torch.rand(128, 784)
 
-    def step() -> Any:
-        optim.zero_grad()
+    def compute_loss() -> Any:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = torch.nn.functional.mse_loss(model(x).float(), x)
-        loss.backward()
-        optim.step()
-        return loss
+            return torch.nn.functional.mse_loss(model(x).float(), x)
 
-    return "step()", {"step": step}
+    return loss_step(optim, compute_loss)
 
 
 def tabular_step(torch: Any) -> Body:
@@ -181,7 +149,7 @@ def tabular_step(torch: Any) -> Body:
     model = nn.Sequential(*layers, nn.Linear(256, 1))
     optim = torch.optim.AdamW(model.parameters(), lr=1e-3)
     x, y = torch.randn(256, 100), torch.rand(256, 1)
-    return "step()", {"step": training_step(model, nn.BCEWithLogitsLoss(), optim, x, y)}
+    return training_step(model, nn.BCEWithLogitsLoss(), optim, x, y)
 
 
 def resnet_small(torch: Any) -> Any:

@@ -2,23 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, with_backward
+from .common import Work, Workload, function_of, integers, normal
 
 M = 1 << 20
 FLOAT = 4
-
-
-def on(text: str, shape: tuple[int, ...], backward: bool = False, integer: bool = False) -> Build:
-    """Return an expression in `x` of the shape."""
-
-    def build(torch: Any) -> Body:
-        x = torch.randint(0, 1000, shape) if integer else torch.randn(*shape)
-        f = eval(f"lambda x: {text}", {"torch": torch})
-        return with_backward(torch, f, x) if backward else forward(f, x)
-
-    return build
 
 
 LINE, SQUARE, IMAGE, LONG = (M,), (1024, 1024), (64, 128, 28, 28), (1 << 23,)
@@ -83,12 +71,15 @@ def make_rows() -> Iterator[Workload]:
     group = "reductions"
     for name, (text, shape) in FORWARD.items():
         work = Work(bytes=FLOAT * math.prod(shape))
-        yield Workload(group, name, on(text, shape), work, large=math.prod(shape) > M)
+        yield Workload(
+            group, name, function_of(text, x=normal(*shape)), work, large=math.prod(shape) > M
+        )
     for name, (text, shape) in INTEGER.items():
-        yield Workload(group, name, on(text, shape, integer=True), Work(bytes=8 * math.prod(shape)))
+        build = function_of(text, x=integers(0, 1000, *shape))
+        yield Workload(group, name, build, Work(bytes=8 * math.prod(shape)))
     for name, (text, shape) in BACKWARD.items():
         work = Work(bytes=2 * FLOAT * math.prod(shape))
-        yield Workload(group, name, on(text, shape, backward=True), work)
+        yield Workload(group, name, function_of(text, backward=True, x=normal(*shape)), work)
 
 
 WORKLOADS = tuple(make_rows())

@@ -4,34 +4,26 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Body, Build, Work, Workload, forward, with_backward
+from .common import (
+    Body,
+    Build,
+    Work,
+    Workload,
+    forward,
+    function_of,
+    integers,
+    normal,
+    normals,
+    with_backward,
+)
 
 FLOAT = 4
 
 
-def row_op(text: str, *shapes: tuple[int, ...], backward: bool) -> Build:
-    """Return an expression in x, w, b (normal variates of the shapes), maybe with backward."""
-
-    def build(torch: Any) -> Body:
-        inputs = [torch.randn(*shape) for shape in shapes]
-        names = ", ".join("xwb"[: len(inputs)])
-        scope = {"torch": torch, "F": torch.nn.functional}
-        f = eval(f"lambda {names}: {text}", scope)
-        return with_backward(torch, f, *inputs) if backward else forward(f, *inputs)
-
-    return build
-
-
 def cross_entropy(rows: int, classes: int, backward: bool, options: str = "") -> Build:
     """Return the cross entropy of class indices."""
-
-    def build(torch: Any) -> Body:
-        x, y = torch.randn(rows, classes), torch.randint(0, classes, (rows,))
-        scope = {"F": torch.nn.functional}
-        f = eval(f"lambda x, y: F.cross_entropy(x, y{options})", scope)
-        return with_backward(torch, f, x, y) if backward else forward(f, x, y)
-
-    return build
+    text = f"F.cross_entropy(x, y{options})"
+    return function_of(text, backward, x=normal(rows, classes), y=integers(0, classes, rows))
 
 
 def batch_norm(shape: tuple[int, ...], training: bool, backward: bool) -> Build:
@@ -88,7 +80,7 @@ def make_rows() -> Iterator[Workload]:
         passes = 5 if backward else 2
         for name, (text, shapes) in OPS.items():
             work = Work(bytes=passes * FLOAT * math.prod(shapes[0]))
-            build = row_op(text, *shapes, backward=backward)
+            build = function_of(text, backward, **normals("xwb", shapes))
             yield Workload(group, name + suffix, build, work, large="1024" in name)
         for shape in (IMAGE, (256, 512)):
             work = Work(bytes=passes * FLOAT * math.prod(shape))
