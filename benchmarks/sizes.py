@@ -7,7 +7,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CODE = {".py", ".pyx", ".pxi", ".pxd", ".hpp"}
 PROSE = {".md"}
-SIZE_TARGET_MB = 300.0
 
 
 def lines_of_code() -> dict[str, int]:

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-_MARK = object()
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None), complex)
 _KEY_NODES = 10_000  # parts of a tuple that is used as a key
 _KEY_DEPTH = 100  # hashing recurses on the C stack, without a limit of its own

@@ -471,11 +471,6 @@ def inference_enabled():
     return bool(inference_mode_on())
 
 
-def set_inference(value):
-    """Turn inference mode on or off in this thread; the previous setting."""
-    return bool(set_inference_mode(1 if value else 0))
-
-
 cdef class GradGuard:
     """Sets gradient recording (and, if `inference` is not -1, inference mode) for the length of a with block.
 
@@ -530,8 +525,3 @@ cdef class InferenceGuard(GradGuard):
         self.wanted = not self.mode
         self.inference = self.mode
         self.enter()
-
-
-def detach_inplace(Tensor t):
-    """Forget t's history, in place; returns it."""
-    return t.detach_()

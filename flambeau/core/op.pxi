@@ -201,16 +201,6 @@ cdef object dispatch_modes(object op, PyObject** args, Py_ssize_t n, PyObject* n
     return _mode_hook(op, positional(args, n), keywords(args, n, names))
 
 
-def enter_mode():
-    """Note that one more mode is active in this thread."""
-    set_mode_depth(mode_stack_depth() + 1)
-
-
-def leave_mode():
-    """Note that one mode less is active in this thread."""
-    set_mode_depth(mode_stack_depth() - 1)
-
-
 def mode_depth():
     """Active modes in this thread."""
     return mode_stack_depth()

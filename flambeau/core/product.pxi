@@ -10,11 +10,6 @@ def set_product_planner(planner):
     _product_planner = planner
 
 
-def clear_product_plans():
-    """Forget the plans (the number of threads has changed)."""
-    _product_plans.clear()
-
-
 cdef int raise_inner(str name, Tensor a, Tensor b, int64_t ka, int64_t kb) except -1:
     raise RuntimeError(f"{name}: inner sizes differ: {tuple(a.shape)} @ {tuple(b.shape)}: {ka} != {kb} "
                        "(mat1 and mat2 shapes cannot be multiplied)")

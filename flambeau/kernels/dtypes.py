@@ -52,11 +52,6 @@ def is_float(name: str) -> bool:
     return INFO[name].kind == "f"
 
 
-def is_integer(name: str) -> bool:
-    """True for signed and unsigned integers, not for bool."""
-    return INFO[name].kind in "iu"
-
-
 def is_complex(name: str) -> bool:
     """True for the complex types."""
     return INFO[name].kind == "c"

@@ -88,11 +88,6 @@ def default_float() -> Dtype:
     return core.get_default_dtype()
 
 
-def default_complex() -> Dtype:
-    """The complex dtype whose parts have the default floating-point type's precision."""
-    return core.get_default_dtype().to_complex()
-
-
 def new_like(input: Tensor, dtype: Dtype, memory_format: Any = None) -> Tensor:
     """An uninitialised tensor of the same shape; keeps the strides of an input without gaps."""
     if memory_format is None or memory_format._name == "preserve_format":

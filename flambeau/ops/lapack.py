@@ -12,7 +12,7 @@ from .named_results import named_result
 from .record import alias, composite
 
 _NAMES = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double"}
-INT32, INT64, COMPLEX64, COMPLEX128 = (core.dtypes[i] for i in (4, 5, 10, 11))
+INT32, INT64 = core.dtypes[4], core.dtypes[5]
 
 
 class LinAlgError(RuntimeError):
@@ -57,13 +57,6 @@ def per_matrix(run: Callable, fallback: Callable, *arrays: Any) -> Any:
         return run(*arrays)
     except numpy.linalg.LinAlgError:
         return fallback(*arrays)
-
-
-def over_batch(one: Callable, a: Any, *rest: Any) -> list:
-    """`one(matrix, ...)` for every matrix of the batch, in row-major order."""
-    import numpy
-
-    return [one(a[i], *[r[i] for r in rest]) for i in numpy.ndindex(a.shape[:-2])]
 
 
 # ---- checks

@@ -11,7 +11,6 @@ from .columns import COLUMNS, GROUPS, parse_columns
 from .runner import Job, Result, Settings, run_jobs
 
 RESULTS = Path(__file__).parent / "results" / "latest.json"
-SLOWEST = 8
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:

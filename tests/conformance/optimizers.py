@@ -32,7 +32,6 @@ SPARSE_SHAPES = ((8, 3), (6,))
 # PyTorch's Adafactor divides by the number of elements.
 SHAPES_OF = {"Muon": MATRICES, "Adafactor": SHAPES[:-1], "SparseAdam": SPARSE_SHAPES}
 FLAGS = ("foreach", "fused", "capturable", "differentiable", "maximize")
-Groups = list[dict[str, Any]]
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from flambeau.kernels import cache, ir, lower, mathlib, oracle, scalar
+from flambeau.kernels import cache, ir, lower, oracle, scalar
 from flambeau.kernels.llvm import Emitter
 from flambeau.kernels.target import Target
 from tests.kernels.harness import SIGNATURE
@@ -26,11 +26,6 @@ SPECIAL = np.array([*SPECIAL, *(-s for s in SPECIAL), np.nan])
 def function_body(name: str) -> Callable:
     """A body that calls one function of the library."""
     return lambda *args: scalar.call(name, *args)
-
-
-def expanded_body(name: str, dtype: str) -> Callable:
-    """The body behind a function; the functions it calls in turn are left to the interpreter."""
-    return mathlib.FUNCTIONS[name].expand[dtype]
 
 
 def interpret(body: Callable, *arrays: np.ndarray) -> np.ndarray:
