@@ -7,59 +7,77 @@ checkpoints and those that `add_safe_globals` names.
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
+import mmap as mapping
 import os
 import pickle
-import stat
 import sys
-import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator
 from typing import IO, Any
 
-from ._checkpoint.location import default_restore_location, location_tag
-from ._checkpoint.pickler import CheckpointPickler, view_storage
-from ._checkpoint.reader import Loader, list_unsafe_globals, load_legacy, load_zip
+from ._checkpoint.atomic import replace_file
+from ._checkpoint.errors import CheckpointError, EmptyFileError
+from ._checkpoint.legacy import load_legacy, save_legacy
+from ._checkpoint.location import (
+    default_restore_location,
+    location_tag,
+    register_package,
+    validate_cuda_device,
+)
+from ._checkpoint.options import (
+    LoadEndianness,
+    get_crc32_options,
+    get_default_load_endianness,
+    get_default_mmap_options,
+    set_crc32_options,
+    set_default_load_endianness,
+    set_default_mmap_options,
+    skip_data,
+    skips_data,
+)
+from ._checkpoint.pickler import make_pickler, view_storage
+from ._checkpoint.reader import Loader, load_zip
 from ._checkpoint.safe_globals import (
     add_safe_globals,
     clear_safe_globals,
     get_safe_globals,
     safe_globals,
 )
-from ._checkpoint.zip_file import ALIGNMENT, ZipReader, ZipWriter, starts_zip
+from ._checkpoint.survey import list_unsafe_globals
+from ._checkpoint.zip_file import ZipReader, ZipWriter, starts_zip
+from .utils.serialization import config
 
 __all__ = [
+    "CheckpointError",
+    "LoadEndianness",
     "add_safe_globals",
+    "check_module_version_greater_or_equal",
     "clear_safe_globals",
     "default_restore_location",
     "get_crc32_options",
+    "get_default_load_endianness",
+    "get_default_mmap_options",
     "get_safe_globals",
     "get_unsafe_globals_in_checkpoint",
     "load",
     "location_tag",
+    "register_package",
     "safe_globals",
     "save",
     "set_crc32_options",
+    "set_default_load_endianness",
+    "set_default_mmap_options",
+    "skip_data",
+    "validate_cuda_device",
 ]
 
 DEFAULT_PROTOCOL = 2
 _FORMAT_VERSION = b"3\n"
 _TAR_MARK_AT, _TAR_MARK = 257, b"ustar"
-_WORTH_RESERVING = 1 << 20  # bytes
-_crc_enabled = True
+_LEAST_DILL = (0, 3, 1)
 FileLike = str | os.PathLike | IO[bytes]
-
-
-def get_crc32_options() -> bool:
-    """Whether checksums are written and checked."""
-    return _crc_enabled
-
-
-def set_crc32_options(compute_crc32: bool) -> None:
-    """Turn CRC-32 checksums of records on (default) or off, for writing and for reading."""
-    global _crc_enabled
-    _crc_enabled = bool(compute_crc32)
 
 
 # ---- saving --------------------------------------------------------------------------------------
@@ -83,8 +101,10 @@ def save(
     Args:
         obj: anything that can be pickled.
         f: a path, or a file open for writing.
-        pickle_module: only Python's `pickle`.
+        pickle_module: Python's `pickle`, or a module whose Pickler derives from Python's own, as
+            `dill`.
         pickle_protocol: 2 by default, which every version of PyTorch reads.
+        _use_new_zipfile_serialization: False writes the format before PyTorch 1.6.
 
     Raises RuntimeError when the folder does not exist or tensors of different dtypes share memory.
 
@@ -94,16 +114,23 @@ def save(
     >>> torch.load(io.BytesIO(buffer.getvalue()))
     {'weight': tensor([1., 1.])}
     """
-    if pickle_module is not pickle or not _use_new_zipfile_serialization:
-        raise ValueError(
-            "save: checkpoints are written with Python's pickle, in the ZIP format only"
-        )
+    _check_version_of_dill(pickle_module)
+    pickler_type = make_pickler(pickle_module.Pickler)
+    if not _use_new_zipfile_serialization:
+        if skips_data():
+            raise RuntimeError(
+                "Cannot use skip_data=True with _use_new_zipfile_serialization=False"
+            )
+        with _open_for_writing(f, 0) as (file, _):
+            save_legacy(obj, file, pickler_type, pickle_protocol)
+        return
     stream = io.BytesIO()
-    pickler = CheckpointPickler(stream, pickle_protocol)
+    pickler = pickler_type(stream, pickle_protocol)
     pickler.dump(obj)
     expected = sum(storage.nbytes() for storage in pickler.storages.values())
     with _open_for_writing(f, expected) as (file, name):
-        writer = ZipWriter(file, name, _crc_enabled)
+        is_new = isinstance(f, str | os.PathLike) and file.seekable()
+        writer = ZipWriter(file, name, get_crc32_options(), config.save.storage_alignment, is_new)
         _write_records(writer, stream.getvalue(), pickler.storages, not _disable_byteorder_record)
         writer.close()
 
@@ -113,9 +140,13 @@ def _write_records(
 ) -> None:
     writer.write_record("data.pkl", text)
     writer.write_record(".format_version", b"1")
-    writer.write_record(".storage_alignment", str(ALIGNMENT).encode())
+    writer.write_record(".storage_alignment", str(config.save.storage_alignment).encode())
     if with_byteorder:
         writer.write_record("byteorder", sys.byteorder.encode())
+    if skips_data():
+        for key, storage in storages.items():
+            writer.write_room(f"data/{key}", storage.nbytes())
+        storages = {}
     hosts = {k: s if s.device.type == "cpu" else s.cpu() for k, s in storages.items()}
     writer.write_records({f"data/{key}": view_storage(host) for key, host in hosts.items()})
     writer.write_record("version", _FORMAT_VERSION)
@@ -127,59 +158,55 @@ def _open_for_writing(f: FileLike, expected: int) -> Iterator[tuple[Any, str]]:
     """The file to write to, and the name of the folder in the archive; `expected` bytes will
     come."""
     if isinstance(f, str | os.PathLike):
-        path = os.path.realpath(os.fspath(f))  # through links: the file itself is replaced
         name = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
-        with _replace_file(path, expected) as file:
+        with replace_file(f, expected) as file:
             yield file, name
     elif hasattr(f, "write"):
         yield f, "archive"
+        if hasattr(f, "flush"):
+            f.flush()
     else:
         raise AttributeError(
             "expected 'f' to be string, path, or a file-like object with a 'write' attribute"
         )
 
 
-@contextlib.contextmanager
-def _replace_file(path: str, expected: int) -> Iterator[IO[bytes]]:
-    """A new file that replaces `path` once all is written; an error leaves `path` alone."""
-    folder = os.path.dirname(path)
-    if not os.path.isdir(folder):
-        raise RuntimeError(f"Parent directory {folder} does not exist.")
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as file:  # a pipe or a device (a directory is an error here)
-            yield file
+def _check_version_of_dill(pickle_module: Any) -> None:
+    if getattr(pickle_module, "__name__", "") != "dill":
         return
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
+    if not check_module_version_greater_or_equal(pickle_module, _LEAST_DILL, False):
+        raise ValueError(
+            f"dill >= 0.3.1 is needed, but dill {pickle_module.__version__} is installed: upgrade"
+            " it or use pickle"
+        )
+
+
+def check_module_version_greater_or_equal(
+    module: Any, req_version_tuple: tuple, error_if_malformed: bool = True
+) -> bool:
+    """Whether a module's `__version__` is at least `req_version_tuple`.
+
+    Raises RuntimeError for a version that cannot be compared, or, without `error_if_malformed`,
+    warns and says True.
+
+    >>> import flambeau as torch, json
+    >>> torch.serialization.check_module_version_greater_or_equal(json, (2, 0))
+    True
+    """
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            _reserve(descriptor, expected)
-            yield file
-            file.truncate()
-        os.chmod(temporary, _choose_mode(path))
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _reserve(descriptor: int, nbytes: int) -> None:
-    """Room on the disk beforehand: the system need not find it page by page, nor when renaming."""
-    if nbytes < _WORTH_RESERVING or not hasattr(os, "posix_fallocate"):
-        return
-    try:
-        os.posix_fallocate(descriptor, 0, nbytes)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # such a file system has no way
-            raise
-
-
-def _choose_mode(path: str) -> int:
-    """The permissions of the file that is replaced, else what `open` would give."""
-    if os.path.exists(path):
-        return stat.S_IMODE(os.stat(path).st_mode)
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
+        parts = module.__version__.split(".")
+        pairs = zip(req_version_tuple, parts[: len(req_version_tuple)], strict=True)
+        return tuple(type(wanted)(part) for wanted, part in pairs) >= req_version_tuple
+    except (AttributeError, TypeError, ValueError) as error:
+        message = (
+            f"'{module.__name__}' module version string is malformed"
+            f" '{getattr(module, '__version__', None)}' and cannot be compared with tuple"
+            f" {req_version_tuple}"
+        )
+        if error_if_malformed:
+            raise RuntimeError(message) from error
+        warnings.warn(f"{message}, but continuing assuming that requirement is met")
+        return True
 
 
 # ---- loading -------------------------------------------------------------------------------------
@@ -206,30 +233,51 @@ def load(
             `add_safe_globals`. False unpickles anything, and so runs whatever code the file holds:
             only for files that you trust.
         mmap: True maps the file instead of reading it: tensors are read from disk when they are
-            first used.
+            first used, and not checked against their checksums.
+        pickle_load_args: `encoding` of the text in files of Python 2; others as the unpickler of
+            `pickle_module` has them, with `weights_only=False` only.
 
-    Tensors that shared memory when they were saved share it again.
-    Raises UnpicklingError for a pickle that is damaged or not allowed, RuntimeError for a damaged
-    file, EOFError for an empty one.
+    Tensors that shared memory when they were saved share it again. The environment variable
+    TORCH_FORCE_WEIGHTS_ONLY_LOAD=1 refuses `weights_only=False` throughout.
+
+    Raises CheckpointError, which is both an UnpicklingError and a RuntimeError, for a file that is
+    damaged or holds what is not allowed (for one that is empty, an EOFError too); RuntimeError for
+    a device that is not there.
+
+    >>> import io, flambeau as torch
+    >>> file = io.BytesIO()
+    >>> torch.save([torch.arange(3), {"lr": 0.1}], file)
+    >>> torch.load(io.BytesIO(file.getvalue()))
+    [tensor([0, 1, 2]), {'lr': 0.1}]
     """
+    weights_only = _decide_weights_only(weights_only, pickle_module)
+    if weights_only and pickle_load_args:
+        warnings.warn("pickle_load_args only works if `weights_only=False`.")
+    _check_version_of_dill(pickle_module)
+    is_path = isinstance(f, str | os.PathLike)
+    mmap = config.load.mmap if mmap is None else mmap
+    if mmap and not is_path:
+        raise ValueError("f must be a file path in order to use the mmap argument")
+    loader = Loader(
+        map_location, weights_only, get_crc32_options(), pickle_module or pickle, pickle_load_args
+    )
+    shared = mmap and get_default_mmap_options() == getattr(mapping, "MAP_SHARED", None)
+    with _open_for_reading(f, "r+b" if shared else "rb") as file:
+        return _load_file(file, loader, bool(mmap))
+
+
+def _decide_weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
     if weights_only is None:
         weights_only = pickle_module is None
+    forced = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "").lower()
+    if forced in ("1", "y", "yes", "true"):
+        weights_only = True
     if weights_only and pickle_module is not None:
         raise RuntimeError(
             "Can not safely load weights when explicit pickle_module is specified: pass"
             " weights_only=False"
         )
-    if mmap and not isinstance(f, str | os.PathLike):
-        raise ValueError("f must be a file path in order to use the mmap argument")
-    loader = Loader(
-        map_location,
-        weights_only,
-        _crc_enabled,
-        pickle_module or pickle,
-        {} if weights_only else pickle_load_args,
-    )
-    with _open_for_reading(f) as file:
-        return _load_file(file, loader, bool(mmap))
+    return bool(weights_only)
 
 
 def _load_file(file: Any, loader: Loader, mapped: bool) -> Any:
@@ -237,20 +285,20 @@ def _load_file(file: Any, loader: Loader, mapped: bool) -> Any:
     first = file.read(_TAR_MARK_AT + len(_TAR_MARK))
     file.seek(start)
     if not first:
-        raise EOFError("Ran out of input")
+        raise EmptyFileError("Ran out of input")
     if starts_zip(first):
         return load_zip(file, loader, mapped)
     if mapped:
         raise RuntimeError("mmap can only be used with files saved in the ZIP format")
     if first[_TAR_MARK_AT:] == _TAR_MARK:
-        raise RuntimeError("load: the tar format (before PyTorch 0.1.10) cannot be read")
+        raise CheckpointError("load: the tar format (before PyTorch 0.1.10) cannot be read")
     return load_legacy(file.read(), loader)
 
 
 @contextlib.contextmanager
-def _open_for_reading(f: FileLike) -> Iterator[Any]:
+def _open_for_reading(f: FileLike, mode: str = "rb") -> Iterator[Any]:
     if isinstance(f, str | os.PathLike):
-        with open(f, "rb") as file:
+        with open(f, mode) as file:
             yield file
         return
     for method in ("read", "readinto", "seek", "tell"):
@@ -269,4 +317,4 @@ def get_unsafe_globals_in_checkpoint(f: FileLike) -> list[str]:
             raise ValueError("Expected input to be a checkpoint returned by torch.save")
         file.seek(-4, io.SEEK_CUR)
         reader = ZipReader(file)
-        return list_unsafe_globals(reader.read("data.pkl", _crc_enabled))
+        return list_unsafe_globals(reader.read("data.pkl", get_crc32_options()))

@@ -2,10 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import flambeau
+
+from .errors import CheckpointError
+
+Tagger = Callable[[Any], str | None]
+Deserializer = Callable[[Any, str], Any]
+_packages: list[tuple[int, Tagger, Deserializer]] = []
+
+
+def register_package(priority: int, tagger: Tagger, deserializer: Deserializer) -> None:
+    """Teach `save` and `load` a kind of device.
+
+    Args:
+        priority: the lowest is asked first; 10 is the CPU, 20 are CUDA devices.
+        tagger: `tagger(storage)` gives the name that the file keeps for where the storage is, or
+            None to leave that to the next.
+        deserializer: `deserializer(storage, location)` puts a storage where the name says, or gives
+            None to leave that to the next.
+
+    >>> import flambeau as torch
+    >>> torch.serialization.register_package(
+    ...     30, lambda storage: None, lambda storage, name: storage if name == "npu:0" else None)
+    >>> storage = torch.ones(2).untyped_storage()
+    >>> torch.serialization.default_restore_location(storage, "npu:0") is storage
+    True
+    """
+    _packages.append((priority, tagger, deserializer))
+    _packages.sort(key=lambda package: package[0])
+
+
+def location_tag(storage: Any) -> str:
+    """The device of a storage, as checkpoints name it."""
+    for _, tagger, _ in _packages:
+        location = tagger(storage)
+        if location:
+            return location
+    raise RuntimeError(f"don't know how to determine data location of {type(storage).__name__}")
+
+
+def default_restore_location(storage: Any, location: str) -> Any:
+    """`storage` on the device that `location` names; RuntimeError when it is not there."""
+    for _, _, deserializer in _packages:
+        restored = deserializer(storage, location)
+        if restored is not None:
+            return restored
+    raise CheckpointError(
+        f"don't know how to restore data location of a storage (tagged with {location}):"
+        " load with map_location='cpu'"
+    )
 
 
 def restore_location(storage: Any, location: str, map_location: Any) -> Any:
@@ -16,40 +65,50 @@ def restore_location(storage: Any, location: str, map_location: Any) -> Any:
     """
     if callable(map_location):
         moved = map_location(storage, location)
-        return _place(storage, location) if moved is None else moved
+        return default_restore_location(storage, location) if moved is None else moved
     if isinstance(map_location, dict):
         location = map_location.get(location, location)
+    elif isinstance(map_location, bytes):
+        location = map_location.decode()
     elif map_location is not None:
         location = str(map_location)
-    return _place(storage, str(location))
+    return default_restore_location(storage, str(location))
 
 
-def location_tag(storage: Any) -> str:
-    """The device of a storage, as checkpoints name it."""
-    return str(storage.device)
-
-
-def default_restore_location(storage: Any, location: str) -> Any:
-    """`storage` on the device that `location` names; RuntimeError when it is not there."""
-    return _place(storage, location)
-
-
-def _place(storage: Any, location: str) -> Any:
-    kind = location.partition(":")[0]
-    if kind == "cpu":
-        return storage
-    if kind != "cuda":
-        raise RuntimeError(
-            f"don't know how to restore data location of a storage (tagged with {location}):"
-            " load with map_location='cpu'"
+def validate_cuda_device(location: str) -> int:
+    """The index of the CUDA device that `location` names, as "cuda:1"; RuntimeError if there is
+    none.
+    """
+    if find_spec("flambeau.cuda") is None or not flambeau.cuda.is_available():
+        raise CheckpointError(
+            f"Attempting to deserialize object on a CUDA device ({location}) but"
+            " torch.cuda.is_available() is False: load with map_location='cpu' to map the storages"
+            " to the CPU."
         )
-    if not _has_cuda():
-        raise RuntimeError(
-            f"Attempting to deserialize object on a CUDA device ({location}) but no CUDA device is"
-            " available: load with map_location='cpu' to map the storages to the CPU."
+    index = flambeau.device(location).index or 0
+    if index >= flambeau.cuda.device_count():
+        raise CheckpointError(
+            f"Attempting to deserialize object on CUDA device {index} but there are"
+            f" {flambeau.cuda.device_count()}: load with map_location to map the storages to an"
+            " existing device."
         )
-    return storage.to(device=flambeau.device(location))
+    return index
 
 
-def _has_cuda() -> bool:
-    return find_spec("flambeau.cuda") is not None and flambeau.cuda.is_available()
+def _tag_device(kind: str) -> Tagger:
+    return lambda storage: str(storage.device) if storage.device.type == kind else None
+
+
+def _keep_on_cpu(storage: Any, location: str) -> Any:
+    return storage if location.partition(":")[0] == "cpu" else None
+
+
+def _restore_to_cuda(storage: Any, location: str) -> Any:
+    if location.partition(":")[0] != "cuda":
+        return None
+    index = validate_cuda_device(location)
+    return storage.to(device=flambeau.device("cuda", index))
+
+
+register_package(10, _tag_device("cpu"), _keep_on_cpu)
+register_package(20, _tag_device("cuda"), _restore_to_cuda)

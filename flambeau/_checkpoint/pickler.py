@@ -10,7 +10,9 @@ from functools import cache
 from typing import Any
 
 import flambeau
+from flambeau.ops.storage import TypedStorage
 
+from .location import location_tag
 from .rebuild import get_dtype_name, get_storage_class
 
 
@@ -26,8 +28,6 @@ class _TorchName:
 
 
 _name = cache(_TorchName)
-# Python's own implementation: the C one insists on importing every global that it writes.
-_Pickler: Any = pickle._Pickler  # type: ignore[attr-defined]
 
 
 class _StorageRef:
@@ -37,19 +37,34 @@ class _StorageRef:
         self.identity = identity
 
 
-class CheckpointPickler(_Pickler):
-    """Pickles to `stream`; `storages` collects, by key, the storages that the pickle refers to."""
+class CheckpointPickler:
+    """Pickles to `stream`; `storages` collects, by key, the storages that the pickle refers to.
 
-    dispatch = _Pickler.dispatch.copy()
+    Mixed with a pickler written in Python by `make_pickler`. `is_legacy` writes the storages as the
+    format before ZIP names them.
+    """
 
-    def __init__(self, stream: Any, protocol: int) -> None:
-        super().__init__(stream, protocol)
+    proto: int  # these four are the pickler's
+    save: Any
+    write: Any
+    memoize: Any
+
+    def __init__(self, stream: Any, protocol: int, is_legacy: bool = False) -> None:
+        super().__init__(stream, protocol)  # type: ignore[call-arg]
         self.storages: dict[str, Any] = {}
+        self.itemsizes: dict[str, int] = {}
+        self._is_legacy = is_legacy
         self._keys: dict[int, str] = {}
         self._dtypes: dict[int, str] = {}
 
     def persistent_id(self, value: Any) -> Any:
-        return value.identity if type(value) is _StorageRef else None
+        if type(value) is _StorageRef:
+            return value.identity
+        if isinstance(value, flambeau.UntypedStorage):
+            return self._refer_to(value, None).identity
+        if isinstance(value, TypedStorage):
+            return self._refer_to(value.untyped(), value.dtype).identity
+        return None
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, flambeau.Tensor):
@@ -59,6 +74,8 @@ class CheckpointPickler(_Pickler):
         if isinstance(value, flambeau.device):
             index = () if value.index is None else (value.index,)
             return _name("torch", "device"), (value.type, *index)
+        if isinstance(value, flambeau.layout):
+            return _name("torch.serialization", "_get_layout"), (str(value),)
         return NotImplemented
 
     # ---- tensors ---------------------------------------------------------------------------------
@@ -66,15 +83,17 @@ class CheckpointPickler(_Pickler):
     def _reduce_tensor(self, tensor: Any) -> Any:
         if flambeau.nn.parameter.is_lazy(tensor):
             return NotImplemented
-        if isinstance(tensor, flambeau.nn.Parameter):
+        kind = type(tensor)
+        if issubclass(kind, flambeau.nn.Parameter):
             return self._reduce_parameter(tensor)
-        if type(tensor) is not flambeau.Tensor:
-            return NotImplemented  # a subclass says for itself how it is pickled
+        if kind.__reduce_ex__ is not flambeau.Tensor.__reduce_ex__:
+            return NotImplemented  # the subclass says for itself how it is pickled
         function, arguments = self._describe_tensor(tensor)
         state = dict(tensor.__dict__)
-        if not state:
+        if kind is flambeau.Tensor and not state:
             return function, arguments
-        wrapped = (function, _name("torch", "Tensor"), arguments, state)
+        name = _name("torch", "Tensor") if kind is flambeau.Tensor else kind
+        wrapped = (function, name, arguments, state)
         return _name("torch._tensor", "_rebuild_from_type_v2"), wrapped
 
     def _reduce_parameter(self, parameter: Any) -> Any:
@@ -89,21 +108,21 @@ class CheckpointPickler(_Pickler):
         if tensor.requires_grad and not tensor.is_leaf:
             tensor = tensor.detach().requires_grad_()  # a file holds values, not graphs
         plain = tensor.resolve_conj().resolve_neg()
-        storage = self._refer_to(plain)
+        storage = self._refer_to(plain.untyped_storage(), plain.dtype)
         geometry = (plain.storage_offset(), tuple(plain.shape), tuple(plain.stride()))
         common: tuple = (storage, *geometry, tensor.requires_grad, OrderedDict())
         if get_storage_class(plain.dtype) is None:
             return _name("torch._utils", "_rebuild_tensor_v3"), (*common, plain.dtype)
         return _name("torch._utils", "_rebuild_tensor_v2"), common
 
-    def _refer_to(self, tensor: Any) -> _StorageRef:
-        storage = tensor.untyped_storage()
+    def _refer_to(self, storage: Any, dtype: Any) -> _StorageRef:
         nbytes, address = storage.nbytes(), storage.data_ptr()
-        class_name = get_storage_class(tensor.dtype)
+        class_name = None if dtype is None else get_storage_class(dtype)
         key = self._keys.get(address) if nbytes else None
         if key is None:
             key = str(len(self.storages))
             self.storages[key] = storage
+            self.itemsizes[key] = 1 if class_name is None else dtype.itemsize
             if nbytes:
                 self._keys[address] = key
         if nbytes and self._dtypes.setdefault(address, class_name or "") != (class_name or ""):
@@ -114,8 +133,9 @@ class CheckpointPickler(_Pickler):
         if class_name is None:
             kind, count = _name("torch.storage", "UntypedStorage"), nbytes
         else:
-            kind, count = _name("torch", class_name), nbytes // tensor.dtype.itemsize
-        return _StorageRef(("storage", kind, key, str(tensor.device), count))
+            kind, count = _name("torch", class_name), nbytes // dtype.itemsize
+        identity = ("storage", kind, key, location_tag(storage), count)
+        return _StorageRef((*identity, None) if self._is_legacy else identity)
 
     # ---- globals ---------------------------------------------------------------------------------
 
@@ -142,11 +162,29 @@ class CheckpointPickler(_Pickler):
         if package == "flambeau":
             self._write_global(value, "torch" + dot + rest, path)
         else:
-            super().save_global(value, name)
+            super().save_global(value, name)  # type: ignore[misc]
 
-    dispatch[_TorchName] = _save_torch_name
-    dispatch[flambeau.dtype] = _save_dtype
-    dispatch[types.FunctionType] = save_global
+
+@cache
+def make_pickler(base: Any) -> Any:
+    """The checkpoint pickler over `base`, a pickler written in Python.
+
+    (Those written in C insist on importing every global that they write.) ValueError for others.
+    """
+    plain: Any = pickle._Pickler  # type: ignore[attr-defined]
+    if base is pickle.Pickler:
+        base = plain
+    if not isinstance(base, type) or not issubclass(base, plain):
+        raise ValueError(
+            f"save: the Pickler of pickle_module is {base!r}: it must be Python's own or a subclass"
+            " of pickle._Pickler, as dill's is"
+        )
+    dispatch: dict[Any, Any] = base.dispatch.copy()  # type: ignore[attr-defined]
+    dispatch[_TorchName] = CheckpointPickler._save_torch_name
+    dispatch[flambeau.dtype] = CheckpointPickler._save_dtype
+    if base is plain:
+        dispatch[types.FunctionType] = CheckpointPickler.save_global
+    return type("CheckpointPickler", (CheckpointPickler, base), {"dispatch": dispatch})
 
 
 def view_storage(storage: Any) -> memoryview:

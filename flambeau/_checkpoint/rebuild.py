@@ -5,7 +5,6 @@ The names are PyTorch's, so that its files can be read here and ours there.
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from typing import Any
 
 import flambeau
 from flambeau.core import from_storage  # type: ignore[attr-defined]
+from flambeau.ops.storage import TypedStorage
 
+from .errors import CheckpointError
 from .unpickler import Allowed, check_key
 
 _MAX_DIM = 64
@@ -59,14 +60,6 @@ class StorageKind:
         return 1 if self.dtype is None else self.dtype.itemsize
 
 
-@dataclass(frozen=True)
-class TypedBytes:
-    """A storage of the file, with the dtype it was saved under."""
-
-    storage: Any
-    kind: StorageKind
-
-
 # ---- tensors -------------------------------------------------------------------------------------
 
 
@@ -83,14 +76,14 @@ def _rebuild_tensor_from_bytes(
 
 def _check_geometry(storage: Any, dtype: Any, offset: Any, size: Any, stride: Any) -> None:
     if type(size) is not tuple and not isinstance(size, flambeau.Size):
-        raise pickle.UnpicklingError(f"a tensor's size must be a tuple, not {type(size).__name__}")
+        raise CheckpointError(f"a tensor's size must be a tuple, not {type(size).__name__}")
     numbers = (offset, *size, *stride)
     if any(type(number) is not int for number in numbers):
-        raise pickle.UnpicklingError("a tensor's offset, sizes and strides must be integers")
+        raise CheckpointError("a tensor's offset, sizes and strides must be integers")
     if len(size) != len(stride) or len(size) > _MAX_DIM:
-        raise pickle.UnpicklingError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
+        raise CheckpointError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
     if any(number < 0 or number > _MAX_INT64 for number in numbers):
-        raise pickle.UnpicklingError(
+        raise CheckpointError(
             f"a tensor of size {tuple(size)}, stride {stride} and offset {offset} is impossible"
         )
     _check_extent(storage, dtype.itemsize, offset, size, stride)
@@ -101,21 +94,21 @@ def _check_extent(storage: Any, itemsize: int, offset: int, size: tuple, stride:
     for length in size:
         numel *= length
     if numel * itemsize > _MAX_INT64:
-        raise pickle.UnpicklingError(f"a tensor of size {tuple(size)} is too large")
+        raise CheckpointError(f"a tensor of size {tuple(size)} is too large")
     last = sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     wanted = (offset + last + 1) * itemsize if numel else offset * itemsize
     if wanted > storage.nbytes():
-        raise pickle.UnpicklingError(
+        raise CheckpointError(
             f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} needs"
             f" {wanted} bytes, but its storage has {storage.nbytes()}"
         )
 
 
 def _rebuild_tensor(storage: Any, storage_offset: Any, size: Any, stride: Any) -> Any:
-    if not isinstance(storage, TypedBytes) or storage.kind.dtype is None:
-        raise pickle.UnpicklingError("a tensor is to be built on something that is no storage")
-    dtype = storage.kind.dtype
-    return _rebuild_tensor_from_bytes(storage.storage, dtype, storage_offset, size, stride)
+    if not isinstance(storage, TypedStorage):
+        raise CheckpointError("a tensor is to be built on something that is no storage")
+    untyped = storage.untyped()
+    return _rebuild_tensor_from_bytes(untyped, storage.dtype, storage_offset, size, stride)
 
 
 def _rebuild_tensor_v2(
@@ -141,19 +134,20 @@ def _rebuild_tensor_v3(
     dtype: Any,
     metadata: Any = None,
 ) -> Any:
-    if not isinstance(storage, TypedBytes) or not isinstance(dtype, flambeau.dtype):
-        raise pickle.UnpicklingError("a tensor is to be built on something that is no storage")
-    tensor = _rebuild_tensor_from_bytes(storage.storage, dtype, storage_offset, size, stride)
+    if not isinstance(storage, TypedStorage) or not isinstance(dtype, flambeau.dtype):
+        raise CheckpointError("a tensor is to be built on something that is no storage")
+    tensor = _rebuild_tensor_from_bytes(storage.untyped(), dtype, storage_offset, size, stride)
     return _finish_tensor(tensor, requires_grad, metadata)
 
 
 def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
     """Backward hooks are not restored: what stands in their place in a file is always empty."""
-    if isinstance(metadata, dict):
-        if metadata.get("conj"):
-            tensor = tensor.conj()
-        if metadata.get("neg"):
-            tensor = tensor.neg()
+    if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
+        # These copy: a tensor that is expanded must not become an allocation of its whole size.
+        if tensor.numel() * tensor.dtype.itemsize > tensor.untyped_storage().nbytes():
+            raise CheckpointError("an expanded tensor cannot be conjugated or negated")
+        tensor = tensor.conj() if metadata.get("conj") else tensor
+        tensor = tensor.neg() if metadata.get("neg") else tensor
     if requires_grad is True:
         tensor.requires_grad_()
     return tensor
@@ -161,7 +155,7 @@ def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
 
 def _rebuild_parameter(data: Any, requires_grad: Any, backward_hooks: Any) -> Any:
     if not isinstance(data, flambeau.Tensor):
-        raise pickle.UnpicklingError("a parameter is to be built on something that is no tensor")
+        raise CheckpointError("a parameter is to be built on something that is no tensor")
     return flambeau.nn.Parameter(data, requires_grad is True)
 
 
@@ -169,30 +163,49 @@ def _rebuild_parameter_with_state(
     data: Any, requires_grad: Any, backward_hooks: Any, state: Any
 ) -> Any:
     parameter = _rebuild_parameter(data, requires_grad, backward_hooks)
-    _set_attributes(parameter, state)
+    set_attributes(parameter, state)
     return parameter
 
 
 def _rebuild_from_type_v2(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
     if function not in (_rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter):
-        raise pickle.UnpicklingError("a tensor is to be built by an unknown function")
-    if kind not in (flambeau.Tensor, flambeau.nn.Parameter):
-        raise pickle.UnpicklingError(f"tensors of type {kind} cannot be loaded")
+        raise CheckpointError("a tensor is to be built by an unknown function")
+    if not (isinstance(kind, type) and issubclass(kind, flambeau.Tensor)):
+        raise CheckpointError(f"a tensor is to be of the type {kind!r}, which is none of tensors")
     tensor = function(*arguments)
-    _set_attributes(tensor, state)
+    if kind in (flambeau.Tensor, flambeau.nn.Parameter):
+        set_attributes(tensor, state)
+        return tensor
+    tensor = tensor.as_subclass(kind)  # a class that the user has allowed: no other has a name
+    restore_state(tensor, state)
     return tensor
 
 
-def _set_attributes(instance: Any, state: Any) -> None:
+def set_attributes(instance: Any, state: Any) -> None:
     """Set data attributes; a name that Python or the class itself gives a meaning is refused."""
     if isinstance(state, tuple) and len(state) == 2 and not state[1]:
         state = state[0]
     if not isinstance(state, dict):
-        raise pickle.UnpicklingError("the attributes of an object must be a dict")
+        raise CheckpointError("the attributes of an object must be a dict")
     for name in state:
         if not isinstance(name, str) or name.startswith("__") or hasattr(type(instance), name):
-            raise pickle.UnpicklingError(f"the attribute {name!r} must not be set by a file")
+            raise CheckpointError(f"the attribute {name!r} must not be set by a file")
     instance.__dict__.update(state)
+
+
+def restore_state(instance: Any, state: Any) -> None:
+    """As `pickle` does it: `__setstate__` of the class, else attributes and slots."""
+    restore = getattr(type(instance), "__setstate__", None)
+    if restore is not None and restore is not getattr(flambeau.Tensor, "__setstate__", None):
+        instance.__setstate__(state)
+        return
+    slots = None
+    if isinstance(state, tuple) and len(state) == 2:
+        state, slots = state
+    if state:
+        instance.__dict__.update(state)
+    for name, value in (slots or {}).items():
+        setattr(instance, name, value)
 
 
 # ---- the types beside tensors --------------------------------------------------------------------
@@ -205,19 +218,19 @@ def _make_ordered_dict(*arguments: Any) -> OrderedDict:
 
 def _make_counter(*arguments: Any) -> Counter:
     if arguments and not isinstance(arguments[0], dict):
-        raise pickle.UnpicklingError("a Counter is made from a dict")
+        raise CheckpointError("a Counter is made from a dict")
     return Counter(*arguments)
 
 
 def _make_default_dict(factory: Any = None, *rest: Any) -> defaultdict:
     if rest or factory not in (None, *_FACTORIES):
-        raise pickle.UnpicklingError("a defaultdict may only make empty containers and numbers")
+        raise CheckpointError("a defaultdict may only make empty containers and numbers")
     return defaultdict(factory)
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-        raise pickle.UnpicklingError("only latin1 text can be encoded")
+        raise CheckpointError("only latin1 text can be encoded")
     return text.encode("latin1")
 
 
@@ -226,7 +239,7 @@ def _make_bytearray(*arguments: Any) -> bytearray:
         return bytearray(_encode(*arguments))
     # Not a number: bytearray(n) would allocate n bytes.
     if arguments and not isinstance(arguments[0], (bytes, bytearray)):
-        raise pickle.UnpicklingError("a bytearray is made from bytes")
+        raise CheckpointError("a bytearray is made from bytes")
     return bytearray(*arguments)
 
 
@@ -240,8 +253,15 @@ def _make_frozenset(items: Any = ()) -> frozenset:
 
 def _make_size(sizes: Any = ()) -> Any:
     if any(type(size) is not int for size in sizes):
-        raise pickle.UnpicklingError("the sizes of a Size must be integers")
+        raise CheckpointError("the sizes of a Size must be integers")
     return flambeau.Size(sizes)
+
+
+def _get_layout(name: Any) -> Any:
+    layout = getattr(flambeau, str(name).removeprefix("torch."), None)
+    if not isinstance(layout, flambeau.layout):
+        raise CheckpointError(f"there is no layout {name!r}")
+    return layout
 
 
 _FACTORIES = (list, dict, set, int, float, str, tuple)
@@ -250,7 +270,7 @@ _FACTORIES = (list, dict, set, int, float, str, tuple)
 @cache
 def get_allowed_globals() -> dict[str, Allowed]:
     """The globals that every checkpoint may use, by full name."""
-    table = {
+    table: dict[str, tuple[Any, Callable | None]] = {
         "collections.OrderedDict": (OrderedDict, _make_ordered_dict),
         "collections.Counter": (Counter, _make_counter),
         "collections.defaultdict": (defaultdict, _make_default_dict),
@@ -264,6 +284,7 @@ def get_allowed_globals() -> dict[str, Allowed]:
         "torch.Tensor": (flambeau.Tensor, None),
         "torch.nn.parameter.Parameter": (flambeau.nn.Parameter, None),
         "torch._tensor._rebuild_from_type_v2": (_rebuild_from_type_v2, _rebuild_from_type_v2),
+        "torch.serialization._get_layout": (_get_layout, _get_layout),
         "torch.storage.UntypedStorage": (StorageKind(None), None),
     }
     for function in _REBUILDERS:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _compat_pickle
 import contextlib
-import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .rebuild import _set_attributes, get_allowed_globals
+from .errors import CheckpointError
+from .rebuild import get_allowed_globals, restore_state, set_attributes
 from .unpickler import Allowed
 
 _added: dict[str, Any] = {}
+# Not even when the user adds something of theirs, as PyTorch has it.
+_BLOCKED = ("sys", "os", "posix", "nt")
 SafeGlobal = Callable | tuple[Callable, str]
 
 
@@ -65,20 +68,24 @@ def _name_of(entry: SafeGlobal) -> str:
 
 
 def find_global(module: str, name: str) -> Allowed:
-    """The meaning of a global in a file; UnpicklingError when it is not allowed."""
+    """The meaning of a global in a file; CheckpointError when it is not allowed."""
     full = get_full_name(module, name)
     entry = _find_added(full)
     if entry is not None:
+        if full.rpartition(".")[0] in _BLOCKED:
+            raise CheckpointError(f"GLOBAL {full}: nothing of {module} may be in a checkpoint")
         return _allow(full, entry[0] if isinstance(entry, tuple) else entry)
     known = get_allowed_globals().get(full)
     if known is None:
-        raise pickle.UnpicklingError(_explain(full))
+        raise CheckpointError(_explain(full))
     return known
 
 
 def get_full_name(module: str, name: str) -> str:
-    """`module.name`, with the name that Python 3 gives the module of the builtins."""
-    return f"{'builtins' if module == '__builtin__' else module}.{name}"
+    """`module.name`, with Python 3's names for those of Python 2, which protocol 2 uses."""
+    if (module, name) in _compat_pickle.NAME_MAPPING:
+        module, name = _compat_pickle.NAME_MAPPING[module, name]
+    return f"{_compat_pickle.IMPORT_MAPPING.get(module, module)}.{name}"
 
 
 def _find_added(full: str) -> Any:
@@ -90,15 +97,25 @@ def _find_added(full: str) -> Any:
 
 
 def _allow(full: str, target: Any) -> Allowed:
-    make = (
-        (lambda *arguments: target.__new__(target, *arguments))
-        if isinstance(target, type)
-        else None
-    )
-    return Allowed(full, target, call=target, make=make)
+    def make(*arguments: Any, **options: Any) -> Any:
+        return target.__new__(target, *arguments, **options)
+
+    kept = make if isinstance(target, type) else None
+    return Allowed(full, target, call=target, make=kept, trusted=True)
+
+
+_ABSENT = {
+    "torch._utils._rebuild_qtensor": "quantised tensors: save tensor.dequantize()",
+    "torch._utils._rebuild_sparse_tensor": "sparse tensors: save tensor.to_dense()",
+    "torch._utils._rebuild_nested_tensor": "nested tensors: save the list tensor.unbind()",
+    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without data (device='meta')",
+    "torch._utils._rebuild_wrapper_subclass": "tensors that wrap others",
+}
 
 
 def _explain(full: str) -> str:
+    if full in _ABSENT:
+        return f"Weights only load failed. GLOBAL {full}: Flambeau does not load {_ABSENT[full]}"
     return (
         f"Weights only load failed. Unsupported global: GLOBAL {full} was not an allowed global"
         " by default. If you trust it, allow it with"
@@ -113,22 +130,8 @@ def find_build(instance: Any) -> Callable | None:
     """What BUILD does to an instance: restore its attributes; None where a file must not."""
     kind = type(instance)
     if kind.__name__ == "OrderedDict" and kind.__module__ == "collections":
-        return _set_attributes
+        return set_attributes
     is_added = any(
         (entry[0] if isinstance(entry, tuple) else entry) is kind for entry in _added.values()
     )
-    return _restore_state if is_added else None
-
-
-def _restore_state(instance: Any, state: Any) -> None:
-    """As `pickle` does it: `__setstate__`, else attributes and slots."""
-    if hasattr(instance, "__setstate__"):
-        instance.__setstate__(state)
-        return
-    slots = None
-    if isinstance(state, tuple) and len(state) == 2:
-        state, slots = state
-    if state:
-        instance.__dict__.update(state)
-    for name, value in (slots or {}).items():
-        setattr(instance, name, value)
+    return restore_state if is_added else None

@@ -3,20 +3,29 @@
 It is a loop over opcodes, not Python's `pickle`: nothing is ever imported by name. A global in the
 file is looked up in a table of allowed ones; only what stands in that table can be called, built or
 referred to. Everything else in a pickle (INST, OBJ, extension codes, ...) is refused. Any fault in
-the data is an UnpicklingError.
+the data is a CheckpointError. Time and memory grow with the size of the data alone: what a call
+copies is counted, and keys whose hashes a file could make equal are limited.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+from .errors import CheckpointError, EmptyFileError
 
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None), complex)
 _KEY_NODES = 10_000  # parts of a tuple that is used as a key
+_KEY_BITS = 64
 _KEY_DEPTH = 100  # hashing recurses on the C stack, without a limit of its own
 _HIGHEST_PROTOCOL = 5
+_ENCODINGS = ("ascii", "utf-8", "utf8", "latin1", "latin-1", "bytes")
+# A call copies its arguments; a file may name the same large one again and again.
+_COPIES_OF_DATA = 16
+_FREE_COPIES = 1 << 20  # items
+_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 # Faults that damaged data causes in the machine; all of them are reported alike.
 _FAULTS = (
     IndexError,
@@ -34,10 +43,11 @@ _FAULTS = (
 class Allowed:
     """A global of a pickle: `value` is what it means as data, `call` what calling it does.
 
-    `make` serves NEWOBJ and `build(instance, state)` serves BUILD; those left out are refused.
+    `make` serves NEWOBJ; what is left out is refused. A `trusted` global was added by the user: its
+    faults are shown as they are.
     """
 
-    __slots__ = ("build", "call", "make", "name", "value")
+    __slots__ = ("call", "make", "name", "trusted", "value")
 
     def __init__(
         self,
@@ -45,13 +55,38 @@ class Allowed:
         value: Any,
         call: Callable | None = None,
         make: Callable | None = None,
-        build: Callable | None = None,
+        trusted: bool = False,
     ) -> None:
         self.name = name
         self.value = value
         self.call = call
         self.make = make
-        self.build = build
+        self.trusted = trusted
+
+
+class Placeholder:
+    """In place of anything that a pickle would build, where it is only looked through."""
+
+    __slots__ = ()
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def append(self, *values: Any) -> None:
+        """As `extend` and `update`, forget the values."""
+
+    extend = update = append
+
+    def call(self, *arguments: Any, **options: Any) -> Placeholder:
+        """Stand for what a call or a new object would give, too."""
+        return self
+
+    make = call
+    name = "a placeholder"
+    trusted = True
 
 
 class RestrictedUnpickler:
@@ -69,8 +104,13 @@ class RestrictedUnpickler:
         load_persistent: Callable[[Any], Any],
         find_build: Callable[[Any], Callable | None],
         position: int = 0,
+        encoding: str = "utf-8",
     ) -> None:
+        if encoding.lower() not in _ENCODINGS:
+            raise ValueError(f"load: unknown encoding {encoding!r}: use one of {_ENCODINGS}")
         self._data = memoryview(data)
+        self._encoding = encoding.lower()
+        self._copied = 0
         self.position = position
         self._find_global = find_global
         self._load_persistent = load_persistent
@@ -80,15 +120,15 @@ class RestrictedUnpickler:
         self._memo: dict[int, Any] = {}
 
     def load(self) -> Any:
-        """The object; UnpicklingError for anything unexpected, EOFError for no data at all."""
+        """The object; CheckpointError for anything unexpected, also for no data at all."""
         if self.position >= len(self._data):
-            raise EOFError("Ran out of input")
+            raise EmptyFileError("Ran out of input")
         try:
             return self._run()
-        except pickle.UnpicklingError:
+        except CheckpointError:
             raise
         except _FAULTS as fault:
-            raise pickle.UnpicklingError(
+            raise CheckpointError(
                 f"invalid pickle at byte {self.position}: {type(fault).__name__}: {fault}"
             ) from fault
 
@@ -96,14 +136,14 @@ class RestrictedUnpickler:
         data, handlers = self._data, _HANDLERS
         while True:
             if self.position >= len(data):
-                raise pickle.UnpicklingError("pickle data was truncated")
+                raise CheckpointError("pickle data was truncated")
             opcode = data[self.position]
             self.position += 1
             if opcode == _STOP:
                 return _as_value(self._pop())
             handler = handlers.get(opcode)
             if handler is None:
-                raise pickle.UnpicklingError(
+                raise CheckpointError(
                     f"Unsupported operand {opcode} ({bytes([opcode])!r}) at byte"
                     f" {self.position - 1}"
                 )
@@ -114,7 +154,7 @@ class RestrictedUnpickler:
     def _take(self, size: int) -> memoryview:
         end = self.position + size
         if size < 0 or end > len(self._data):
-            raise pickle.UnpicklingError(f"pickle data was truncated: {size} bytes wanted")
+            raise CheckpointError(f"pickle data was truncated: {size} bytes wanted")
         part = self._data[self.position : end]
         self.position = end
         return part
@@ -126,7 +166,7 @@ class RestrictedUnpickler:
         limit = min(len(self._data), self.position + 4096)
         line, newline, _ = bytes(self._data[self.position : limit]).partition(b"\n")
         if not newline:
-            raise pickle.UnpicklingError("pickle data was truncated: a name without an end")
+            raise CheckpointError("pickle data was truncated: a name without an end")
         self.position += len(line) + 1
         return line.decode()
 
@@ -136,7 +176,7 @@ class RestrictedUnpickler:
     def _pop(self) -> Any:
         """Take the top of the stack; never from below the last mark."""
         if len(self._stack) <= (self._marks[-1] if self._marks else 0):
-            raise pickle.UnpicklingError("the pickle takes from an empty stack")
+            raise CheckpointError("the pickle takes from an empty stack")
         return self._stack.pop()
 
     def _top(self) -> Any:
@@ -147,7 +187,7 @@ class RestrictedUnpickler:
     def _pop_mark(self) -> list[Any]:
         """Everything above the last mark, as values."""
         if not self._marks:
-            raise pickle.UnpicklingError("the pickle has no mark to go back to")
+            raise CheckpointError("the pickle has no mark to go back to")
         start = self._marks.pop()
         items = [_as_value(item) for item in self._stack[start:]]
         del self._stack[start:]
@@ -158,7 +198,7 @@ class RestrictedUnpickler:
     def _check_protocol(self) -> None:
         protocol = self._take(1)[0]
         if protocol > _HIGHEST_PROTOCOL:
-            raise pickle.UnpicklingError(f"unsupported pickle protocol: {protocol}")
+            raise CheckpointError(f"unsupported pickle protocol: {protocol}")
 
     def _skip_frame(self) -> None:
         self._take(8)
@@ -185,8 +225,9 @@ class RestrictedUnpickler:
         self._push(bytes(self._take(size)))
 
     def _load_old_string(self, size: int) -> None:
-        # Python 2's str. PyTorch reads it as ASCII text, too.
-        self._push(str(self._take(size), "ascii"))
+        # Python 2's str, bytes or text.
+        raw = bytes(self._take(size))
+        self._push(raw if self._encoding == "bytes" else raw.decode(self._encoding))
 
     def _append(self) -> None:
         value = _as_value(self._pop())
@@ -203,7 +244,7 @@ class RestrictedUnpickler:
     def _set_items(self) -> None:
         items = self._pop_mark()
         if len(items) % 2:
-            raise pickle.UnpicklingError("SETITEMS: a key without a value")
+            raise CheckpointError("SETITEMS: a key without a value")
         target = _check_kind(self._top(), dict, "SETITEMS")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[check_key(key)] = value
@@ -231,33 +272,58 @@ class RestrictedUnpickler:
     def _load_stack_global(self) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise pickle.UnpicklingError("STACK_GLOBAL requires str")
+            raise CheckpointError("STACK_GLOBAL requires str")
         self._push(self._find_global(module, name))
 
     def _reduce(self) -> None:
         arguments, function = self._pop(), self._pop()
-        if not isinstance(function, Allowed) or function.call is None:
-            raise pickle.UnpicklingError(
+        if not isinstance(function, (Allowed, Placeholder)) or function.call is None:
+            raise CheckpointError(
                 f"Trying to call reduce for unrecognized function {_describe(function)}"
             )
-        self._push(function.call(*_check_kind(arguments, tuple, "REDUCE")))
+        arguments = _check_kind(arguments, tuple, "REDUCE")
+        if function.trusted:
+            self._push(function.call(*arguments))
+            return
+        for argument in arguments:
+            self._count_copy(argument)
+        try:
+            self._push(function.call(*arguments))
+        except CheckpointError:
+            raise
+        except RuntimeError as fault:
+            raise CheckpointError(f"{function.name} refuses its arguments: {fault}") from fault
+
+    def _count_copy(self, value: Any) -> None:
+        if isinstance(value, _SIZED):
+            self._copied += len(value)
+            if self._copied > _FREE_COPIES + _COPIES_OF_DATA * len(self._data):
+                raise CheckpointError("the pickle copies the same data again and again")
 
     def _make_object(self) -> None:
-        arguments, kind = self._pop(), self._pop()
-        if not isinstance(kind, Allowed) or kind.make is None:
-            raise pickle.UnpicklingError(
+        self._make(self._pop(), {})
+
+    def _make_object_with_names(self) -> None:
+        options = _check_kind(self._pop(), dict, "NEWOBJ_EX")
+        self._make(self._pop(), options)
+
+    def _make(self, arguments: Any, options: dict) -> None:
+        kind = self._pop()
+        if not isinstance(kind, (Allowed, Placeholder)) or kind.make is None:
+            raise CheckpointError(
                 f"Trying to create a new object of unrecognized class {_describe(kind)}"
             )
-        self._push(kind.make(*_check_kind(arguments, tuple, "NEWOBJ")))
+        self._push(kind.make(*_check_kind(arguments, tuple, "NEWOBJ"), **options))
 
     def _build(self) -> None:
         state, instance = _as_value(self._pop()), self._top()
         build = None if isinstance(instance, Allowed) else self._find_build(instance)
         if build is None:
-            raise pickle.UnpicklingError(
+            raise CheckpointError(
                 f"Can only build Tensor, Parameter, OrderedDict or types allowlisted via"
                 f" `add_safe_globals`, but got {_describe(instance)}"
             )
+        self._count_copy(state)
         build(instance, state)
 
     def _load_persistent_id(self) -> None:
@@ -265,7 +331,7 @@ class RestrictedUnpickler:
 
     def _get(self, index: int) -> None:
         if index not in self._memo:
-            raise pickle.UnpicklingError(f"Memo value not found at index {index}")
+            raise CheckpointError(f"Memo value not found at index {index}")
         self._push(self._memo[index])
 
     def _put(self, index: int) -> None:
@@ -282,8 +348,8 @@ def _as_value(item: Any) -> Any:
 
 def _check_kind(value: Any, kind: type, opcode: str) -> Any:
     """`value`, which must be of `kind` or of an allowed subclass."""
-    if not isinstance(value, kind):
-        raise pickle.UnpicklingError(f"{opcode} cannot be applied to {_describe(value)}")
+    if not isinstance(value, (kind, Placeholder)):
+        raise CheckpointError(f"{opcode} cannot be applied to {_describe(value)}")
     return value
 
 
@@ -292,7 +358,11 @@ def _describe(value: Any) -> str:
 
 
 def check_key(key: Any) -> Any:
-    """`key`, unless hashing it could take for ever or overflow the stack: a deep tuple."""
+    """`key`, unless hashing it could take for ever or overflow the stack: a deep tuple, or one of
+    many huge integers with the same hash.
+    """
+    if isinstance(key, int) and key.bit_length() > _KEY_BITS:
+        raise CheckpointError("an integer key of a dict or set has more than 64 bits")
     if isinstance(key, _PLAIN_KEYS) or not isinstance(key, (tuple, frozenset)):
         return key
     pending, count = [(key, 0)], 0
@@ -300,8 +370,10 @@ def check_key(key: Any) -> Any:
         part, depth = pending.pop()
         count += 1
         if count > _KEY_NODES or depth > _KEY_DEPTH:
-            raise pickle.UnpicklingError("a key of a dict or set is nested too deeply")
-        if isinstance(part, (tuple, frozenset)):
+            raise CheckpointError("a key of a dict or set is nested too deeply")
+        if isinstance(part, int):
+            check_key(part)
+        elif isinstance(part, (tuple, frozenset)):
             pending.extend((inner, depth + 1) for inner in part)
     return key
 
@@ -376,6 +448,7 @@ _TABLE: dict[bytes, Callable] = {
     pickle.STACK_GLOBAL: _Machine._load_stack_global,
     pickle.REDUCE: _Machine._reduce,
     pickle.NEWOBJ: _Machine._make_object,
+    pickle.NEWOBJ_EX: _Machine._make_object_with_names,
     pickle.BUILD: _Machine._build,
     pickle.BINPERSID: _Machine._load_persistent_id,
     pickle.BINGET: _sized("<B", _Machine._get),

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import core
+from .errors import CheckpointError
 
-ALIGNMENT = 64
 _LOCAL = struct.Struct("<4s5H3L2H")
 _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
@@ -42,12 +42,24 @@ _crc32 = core.crc32 if core.crc32_is_fast() else zlib.crc32
 
 
 class ZipWriter:
-    """Writes records one after another to anything with `write`; `close` adds the directory."""
+    """Writes records one after another to anything with `write`; `close` adds the directory.
 
-    def __init__(self, file: Any, prefix: str, with_crc: bool = True) -> None:
+    `is_new` says that nothing stands in the file yet: what is left out there reads as zeros.
+    """
+
+    def __init__(
+        self,
+        file: Any,
+        prefix: str,
+        with_crc: bool = True,
+        alignment: int = 64,
+        is_new: bool = False,
+    ) -> None:
         self._file = file
         self._prefix = prefix
         self._with_crc = with_crc
+        self._alignment = alignment
+        self._is_new = is_new
         self._position = 0
         self._directory: list[tuple[bytes, int, int, int]] = []
 
@@ -67,13 +79,26 @@ class ZipWriter:
     def write_record(self, name: str, data: Any, crc: int | None = None) -> None:
         """Add the record `prefix/name` with the bytes of `data`; `crc` is theirs, if known."""
         view = _flatten(data)
-        path = f"{self._prefix}/{name}".encode()
         if crc is None:
             crc = _crc32(view) if self._with_crc else 0
-        header_at, size = self._position, view.nbytes
-        self._write(_make_local_header(path, crc, size, header_at))
+        self._write_header(name, crc, view.nbytes)
         self._write(view)
-        self._directory.append((path, crc, size, header_at))
+
+    def write_room(self, name: str, size: int) -> None:
+        """Add the record `prefix/name` with `size` zeros, and without a checksum."""
+        self._write_header(name, 0, size)
+        if self._is_new:
+            self._file.seek(size, io.SEEK_CUR)
+            self._position += size
+            return
+        for start in range(0, size, _CHUNK):
+            self._write(bytes(min(_CHUNK, size - start)))
+
+    def _write_header(self, name: str, crc: int, size: int) -> None:
+        path = f"{self._prefix}/{name}".encode()
+        entry = path, crc, size, self._position
+        self._directory.append(entry)
+        self._write(_make_local_header(*entry, self._alignment))
 
     def close(self) -> None:
         """Write the directory; the file itself stays open."""
@@ -101,11 +126,11 @@ def _flatten(data: Any) -> memoryview:
     return view.cast("B") if view.nbytes else memoryview(b"")
 
 
-def _make_local_header(path: bytes, crc: int, size: int, position: int) -> bytes:
+def _make_local_header(path: bytes, crc: int, size: int, position: int, alignment: int) -> bytes:
     large = size >= _MAX32
     extra = struct.pack("<2H2Q", 1, 16, size, size) if large else b""
     end = position + _LOCAL.size + len(path) + len(extra) + 4
-    padding = -end % ALIGNMENT
+    padding = -end % alignment
     extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
     short = _MAX32 if large else size
     version = 45 if large else 20
@@ -138,7 +163,7 @@ class Record:
 class ZipReader:
     """The records of a checkpoint, by name without the prefix.
 
-    Raises RuntimeError for a file that is cut off, inconsistent, compressed or encrypted.
+    Raises CheckpointError for a file that is cut off, inconsistent, compressed or encrypted.
     """
 
     def __init__(self, file: Any) -> None:
@@ -319,5 +344,5 @@ def _widen(extra: bytes, *fields: int) -> list[int]:
     return result
 
 
-def _corrupt(what: str) -> RuntimeError:
-    return RuntimeError(f"load: the checkpoint cannot be read: {what}")
+def _corrupt(what: str) -> CheckpointError:
+    return CheckpointError(f"load: the checkpoint cannot be read: {what}")
