@@ -131,6 +131,20 @@ cdef extern from "pieces.hpp" namespace "flambeau" nogil:
         size_t size()
         PieceRun& back()
     void copy_slices(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
+    cdef cppclass PlaneRun:
+        int64_t to
+        int64_t at "from"
+        int dims
+        bint first
+        int64_t shape[6]
+        int64_t to_strides[6]
+        int64_t from_strides[6]
+    cdef cppclass PlaneRuns:
+        void note(const PlaneRun&)
+        int64_t to_size
+        int64_t from_step
+    void add_planes_f32 "flambeau::add_planes<float>"(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
+    void add_planes_f64 "flambeau::add_planes<double>"(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
 
 cdef extern from "loader.hpp" namespace "flambeau":
     ctypedef struct LoadedObject:

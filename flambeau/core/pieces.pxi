@@ -156,3 +156,61 @@ def copy_pieces(shape, Tensor source, tuple pieces, Tensor fill=None):
             nest.strides[1][0] = source.strides_[lead - 1] * ITEM[out.code]
         copy_under_slices(out, source, pieces, lead, out.data_ptr_, source.data_ptr_, False, value, &nest, NULL)
     return out
+
+
+# ---- the transpose ---------------------------------------------------------------------------------
+
+cdef int note_plane_runs(Tensor out, Tensor g, tuple pieces, int lead, int d, PlaneRun* run, bint* covered, PlaneRuns* all) except -1:
+    """Every combination of pieces of the dimensions d.. ; run holds the choices for those before."""
+    cdef int64_t first, count, start, put = run.to, at = run.at
+    cdef int step, k = d - lead
+    if d == out.ndim_:
+        run.first = not covered[0]
+        for k in range(run.dims):
+            d = lead + k
+            if run.shape[k] != out.shape_[d] or (run.shape[k] > 1 and run.to_strides[k] != out.strides_[d]):
+                run.first = False
+        covered[0] |= run.first
+        all.note(run[0])
+        return 0
+    for piece in <tuple>pieces[d]:
+        first, count, start, step = piece
+        run.shape[k], run.to_strides[k], run.from_strides[k] = count, out.strides_[d] * step, g.strides_[d]
+        run.to, run.at = put + start * out.strides_[d], at + first * g.strides_[d]
+        note_plane_runs(out, g, pieces, lead, d + 1, run, covered, all)
+    run.to, run.at = put, at
+    return 0
+
+
+def add_pieces(shape, Tensor g, tuple pieces):
+    """The transpose of `copy_pieces`, without fills: each element of the dense g added where it was taken from.
+
+    None where this has no kernel or would keep cores idle: other types, few leading dimensions that are whole.
+    """
+    cdef int64_t sizes[64]
+    cdef int n = read_sizes(shape, sizes)
+    cdef int d, lead
+    cdef int64_t planes = 1, inside = 1
+    cdef bint covered = False
+    cdef PlaneRun run
+    cdef PlaneRuns all
+    cdef Tensor out
+    cdef void* args[3]
+    if (g.code != F32 and g.code != F64) or not g.dense or n != g.ndim_ or <int>len(pieces) != n or g.count == 0:
+        return None
+    out = new_dense(g.code, n, sizes)
+    lead = walked_as_one(g, out, pieces)
+    for d in range(n):
+        if d < lead:
+            planes *= sizes[d]
+        else:
+            inside *= g.shape_[d]
+    if n == lead or n - lead > 6 or (planes < get_num_threads() and inside > COPY_GRAIN):
+        return None
+    run.to, run.at, run.dims = 0, 0, n - lead
+    note_plane_runs(out, g, pieces, lead, lead, &run, &covered, &all)
+    all.to_size, all.from_step = out.count // planes, g.count // planes
+    args[0], args[1], args[2] = &all, out.data_ptr_, g.data_ptr_
+    with nogil:
+        parallel_for(add_planes_f32 if g.code == F32 else add_planes_f64, args, NULL, planes, COPY_GRAIN // inside + 1)
+    return out

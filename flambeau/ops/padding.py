@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache as remember_result
+
 from .. import core
 from .pieces import FILL, compose, length, runs, whole
 from .record import composite, primitive
@@ -13,22 +15,29 @@ def pad_constant(input, widths, value):
 
     Widths from the last dimension inwards.
     """
+    pieces = _pieces_around(tuple(input.shape), widths)
+    shape = [length(p) for p in pieces]
+    return core.copy_pieces(shape, input, pieces, core.from_data(value, input.dtype))
+
+
+@remember_result(maxsize=4096)
+def _pieces_around(shape, widths):
+    """What padding with a constant is made of."""
     pieces = []
-    for k, size in enumerate(input.shape):
-        at = 2 * (input.ndim - 1 - k)
+    for k, size in enumerate(shape):
+        at = 2 * (len(shape) - 1 - k)
         left, right = widths[at : at + 2] or (0, 0)
         skipped = max(-left, 0)
         kept = size - skipped - max(-right, 0)
         if kept < 0 or size + left + right < 0:
             raise RuntimeError(
-                f"pad: the input of shape {tuple(input.shape)} padded by {tuple(widths)} would "
+                f"pad: the input of shape {shape} padded by {widths} would "
                 f"have a negative size in dimension {k}"
             )
         inside, after = max(left, 0), max(left, 0) + kept
         parts = (0, left, 0, FILL), (inside, kept, skipped, 1), (after, right, 0, FILL)
         pieces.append(tuple([p for p in parts if p[1] > 0]))
-    shape = [length(p) for p in pieces]
-    return core.copy_pieces(shape, input, tuple(pieces), core.from_data(value, input.dtype))
+    return tuple(pieces)
 
 
 @pad_constant.vjp
@@ -36,36 +45,36 @@ def _pad_constant_vjp(g, widths):
     return pad_constant(g, tuple(-w for w in widths), 0)
 
 
-def _pad_by_position(input, widths, mode):
-    """Padding whose values are other elements."""
+@remember_result(maxsize=4096)
+def _pieces_by_position(shape, widths, mode):
+    """What padding with other elements is made of."""
     n = len(widths) // 2
-    if input.dim() not in (n + 1, n + 2) or n not in (1, 2, 3):
+    if len(shape) not in (n + 1, n + 2) or n not in (1, 2, 3):
         raise NotImplementedError(
             f"Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now: {mode} "
-            f"padding of {tuple(widths)} for input {tuple(input.shape)}"
+            f"padding of {widths} for input {shape}"
         )
-    pieces = [whole(size) for size in input.shape]
+    pieces = [whole(size) for size in shape]
     for k in range(n):
         left, right = widths[2 * k], widths[2 * k + 1]
-        dim = input.dim() - 1 - k
-        size = input.shape[dim]
+        dim = len(shape) - 1 - k
+        size = shape[dim]
         if mode == "reflect" and (left >= size or right >= size):
             raise RuntimeError(
                 "Padding size should be less than the corresponding input dimension, but got: "
-                f"padding ({left}, {right}) at dimension {dim} of input {list(input.shape)}"
+                f"padding ({left}, {right}) at dimension {dim} of input {list(shape)}"
             )
         if mode == "circular" and (left > size or right > size):
             raise RuntimeError(
                 f"Padding value causes wrapping around more than once: ({left}, {right}) at "
-                f"dimension {dim} of input {list(input.shape)}"
+                f"dimension {dim} of input {list(shape)}"
             )
         if size == 0 or size + left + right <= 0:
             raise RuntimeError(
-                f"pad: input {tuple(input.shape)} padded by {tuple(widths)} would be empty at "
-                f"dimension {dim}"
+                f"pad: input {shape} padded by {widths} would be empty at dimension {dim}"
             )
         pieces[dim] = _padded(size, left, right, mode)
-    return compose(input, tuple(pieces))
+    return tuple(pieces)
 
 
 def _padded(size, left, right, mode):
@@ -113,7 +122,7 @@ def pad(input, pad, mode="constant", value=None):
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    return _pad_by_position(input, widths, mode)
+    return compose(input, _pieces_by_position(tuple(input.shape), widths, mode))
 
 
 @composite(name="constant_pad_nd", method=False)

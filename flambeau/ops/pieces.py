@@ -7,6 +7,7 @@ positions start, start + step, .. of the input; step is 1, -1, 0 (one position r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache as remember_result
 
 from .. import core
 from ..core import Tensor
@@ -58,6 +59,10 @@ def _(g, input_like, pieces):
 @primitive(register=False)
 def collect(g: Tensor, shape: tuple[int, ...], pieces: Pieces) -> Tensor:
     """The transpose of `compose`: each element added where it was taken from."""
+    if not _only_moves(shape, pieces):
+        added = core.add_pieces(shape, core.contiguous_plain(g), pieces)
+        if added is not None:
+            return added
     for dim, parts in enumerate(pieces):
         if parts != whole(shape[dim]):
             g = _collect_along(g, dim, shape[dim], parts)
@@ -68,6 +73,14 @@ def collect(g: Tensor, shape: tuple[int, ...], pieces: Pieces) -> Tensor:
 @collect.vjp
 def _(g, pieces):
     return compose(g, pieces)
+
+
+@remember_result(maxsize=4096)
+def _only_moves(shape: tuple[int, ...], pieces: Pieces) -> bool:
+    """Is every position taken once, so that the transpose is a copy made of pieces too?"""
+    straight = [[_forwards(p) for p in parts if p[3]] for parts in pieces]
+    taken = all(p[3] for parts in pieces for p in parts)
+    return taken and all(_cover(s, n) is not None for s, n in zip(straight, shape, strict=True))
 
 
 def _collect_along(g: Tensor, dim: int, size: int, parts: Sequence[Piece]) -> Tensor:

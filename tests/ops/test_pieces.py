@@ -106,3 +106,24 @@ def test_roll_and_flip_across_many_rows() -> None:
     x = torch.tensor(a)
     np.testing.assert_array_equal(x.roll((7, 2), (0, 2)).numpy(), np.roll(a, (7, 2), (0, 2)))
     np.testing.assert_array_equal(x.flip(0).roll(4, 2).numpy(), np.roll(a[::-1], 4, 2))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+@pytest.mark.parametrize("shape", [(6, 40, 9, 30), (2, 7, 300), (1, 1, 200, 301), (3, 4, 5, 6, 7)])
+def test_gradients_are_the_same_in_every_type_and_layout(mode: str, shape: tuple) -> None:
+    widths = (2, 1, 0, 3, 1, 2)[: 2 * min(len(shape) - 2, 3)]
+    a = numbers(shape, "float64")
+    seed = F.pad(torch.tensor(a), widths, mode=mode)
+    before, found = torch.get_num_threads(), []
+    try:
+        for dtype in (torch.float64, torch.float32, torch.float16):  # halves go another way
+            for threads in (1, 2):
+                torch.set_num_threads(threads)
+                x = torch.tensor(a, dtype=dtype, requires_grad=True)
+                y, g = F.pad(x, widths, mode=mode), (seed % 7).to(dtype)
+                found += torch.autograd.grad(y, x, g, retain_graph=True)
+                found += torch.autograd.grad(y, x, g.mT.contiguous().mT)
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.double().numpy(), found[0].numpy())
