@@ -51,6 +51,10 @@ _LAZY = frozenset(
         "cuda",
         "backends",
         "overrides",
+        "distributed",
+        "fx",
+        "jit",
+        "hub",
         "signal",
         "storage",
         "version",
@@ -108,8 +112,6 @@ _FROM = {
 # so that `hasattr(torch, "compile")` tells programs the truth.
 _ABSENT = {
     "compile": "every op runs a compiled kernel at once; leave the call out",
-    "jit": "models stay Python programs; save their state_dict() instead",
-    "distributed": "programs run in one process",
     "sparse_coo_tensor": "tensors are dense",
 }
 

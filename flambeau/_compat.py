@@ -17,7 +17,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -76,6 +76,28 @@ class AliasFinder(importlib.abc.MetaPathFinder):
             message = f"No module named {fullname!r}: Flambeau does not have {alias} yet"
             raise ModuleNotFoundError(message, name=fullname)
         return importlib.machinery.ModuleSpec(fullname, AliasLoader(alias))
+
+    def find_distributions(self, context: Any = None) -> Iterator[Any]:
+        """Tell `importlib.metadata` which PyTorch this is: libraries ask for its version there."""
+        if context is not None and context.name == "torch":
+            yield describe_distribution()
+
+
+def describe_distribution() -> Any:
+    """PyTorch's entry among the installed distributions, with the version whose API this is."""
+    from importlib.metadata import Distribution
+
+    from .version import pytorch
+
+    class AliasDistribution(Distribution):
+        def read_text(self, filename: str) -> str | None:
+            text = f"Metadata-Version: 2.1\nName: torch\nVersion: {pytorch}\n"
+            return text if filename == "METADATA" else None
+
+        def locate_file(self, path: Any) -> Any:
+            raise FileNotFoundError(f"torch stands for Flambeau: it has no file {path} of its own")
+
+    return AliasDistribution()
 
 
 def module_exists(name: str) -> bool:

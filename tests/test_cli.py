@@ -40,6 +40,19 @@ def run_script(tmp_path, source, *args, code=0):
 # ---- names
 
 
+def test_metadata_tells_the_version_of_the_api(tmp_path):
+    script = """
+        from importlib.metadata import PackageNotFoundError, version
+        import torch
+        assert version("torch") == torch.version.pytorch, version("torch")
+        try:
+            version("surely-not-installed")
+        except PackageNotFoundError:
+            print("told")
+    """
+    assert run_script(tmp_path, script).stdout.strip() == "told"
+
+
 def test_names_of_pytorch():
     assert resolve_alias("torch") == "flambeau"
     assert resolve_alias("torch.utils.data") == "flambeau.utils.data"

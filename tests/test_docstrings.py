@@ -9,7 +9,7 @@ import pytest
 
 import flambeau
 
-PACKAGES = ("nn", "optim", "utils.data")
+PACKAGES = ("nn", "optim", "utils.data", "jit")
 NAMESPACES = (
     *("nn", "nn.attention", "nn.utils.rnn", "nn.utils.parametrize", "nn.utils.prune"),
     *("optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data"),

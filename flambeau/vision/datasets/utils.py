@@ -9,11 +9,11 @@ import lzma
 import os
 import shutil
 import tarfile
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from typing import IO, Any
-from urllib.error import URLError
+
+from flambeau.hub import save_url
 
 __all__ = [
     "calculate_md5",
@@ -27,7 +27,6 @@ __all__ = [
 Path = str | os.PathLike[str]
 
 _BLOCK = 1 << 20
-_AGENT = "flambeau/vision"
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -73,7 +72,7 @@ def download_url(
     os.makedirs(root, exist_ok=True)
     partial = f"{path}.{os.getpid()}.part"
     try:
-        _save_url(url, partial)
+        save_url(url, partial)
         if md5 is not None and (found := calculate_md5(partial)) != md5:
             raise RuntimeError(
                 f"download_url: {url} is damaged: MD5 {found}, expected {md5}; try again later"
@@ -82,22 +81,6 @@ def download_url(
     finally:
         if os.path.exists(partial):
             os.remove(partial)
-
-
-def _save_url(url: str, path: str) -> None:
-    from tqdm import tqdm
-
-    request = urllib.request.Request(url, headers={"User-Agent": _AGENT})
-    with urllib.request.urlopen(request, timeout=60) as response, open(path, "wb") as file:
-        length = response.headers.get("Content-Length")
-        total = int(length) if length else None
-        name = os.path.basename(url)
-        with tqdm(total=total, unit="B", unit_scale=True, desc=name, dynamic_ncols=True) as bar:
-            while block := response.read(_BLOCK):
-                file.write(block)
-                bar.update(len(block))
-        if total is not None and file.tell() < total:
-            raise URLError(f"{url} ended after {file.tell()} of {total} bytes")
 
 
 def extract_archive(

@@ -1,0 +1,5 @@
+"""Operators of vision models."""
+
+from .misc import FrozenBatchNorm2d
+
+__all__ = ["FrozenBatchNorm2d"]
