@@ -19,7 +19,7 @@ class MultiTensorOptimizer(GradientOptimizer):
     parameters at hand.
     """
 
-    _counts = ("step",)
+    _counts: tuple[str, ...] = ("step",)
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the state tensors: the rule's operands after (param, grad); it writes all."""
