@@ -7,6 +7,7 @@ cdef enum:
     READ_LIKE = 1       # an argument's shape, dtype and strides
     READ_NEEDS = 2      # which tensor arguments need a gradient
     READ_OUT = 3        # the result
+    READ_ONE = 4        # one of several results; the others may then be changed in place
     MAX_PARAMETERS = 32
 
 
@@ -56,6 +57,8 @@ cdef tuple read_of(tuple parameters, str name):
         return READ_NEEDS, 0
     if name == "out":
         return READ_OUT, 0
+    if name.startswith("out_"):
+        return READ_ONE, int(name[4:])
     if name.removesuffix("_like") in parameters:
         return READ_LIKE, parameters.index(name.removesuffix("_like"))
     raise ValueError(f"a derivative reads '{name}', which is no parameter of {parameters}")
@@ -227,6 +230,8 @@ cdef int record_primitive(History h, PyObject** values, list inputs, list groups
             n.values.append(like_of(<object>values[place]))
         elif kind == READ_NEEDS:
             n.values.append(needs)
+        elif kind == READ_ONE:
+            n.values.append(keep(n, outputs[place], outputs))
         else:
             n.values.append(keep(n, outputs if several else result, outputs))
     return 0

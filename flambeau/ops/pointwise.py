@@ -72,9 +72,10 @@ def true_div(input, other):
     return input / other
 
 
-true_div.vjp = lambda g, input, other, out: (
+# The result itself is not read: programs change it in place.
+true_div.vjp = lambda g, input, other: (
     g / scalar.conj(other),
-    -g * scalar.conj(out) / scalar.conj(other),
+    -g * scalar.conj((input / other) / other),
 )
 
 
@@ -224,12 +225,13 @@ def abs(input):
     return scalar.absolute(input)
 
 
-def _abs_vjp(g, input, out):
+def _abs_vjp(g, input):
     if dt.is_complex(input.dtype):
+        size = scalar.absolute(input)
         return where(
-            scalar.eq(out, 0),
+            scalar.eq(size, 0),
             scalar.const(0, input.dtype),
-            scalar.cast(g / out, input.dtype) * input,
+            scalar.cast(g / size, input.dtype) * input,
         )
     return g * _sign(input)
 
@@ -537,6 +539,24 @@ def cube_of(input):
     return input * input * input
 
 
+@pointwise(name="pow", register=False)
+def root_of(input):
+    """input ** 0.5."""
+    return scalar.sqrt(input)
+
+
+# Unlike `sqrt` and `reciprocal`, a power leaves its result free to be changed in place.
+root_of.vjp = lambda g, input: g / (2 * scalar.conj(scalar.sqrt(input)))
+
+
+@pointwise(name="pow", register=False)
+def inverse_of(input):
+    """input ** -1."""
+    return 1 / input
+
+
+inverse_of.vjp = lambda g, input: -g * scalar.conj((1 / input) / input)
+
 _QUICK_POWERS = {2: square_of, 3: cube_of}
 
 
@@ -553,9 +573,9 @@ def pow(input, exponent):
             ):
                 return quick(input)
             if exponent == 0.5 and isinstance(exponent, float) and not _integral(input):
-                return sqrt(input)
+                return root_of(input)
             if exponent == -1 and not _integral(input):
-                return reciprocal(input)
+                return inverse_of(input)
         if isinstance(exponent, int) and exponent < 0 and _integral(input):
             raise RuntimeError("Integers to negative integer powers are not allowed.")
     elif not hasattr(input, "dtype") and input == 1:

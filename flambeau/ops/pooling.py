@@ -60,8 +60,8 @@ def max_windows(input, window):
 
 
 @max_windows.vjp
-def _max_windows_vjp(g, input_like, out):
-    return from_indices(g[0], out[1], tuple(input_like.shape), g[0].dim() - 2)
+def _max_windows_vjp(g, input_like, out_1):
+    return from_indices(g[0], out_1, tuple(input_like.shape), g[0].dim() - 2)
 
 
 @primitive(register=False)
@@ -403,8 +403,8 @@ def adaptive_max(input, sizes):
 
 
 @adaptive_max.vjp
-def _adaptive_max_vjp(g, input_like, sizes, out):
-    return from_indices(g[0], out[1], tuple(input_like.shape), len(sizes))
+def _adaptive_max_vjp(g, input_like, sizes, out_1):
+    return from_indices(g[0], out_1, tuple(input_like.shape), len(sizes))
 
 
 def _check_rank(input, n):

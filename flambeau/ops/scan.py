@@ -193,10 +193,10 @@ def _extreme(kind, name, doc):
     values_of = primitive(register=False)(running)
 
     @values_of.vjp
-    def _(g, input_like, dim, out):
+    def _(g, input_like, dim, out_1):
         if not input_like.shape:
             return g[0]
-        return g[0].new_zeros(input_like.shape).scatter_add(dim, out[1], g[0])
+        return g[0].new_zeros(input_like.shape).scatter_add(dim, out_1, g[0])
 
     def op(input, dim):
         if input.dtype.is_complex:

@@ -54,10 +54,10 @@ def take_ranks(
 
 
 @take_ranks.vjp
-def _(g, out, input_like, dim):
+def _(g, out_1, input_like, dim):
     from .scatter import scatter_into_zeros
 
-    return scatter_into_zeros(g[0], input_like.shape, dim, out[1])
+    return scatter_into_zeros(g[0], input_like.shape, dim, out_1)
 
 
 def _ranks_of_lines(

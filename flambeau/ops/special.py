@@ -51,8 +51,20 @@ erfc = _define(
     inplace=True,
 )
 erfinv = _define(
-    "erfinv", (mathlib, "erfinv"), "Inverse of erf.", namespaces=_BOTH, method=True, inplace=True
+    "erfinv",
+    (mathlib, "erfinv"),
+    "Inverse of erf.",
+    namespaces=_BOTH,
+    method=True,
+    inplace=True,
+    vjp=lambda g, input: _erfinv_vjp(g, mathlib.erfinv(input)),
 )
+
+
+def _erfinv_vjp(g, value):
+    return g * mathlib.exp(value * value) * (0.5 * math.sqrt(math.pi))
+
+
 lgamma = _define(
     "lgamma",
     (mathlib, "lgamma"),
