@@ -401,25 +401,6 @@ def test_modules_are_freed_without_the_collector():
         gc.enable()
 
 
-def test_user_getattr_can_build_on_modules():
-    class Wrapper(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
-        def __getattr__(self, name):
-            try:
-                return super().__getattr__(name)
-            except AttributeError:
-                return getattr(self.inner, name)
-
-    wrapper = Wrapper(nn.Linear(2, 3))
-    assert wrapper.in_features == 2
-    assert wrapper.weight is wrapper.inner.weight
-    with pytest.raises(AttributeError, match="nothing"):
-        _ = wrapper.nothing
-
-
 def test_registration_hooks_see_and_replace_members():
     from flambeau.nn.modules import module as hooks
 

@@ -47,6 +47,8 @@ def test_a_subclass_may_define_getattr():
     wrapped = Wrapper(nn.Linear(2, 3))
     assert wrapped.weight is wrapped.inner.weight
     assert wrapped.in_features == 2
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = wrapped.nothing
     again = copy.deepcopy(wrapped)
     assert again.weight is not wrapped.weight
 

@@ -9,6 +9,7 @@ from flambeau import nn, optim
 from flambeau.optim import swa_utils
 from flambeau.optim._wolfe import search_strong_wolfe
 from flambeau.optim.muon import orthogonalise
+from tests.optim.harness import assert_follows, make_parameter
 
 GRADIENTS = [0.5, -1.5, -2.0, 0.25, -0.125, 0.75, 0.0, 1.0]
 
@@ -82,24 +83,11 @@ CASES = [
 ]
 
 
-def make_parameter(value=1.0, shape=(2, 3), dtype=torch.float64):
-    return nn.Parameter(torch.full(shape, value, dtype=dtype))
-
-
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES)
 @pytest.mark.parametrize("maximize", [False, True])
 def test_steps_follow_the_formula(kind, formula, options, maximize):
-    parameters = [make_parameter(1.0, shape) for shape in ((2, 3), (), (0, 2), (33,))]
-    optimizer = kind(parameters, maximize=maximize, **options)
-    expected, state = 1.0, {}
-    for t, gradient in enumerate(GRADIENTS, 1):
-        for parameter in parameters:
-            parameter.grad = torch.full_like(parameter, -gradient if maximize else gradient)
-        optimizer.step()
-        expected = formula(expected, gradient, state, t, **options)
-        for parameter in parameters:
-            # eta and the product of momenta are kept in single precision, as in checkpoints
-            assert torch.allclose(parameter, torch.full_like(parameter, expected), rtol=1e-6)
+    # eta and the product of momenta are kept in single precision, as in checkpoints
+    assert_follows(kind, formula, options, GRADIENTS, maximize, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [case[0] for case in CASES[::2]])

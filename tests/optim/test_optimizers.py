@@ -11,6 +11,7 @@ import pytest
 import flambeau as torch
 from flambeau import nn, optim
 from flambeau.optim import optimizer as base
+from tests.optim.harness import assert_follows, make_parameter
 
 GRADIENTS = [0.5, -1.5, 2.0, 0.25, -0.125]
 
@@ -76,10 +77,6 @@ CASES = [
 NAMES = ["SGD", "Adam", "AdamW", "RMSprop", "Adagrad"]
 
 
-def make_parameter(value=1.0, shape=(2, 3), dtype=torch.float64):
-    return nn.Parameter(torch.full(shape, value, dtype=dtype))
-
-
 def set_gradient(parameter, value):
     parameter.grad = torch.full(tuple(parameter.shape), value, dtype=parameter.dtype)
 
@@ -87,16 +84,7 @@ def set_gradient(parameter, value):
 @pytest.mark.parametrize(("kind", "formula", "options"), CASES)
 @pytest.mark.parametrize("maximize", [False, True])
 def test_steps_follow_the_formula(kind, formula, options, maximize):
-    parameters = [make_parameter(1.0, shape) for shape in ((2, 3), (), (0, 2), (33,))]
-    optimizer = kind(parameters, maximize=maximize, **options)
-    expected, state = 1.0, {}
-    for t, gradient in enumerate(GRADIENTS, 1):
-        for parameter in parameters:
-            set_gradient(parameter, -gradient if maximize else gradient)
-        optimizer.step()
-        expected = formula(expected, gradient, state, t, **options)
-        for parameter in parameters:
-            assert torch.allclose(parameter, torch.full_like(parameter, expected), rtol=1e-10)
+    assert_follows(kind, formula, options, GRADIENTS, maximize, rtol=1e-10)
 
 
 @pytest.mark.parametrize("name", NAMES)
