@@ -57,6 +57,14 @@ class Outcome:
         self.total += 1
         self.passed += 1
 
+    def attempt(self, label: str, check: Callable[..., bool], *args: Any) -> None:
+        """Record what a check finds: True agrees, False compared nothing, an exception fails."""
+        try:
+            if check(*args):
+                self.succeed()
+        except Exception as error:
+            self.fail(f"{label}: {explain(error)}")
+
 
 @dataclass
 class Side:
@@ -121,11 +129,7 @@ class Check:
         for dtype in dtypes:
             chosen = cases.samples(self.entry, dtype, self.limit, requires_grad)
             for index, sample in chosen:
-                try:
-                    if check(sample, dtype):
-                        outcome.succeed()
-                except Exception as error:
-                    outcome.fail(f"{self._call(index, sample)}: {explain(error)}")
+                outcome.attempt(self._call(index, sample), check, sample, dtype)
         return outcome
 
     def _call(self, index: int, sample: SampleInput) -> str:
@@ -244,11 +248,7 @@ class Check:
     def _errors(self) -> Outcome:
         outcome = Outcome()
         for index, case in enumerate(cases.error_inputs(self.entry)):
-            try:
-                if self._error(case):
-                    outcome.succeed()
-            except Exception as error:
-                outcome.fail(f"{self._call(index, case.sample_input)}: {explain(error)}")
+            outcome.attempt(self._call(index, case.sample_input), self._error, case)
         return outcome
 
     def _error(self, case: Any) -> bool:

@@ -19,7 +19,6 @@ from .checks import (
     describe,
     differentiate,
     expect_error,
-    explain,
     flatten,
     unique,
 )
@@ -118,11 +117,8 @@ class Check:
         for dtype in dtypes:
             for mode in modes:
                 for index, sample in self._samples(dtype, MODES[mode], requires_grad):
-                    try:
-                        if self._check(check, sample, dtype, MODES[mode]):
-                            outcome.succeed()
-                    except Exception as error:
-                        outcome.fail(f"{mode} {_call(index, sample)}: {explain(error)}")
+                    label = f"{mode} {_call(index, sample)}"
+                    outcome.attempt(label, self._check, check, sample, dtype, MODES[mode])
         return outcome
 
     def _samples(
@@ -248,11 +244,7 @@ class Check:
         make = functools.partial(self.entry.module_error_inputs_func, self.entry, device="cpu")
         cases = make(dtype=torch.float32, requires_grad=False, training=True)
         for index, case in enumerate(cases):
-            try:
-                if self._error(case):
-                    outcome.succeed()
-            except Exception as error:
-                outcome.fail(f"{_call(index, case.module_error_input)}: {explain(error)}")
+            outcome.attempt(_call(index, case.module_error_input), self._error, case)
         return outcome
 
     def _error(self, case: Any) -> bool:

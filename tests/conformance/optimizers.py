@@ -13,7 +13,7 @@ from torch.testing._internal.common_optimizers import (
     optim_db,
 )
 
-from .checks import SEED, Outcome, expect_error, explain
+from .checks import SEED, Outcome, expect_error
 from .compare import MismatchError, Tolerance, compare
 from .translate import MissingError, Translator
 
@@ -31,6 +31,8 @@ SHAPES = (*MATRICES, (4,), (), (2, 0))
 SPARSE_SHAPES = ((8, 3), (6,))
 # PyTorch's Adafactor divides by the number of elements.
 SHAPES_OF = {"Muon": MATRICES, "Adafactor": SHAPES[:-1], "SparseAdam": SPARSE_SHAPES}
+# The columns that step beside PyTorch and compare the parameters.
+FOLLOWING = ("steps", "flags", "complex")
 FLAGS = ("foreach", "fused", "capturable", "differentiable", "maximize")
 
 
@@ -122,15 +124,11 @@ class Check:
         dtypes = [torch.complex64] if name == "complex" else [torch.float64]
         if name != "complex" and not self.entry.step_requires_closure:
             dtypes.append(torch.float32)  # hundreds of evaluations in a row amplify its rounding
-        check = {"complex": self._follow, "flags": self._follow, "steps": self._follow}.get(name)
+        check = self._follow if name in FOLLOWING else getattr(self, f"_{name}")
         outcome = Outcome()
         for options in _flags(self.entry) if name == "flags" else _options(self.entry):
             for dtype in dtypes:
-                try:
-                    if (check or getattr(self, f"_{name}"))(options, dtype):
-                        outcome.succeed()
-                except Exception as error:
-                    outcome.fail(f"{options} {dtype}: {explain(error)}")
+                outcome.attempt(f"{options} {dtype}", check, options, dtype)
         return outcome
 
     def _tolerance(self, dtype: torch.dtype) -> Tolerance:
@@ -199,12 +197,7 @@ class Check:
     def _errors(self) -> Outcome:
         outcome = Outcome()
         for case in self.entry.optim_error_inputs_func(device="cpu", dtype=torch.float32):
-            sample = case.optimizer_error_input
-            try:
-                if self._error(case):
-                    outcome.succeed()
-            except Exception as error:
-                outcome.fail(f"{sample.desc}: {explain(error)}")
+            outcome.attempt(case.optimizer_error_input.desc, self._error, case)
         return outcome
 
     def _error(self, case: Any) -> bool:

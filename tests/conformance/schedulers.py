@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .checks import Outcome, explain
+from .checks import Outcome
 from .compare import Tolerance, compare
 from .translate import MissingError, Translator
 
@@ -182,24 +182,20 @@ class Check:
         outcome = Outcome()
         for index, make in enumerate(self.entry.makes):
             for adam in (False, True):
-                try:
-                    getattr(self, f"_{name}")(make, adam)
-                    outcome.succeed()
-                except Exception as error:
-                    outcome.fail(
-                        f"configuration {index} {'AdamW' if adam else 'SGD'}: {explain(error)}"
-                    )
+                label = f"configuration {index} {'AdamW' if adam else 'SGD'}"
+                outcome.attempt(label, getattr(self, f"_{name}"), make, adam)
         return outcome
 
     def _make(self, framework: types.ModuleType, make: Make, adam: bool) -> Run:
         return Run(framework, self.entry, make, adam)
 
-    def _rates(self, make: Make, adam: bool) -> None:
+    def _rates(self, make: Make, adam: bool) -> bool:
         theirs, ours = (self._make(f, make, adam) for f in (torch, self.framework))
         for number in range(STEPS):
             compare(theirs.step(number), ours.step(number), CLOSE)
+        return True
 
-    def _state(self, make: Make, adam: bool) -> None:
+    def _state(self, make: Make, adam: bool) -> bool:
         """The state_dict is PyTorch's, at the start and after some steps."""
         theirs, ours = (self._make(f, make, adam) for f in (torch, self.framework))
         for number in range(3):
@@ -207,8 +203,9 @@ class Check:
             compare(states[0], states[1], CLOSE)
             for run in (theirs, ours):
                 run.step(number)
+        return True
 
-    def _resume(self, make: Make, adam: bool) -> None:
+    def _resume(self, make: Make, adam: bool) -> bool:
         """Half-way a checkpoint goes through a file, to PyTorch and from it."""
         for source, target in ((torch, self.framework), (self.framework, torch)):
             old = self._make(source, make, adam)
@@ -225,6 +222,7 @@ class Check:
             new.schedule.load_state_dict(schedule)
             for number in range(STEPS // 2, STEPS):
                 compare(old.step(number), new.step(number), CLOSE)
+        return True
 
 
 def _plain(value: Any) -> Any:
