@@ -142,6 +142,26 @@ def broadcast_batches(name: str, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
 
 
+def check_sides(name: str, a: Tensor, b: Tensor, left: bool) -> None:
+    """Raise unless the sizes fit the equation A X = B, or X A = B."""
+    if a.shape[-1] != (b.shape[-2] if left else b.shape[-1]):
+        raise RuntimeError(
+            f"{name}: Incompatible shapes of A and B for the equation "
+            f"{'AX = B' if left else 'XA = B'} "
+            f"({a.shape[-2]}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
+        )
+
+
+def check_info(name: str, a: Tensor, info: Tensor, text: str) -> None:
+    """Raise LinAlgError for the first matrix whose `info` is not 0; `text` has a place for that."""
+    import numpy
+
+    found = array(info).reshape(-1)
+    if found.any():
+        i = int(numpy.flatnonzero(found)[0])
+        raise LinAlgError(f"{name}: {batch_element(i, a)}{text.format(int(found[i]))}")
+
+
 def batch_element(index: int, a: Tensor) -> str:
     """`(Batch element 3): ` for a batch, nothing for one matrix."""
     return f"(Batch element {index}): " if a.dim() > 2 else ""

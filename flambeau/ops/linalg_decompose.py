@@ -13,8 +13,8 @@ from .lapack import (
     LinAlgError,
     array,
     as_real_if,
-    batch_element,
     check_finite,
+    check_info,
     linalg,
     named,
     per_matrix,
@@ -99,17 +99,11 @@ def _(g, upper, out):
 
 
 def _check_cholesky(name: str, input: Tensor, info: Tensor) -> None:
-    import numpy
-
-    found = array(info).reshape(-1)
-    if found.any():
-        i = int(numpy.flatnonzero(found)[0])
-        raise LinAlgError(
-            f"{name}: {batch_element(i, input)}The factorization could not be completed because "
-            "the input is not "
-            f"positive-definite (the leading minor of order {int(found[i])} is not "
-            "positive-definite)."
-        )
+    text = (
+        "The factorization could not be completed because the input is not positive-definite"
+        " (the leading minor of order {} is not positive-definite)."
+    )
+    check_info(name, input, info, text)
 
 
 @linalg("cholesky")

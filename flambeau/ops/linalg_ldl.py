@@ -10,10 +10,9 @@ from typing import Any
 from ..core import Tensor
 from .lapack import (
     INT32,
-    LinAlgError,
     array,
-    batch_element,
     broadcast_batches,
+    check_info,
     check_matrix,
     check_same_dtype,
     linalg,
@@ -128,13 +127,9 @@ def linalg_ldl_factor_ex(A: Tensor, *, hermitian: bool = False, check_errors: bo
     """
     prepare("torch.linalg.ldl_factor_ex", A, square=True)
     factors, pivots, info = ldl_compact(A, hermitian and A.is_complex())
-    if check_errors and array(info).any():
-        i = int(array(info).reshape(-1).nonzero()[0][0])
-        raise LinAlgError(
-            f"torch.linalg.ldl_factor_ex: {batch_element(i, A)}The factorization could not be "
-            "completed: the diagonal "
-            f"block {int(array(info).reshape(-1)[i])} of D is zero"
-        )
+    if check_errors:
+        text = "The factorization could not be completed: the diagonal block {} of D is zero"
+        check_info("torch.linalg.ldl_factor_ex", A, info, text)
     return named("linalg_ldl_factor_ex", ("LD", "pivots", "info"), factors, pivots, info)
 
 

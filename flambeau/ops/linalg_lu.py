@@ -9,13 +9,13 @@ from .. import core
 from ..core import Tensor
 from .lapack import (
     INT32,
-    LinAlgError,
     array,
-    batch_element,
     broadcast_batches,
     check_float,
+    check_info,
     check_matrix,
     check_same_dtype,
+    check_sides,
     check_square,
     linalg,
     named,
@@ -175,12 +175,9 @@ def linalg_lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = F
     _check_pivot("linalg.lu_factor", pivot)
     lu, pivots = lu_compact(A)
     info = _info(lu)
-    if check_errors and array(info).any():
-        i = int(array(info).reshape(-1).nonzero()[0][0])
-        raise LinAlgError(
-            f"linalg.lu_factor_ex: {batch_element(i, A)}U[{i},{i}] is zero and using it on "
-            "lu_solve would result in a division by zero."
-        )
+    if check_errors:
+        text = "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero."
+        check_info("linalg.lu_factor_ex", A, info, text)
     return named("linalg_lu_factor_ex", ("LU", "pivots", "info"), lu, pivots, info)
 
 
@@ -237,13 +234,7 @@ def _lu_solve(
         raise RuntimeError(
             f"{name}: pivots should be a Tensor of scalar type torch.int32, got {pivots.dtype}"
         )
-    rows = b.shape[-2] if left else b.shape[-1]
-    if lu.shape[-1] != rows:
-        raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation "
-            f"{'AX = B' if left else 'XA = B'} "
-            f"({lu.shape[-2]}x{lu.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
-        )
+    check_sides(name, lu, b, left)
     if lu.shape[:-1] != pivots.shape:
         raise RuntimeError(
             f"{name}: Number of pivots per batch should be same as the dimension of the matrix: LU "

@@ -8,12 +8,12 @@ from typing import Any
 
 from ..core import Tensor
 from .lapack import (
-    LinAlgError,
     array,
-    batch_element,
     broadcast_batches,
+    check_info,
     check_matrix,
     check_same_dtype,
+    check_sides,
     linalg,
     named,
     per_matrix,
@@ -84,24 +84,19 @@ def _(g, out):
     return -(inverse @ g[0] @ inverse)
 
 
-def _check_singular(name: str, a: Tensor, info: Tensor, what: str) -> None:
-    import numpy
-
-    found = array(info).reshape(-1)
-    if found.any():
-        i = int(numpy.flatnonzero(found)[0])
-        raise LinAlgError(
-            f"{name}: {batch_element(i, a)}The diagonal element {int(found[i])} is zero, {what} "
-            "could not be "
-            "completed because the input matrix is singular."
-        )
+def _check_singular(name: str, a: Tensor, info: Tensor) -> None:
+    text = (
+        "The diagonal element {} is zero, the inversion could not be completed because the input"
+        " matrix is singular."
+    )
+    check_info(name, a, info, text)
 
 
 def inverse_of(name: str, a: Tensor) -> Tensor:
     """The inverse, or LinAlgError."""
     prepare(name, a, square=True)
     result, info = inverse_info(a)
-    _check_singular(name, a, info, "the inversion")
+    _check_singular(name, a, info)
     return result
 
 
@@ -129,7 +124,7 @@ def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     prepare("linalg.inv_ex", A, square=True)
     result, info = inverse_info(A)
     if check_errors:
-        _check_singular("linalg.inv_ex", A, info, "the inversion")
+        _check_singular("linalg.inv_ex", A, info)
     return named("linalg_inv_ex", ("inverse", "info"), result, info)
 
 
@@ -172,13 +167,7 @@ def _solve(name: str, a: Tensor, b: Tensor, left: bool) -> tuple[Tensor, Tensor]
         )
     b = b.unsqueeze(-1) if vector else b
     check_matrix(name, b, "B")
-    rows = b.shape[-2] if left else b.shape[-1]
-    if a.shape[-1] != rows:
-        raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation "
-            f"{'AX = B' if left else 'XA = B'} "
-            f"({a.shape[-2]}x{a.shape[-1]} and {b.shape[-2]}x{b.shape[-1]})"
-        )
+    check_sides(name, a, b, left)
     a, b = broadcast_batches(name, a, b)
     x, info = solve_info(a, b) if left else solve_info(a.mT, b.mT)
     x = x if left else x.mT
@@ -186,14 +175,7 @@ def _solve(name: str, a: Tensor, b: Tensor, left: bool) -> tuple[Tensor, Tensor]
 
 
 def _check_solved(name: str, a: Tensor, info: Tensor) -> None:
-    import numpy
-
-    found = array(info).reshape(-1)
-    if found.any():
-        i = int(numpy.flatnonzero(found)[0])
-        raise LinAlgError(
-            f"{name}: {batch_element(i, a)}The solver failed because the input matrix is singular."
-        )
+    check_info(name, a, info, "The solver failed because the input matrix is singular.")
 
 
 @linalg("solve")
@@ -285,13 +267,7 @@ def linalg_solve_triangular(
     prepare(name, A, square=True)
     check_matrix(name, B, "B")
     check_same_dtype(name, A, B)
-    rows = B.shape[-2] if left else B.shape[-1]
-    if A.shape[-1] != rows:
-        raise RuntimeError(
-            f"{name}: Incompatible shapes of A and B for the equation "
-            f"{'AX = B' if left else 'XA = B'} "
-            f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})"
-        )
+    check_sides(name, A, B, left)
     a, b = broadcast_batches(name, A, B)
     if left:
         return triangular(a, b, bool(upper), bool(unitriangular))
