@@ -87,27 +87,23 @@ class HookMethods:
         What the hook returns, if anything, replaces `grad_input`. Inputs that need no gradient show
         as None.
         """
-        if self._is_full_backward_hook is False:
-            raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single "
-                "Module. "
-                "Please use only one of them."
-            )
-        self._is_full_backward_hook = True
+        self._choose_backward_hooks(full=True)
         return add_hook(self._backward_hooks, hook, prepend=prepend)
 
     def register_backward_hook(self, hook: Callable) -> RemovableHandle:
         """Deprecated form of `register_full_backward_hook`: sees only the last operation of the
         module.
         """
-        if self._is_full_backward_hook is True:
-            raise RuntimeError(
-                "Cannot use both regular backward hooks and full backward hooks on a single "
-                "Module. "
-                "Please use only one of them."
-            )
-        self._is_full_backward_hook = False
+        self._choose_backward_hooks(full=False)
         return add_hook(self._backward_hooks, hook)
+
+    def _choose_backward_hooks(self, full: bool) -> None:
+        if self._is_full_backward_hook is (not full):
+            raise RuntimeError(
+                "Cannot use both regular backward hooks and full backward hooks on a single"
+                " Module. Please use only one of them."
+            )
+        self._is_full_backward_hook = full
 
     def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
         """Run pre-hooks, forward and hooks; hooks marked `always_call` run even when something

@@ -105,13 +105,7 @@ def register_module_full_backward_pre_hook(hook: Callable) -> RemovableHandle:
 
 def register_module_full_backward_hook(hook: Callable) -> RemovableHandle:
     """Call `hook(module, grad_input, grad_output)` after the backward of every module."""
-    if global_hooks.is_full_backward is False:
-        raise RuntimeError(
-            "Cannot use both regular backward hooks and full backward hooks as a global Module "
-            "hook. "
-            "Please use only one of them."
-        )
-    global_hooks.is_full_backward = True
+    _choose_backward_hooks(full=True)
     return add_hook(global_hooks.backward, hook)
 
 
@@ -119,11 +113,14 @@ def register_module_backward_hook(hook: Callable) -> RemovableHandle:
     """Deprecated form of `register_module_full_backward_hook`: sees only the last operation of a
     module.
     """
-    if global_hooks.is_full_backward is True:
-        raise RuntimeError(
-            "Cannot use both regular backward hooks and full backward hooks as a global Module "
-            "hook. "
-            "Please use only one of them."
-        )
-    global_hooks.is_full_backward = False
+    _choose_backward_hooks(full=False)
     return add_hook(global_hooks.backward, hook)
+
+
+def _choose_backward_hooks(full: bool) -> None:
+    if global_hooks.is_full_backward is (not full):
+        raise RuntimeError(
+            "Cannot use both regular backward hooks and full backward hooks as a global Module"
+            " hook. Please use only one of them."
+        )
+    global_hooks.is_full_backward = full
