@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import flambeau
 
 from .. import functional as F
-from .. import init
-from ..parameter import Parameter
+from ._affine import AffineModule
 from .module import Module
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 
 
-class _NormBase(Module):
+class _NormBase(AffineModule):
     """Parameters and running statistics of batch and instance normalization."""
 
     _version = 2  # since version 2 the state holds num_batches_tracked
@@ -40,16 +39,10 @@ class _NormBase(Module):
         self.momentum = momentum
         self.affine = affine
         self.track_running_stats = track_running_stats
-        self._add_parameters(bias, device, dtype)
+        used = affine, affine and bias
+        self._add_parameters(num_features, *used, device=device, dtype=dtype)
         self._add_statistics(device, dtype)
         self.reset_parameters()
-
-    def _add_parameters(self, bias: bool, device: Any, dtype: Any) -> None:
-        for name, is_used in (("weight", self.affine), ("bias", self.affine and bias)):
-            parameter = None
-            if is_used:
-                parameter = Parameter(flambeau.empty(self.num_features, device=device, dtype=dtype))
-            self.register_parameter(name, parameter)
 
     def _add_statistics(self, device: Any, dtype: Any) -> None:
         if not self.track_running_stats:
@@ -75,10 +68,7 @@ class _NormBase(Module):
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, running statistics as at the start."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check_input_dim(self, input: Tensor) -> None:
         raise NotImplementedError

@@ -10,6 +10,7 @@ import flambeau
 from .. import functional as F
 from .. import init
 from ..parameter import Parameter
+from ._affine import AffineModule
 from .module import Module
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class CrossMapLRN2d(LocalResponseNorm):
         super().__init__(size, alpha, beta, k)
 
 
-class LayerNorm(Module):
+class LayerNorm(AffineModule):
     """Normalizes over the last dimensions: y = (x - mean) / sqrt(var + eps) * weight + bias.
 
     Args:
@@ -79,24 +80,9 @@ class LayerNorm(Module):
         self.normalized_shape = _as_shape(normalized_shape)
         self.eps = eps
         self.elementwise_affine = elementwise_affine
-        for name, is_used in (
-            ("weight", elementwise_affine),
-            ("bias", elementwise_affine and bias),
-        ):
-            parameter = None
-            if is_used:
-                parameter = Parameter(
-                    flambeau.empty(self.normalized_shape, device=device, dtype=dtype)
-                )
-            self.register_parameter(name, parameter)
+        used = elementwise_affine, elementwise_affine and bias
+        self._add_parameters(self.normalized_shape, *used, device=device, dtype=dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.layer_norm(input, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -114,7 +100,7 @@ def _as_shape(normalized_shape: Any) -> tuple[int, ...]:
     return tuple(normalized_shape)
 
 
-class GroupNorm(Module):
+class GroupNorm(AffineModule):
     """Normalizes each sample over groups of channels and all positions: (N, C, *).
 
     Args:
@@ -153,19 +139,9 @@ class GroupNorm(Module):
         self.num_channels = num_channels
         self.eps = eps
         self.affine = affine
-        for name, is_used in (("weight", affine), ("bias", affine and bias)):
-            parameter = None
-            if is_used:
-                parameter = Parameter(flambeau.empty(num_channels, device=device, dtype=dtype))
-            self.register_parameter(name, parameter)
+        used = affine, affine and bias
+        self._add_parameters(num_channels, *used, device=device, dtype=dtype)
         self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Weight 1, bias 0."""
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
