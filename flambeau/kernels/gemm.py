@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_stream
+from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_parts, gemm_stream
 from .bfloat_pairs import multiplies_pairs
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
@@ -23,6 +23,8 @@ STREAM_BYTES = (
     1 << 17
 )  # a matrix larger than this is read row by row, not column block by column block
 K_BLOCK, M_BLOCK = 384, 192
+PART_BYTES = 1 << 11  # of one row of A: a part of a long sum
+LEFT_BYTES = 1 << 19  # of a part of A, which is read again for every panel of B
 PACKED_BYTES = 1 << 26  # workspace for packed operands; more is packed and multiplied in parts
 
 
@@ -131,6 +133,8 @@ def _choose(p: _Product) -> Plan:
     work = p.m * p.n * p.k
     if p.dtype == "bf16" and work >= PAIRS_WORK and p.m > 1 and multiplies_pairs(p.target):
         return _plan_packed(p._replace(pairs=True), element)
+    if _has_long_sum(p, element):
+        return _plan_parts(p, element)
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
     small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
     if element.complex or (small and not (columns_apart and work > 8 * TASK_WORK)):
@@ -182,6 +186,53 @@ def _plan_inner(p: _Product, element: Element) -> Plan:
     )
 
 
+def _has_long_sum(p: _Product, element: Element) -> bool:
+    """Whether there are few results, so that threads had better share the sum."""
+    rows, vectors = gemm_direct.tile_shape(p.target, element)
+    lanes, part = element.lanes, PART_BYTES // element.compute.size
+    if element.complex or p.batch[0] > 4 or p.k < max(4 * part, 8 * max(p.m, p.n)):
+        return False
+    if p.m > LEFT_BYTES // PART_BYTES and p.n > vectors * lanes:
+        return False
+    return 2 * p.m * p.n >= round_up(p.m, rows) * round_up(p.n, lanes)
+
+
+def _plan_parts(p: _Product, element: Element) -> Plan:
+    """Results of the parts of the sum, then their totals."""
+    size, inner = element.size, element.compute.size
+    vectors = gemm_direct.tile_shape(p.target, element)[1]
+    panel = _panel_columns(p.n, element.lanes, vectors)
+    pack = _packs(p, element)
+    part = PART_BYTES // inner
+    parts = ceil_div(p.k, part)
+    row = round_up(p.n, element.lanes) * inner
+    scratch_at = round_up(p.batch[0] * parts * p.m * row, 64)
+    scratch = round_up(part * panel * inner, 64) + 64 if pack else 0
+    desc = gemm_parts.FIELDS.pack(
+        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
+        b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags, part=part, parts=parts,
+        result=p.m * row, result_row=row, scratch_at=scratch_at, scratch=scratch, panel=panel,
+        pack=pack, **_batch_bytes(p, size), **_arguments(p),
+    )  # fmt: skip
+    first, second = gemm_parts.sources(p.dtype, p.target)
+    tasks = p.batch[0] * parts
+    grain = _grain(p, tasks, p.m * p.n * part)
+    rows = p.batch[0] * p.m
+    return Plan(
+        (
+            Phase(first, desc, tasks, grain),
+            Phase(second, desc, rows, max(1, min(rows, DOT_WORK // (parts * p.n)))),
+        ),
+        scratch_at + scratch * p.threads,
+    )
+
+
+def _packs(p: _Product, element: Element) -> bool:
+    """Whether panels of B are copied before they are read."""
+    partial = p.n % element.lanes != 0 and not element.masked
+    return p.b[1] != 1 or partial or element.compute is not element
+
+
 def _plan_stream(p: _Product, element: Element) -> Plan:
     size = element.size
     least = 4096 // size  # columns whose sums fit the first-level cache, and rows long enough
@@ -212,8 +263,7 @@ def _panel_columns(n: int, lanes: int, vectors: int) -> int:
 def _plan_direct(p: _Product, element: Element) -> Plan:
     rows, vectors = gemm_direct.tile_shape(p.target, element)
     size, compute = element.size, element.compute
-    partial = p.n % element.lanes != 0 and not element.masked
-    pack = p.b[1] != 1 or partial or compute is not element
+    pack = _packs(p, element)
     panel = _panel_columns(p.n, element.lanes, vectors)
     m_block, n_block = _share(p, rows, panel, pack)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)

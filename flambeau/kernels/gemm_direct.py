@@ -36,18 +36,22 @@ def _build(dtype: str, target: Target) -> str:
     b = Builder(target)
     c = Element(dtype, target)
     of = Operands(c, c.compute, c)
-    vectors = tile_shape(target, c)[1]
-    heights = row_choices(target, c)
-    for rows in heights:
-        for width in range(1, vectors + 1):
-            emit_tile(b, f"tile{rows}x{width}", of, rows, width, STRIDED)
-    emit_pack(b, "pack", c)
+    emit_tiles(b, of)
     with b.kernel("direct"):
-        _emit_tasks(b, of, heights, vectors)
+        _emit_tasks(b, of)
     return b.module()
 
 
-def _emit_tasks(b: Builder, of: Operands, heights: list[int], vectors: int) -> None:
+def emit_tiles(b: Builder, of: Operands) -> None:
+    """Define the functions that `emit_panel` calls."""
+    vectors = tile_shape(b.target, of.a)[1]
+    for rows in row_choices(b.target, of.a):
+        for width in range(1, vectors + 1):
+            emit_tile(b, f"tile{rows}x{width}", of, rows, width, STRIDED)
+    emit_pack(b, "pack", of.a)
+
+
+def _emit_tasks(b: Builder, of: Operands) -> None:
     d = FIELDS.load(b)
     c, bias, workspace = (b.argument(k) for k in (0, 3, 4))
     a, bb = b.argument(d.a_argument), b.argument(d.b_argument)
@@ -66,14 +70,20 @@ def _emit_tasks(b: Builder, of: Operands, heights: list[int], vectors: int) -> N
             bias=bias,
             scratch=scratch,
             packing=packing,
+            depth=d.k,
         )
         with b.loop(n0, n1, d.panel) as j:
-            _emit_panel(b, of, d, at, (m0, m1), (j.index, n1), heights, vectors)
+            emit_panel(b, of, d, at, (m0, m1), (j.index, n1))
 
 
-def _emit_panel(b, of, d, at, rows, columns, heights, vectors) -> None:
-    """All row tiles against one panel of B."""
+def emit_panel(b: Builder, of: Operands, d, at, rows, columns) -> None:
+    """Call all row tiles against one panel of B.
+
+    d: a_row, a_step, b_step, b_column, c_row, flags, panel; at: a, b, c, bias, scratch, packing,
+    depth; rows: (first, end); columns: (first, end).
+    """
     (m0, m1), (j, n1) = rows, columns
+    heights, vectors = row_choices(b.target, of.a), tile_shape(b.target, of.a)[1]
     lanes, size = of.c.lanes, of.c.size
     count = b.min(d.panel, b.sub(n1, j))
     used = b.emit(f"udiv i64 {b.add(count, lanes - 1)}, {lanes}")
@@ -82,7 +92,7 @@ def _emit_panel(b, of, d, at, rows, columns, heights, vectors) -> None:
 
     def pack_panel() -> list[str]:
         b.do(
-            f"call void @pack(i64 {d.k}, ptr {direct}, i64 {d.b_step}, i64 {d.b_column}, "
+            f"call void @pack(i64 {at.depth}, ptr {direct}, i64 {d.b_step}, i64 {d.b_column}, "
             f"i64 {count}, ptr {at.scratch}, i64 {width})"
         )
         return [at.scratch, b.mul(width, of.b.size)]
@@ -101,7 +111,7 @@ def _emit_panel(b, of, d, at, rows, columns, heights, vectors) -> None:
 
         def call(w: int):
             return lambda: b.do(
-                f"call void @tile{height}x{w}(i64 {d.k}, ptr {a_at}, i64 {d.a_row}, "
+                f"call void @tile{height}x{w}(i64 {at.depth}, ptr {a_at}, i64 {d.a_row}, "
                 f"i64 {d.a_step}, ptr {panel}, i64 {step}, ptr {c_at}, i64 {d.c_row}, i64 {left}, "
                 f"i64 {count}, i64 {d.flags}, ptr {bias_at})"
             )

@@ -65,7 +65,7 @@ def emit_tile(b: Builder, name: str, of: Operands, rows: int, vectors: int, mode
         tail = of.c.tail(b, b.sub("%columns", (vectors - 1) * of.c.lanes))
         cells = _sum(b, of, rows, vectors, tail, mode)
         values = [of.c.finish(b, cell) for cell in cells]
-        _store(b, of.c, values, rows, vectors, tail)
+        store_tile(b, of.c, values, rows, vectors, tail)
 
 
 def _sum(
@@ -125,8 +125,12 @@ def _addresses(
     return lambda r, at: b.offset(starts[r], at), "%a_step", "%b_step"
 
 
-def _store(b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail) -> None:
-    """Write the tile: fast where it is whole and C or a bias at most is added, else with care."""
+def store_tile(
+    b: Builder, c: Element, values: list[str], rows: int, vectors: int, tail: Tail
+) -> None:
+    """Write a tile, with the epilogue of PARAMETERS: fast where it is whole and C or a bias at
+    most is added, else with care.
+    """
     full_width = b.emit(f"icmp eq i64 %columns, {vectors * c.lanes}")
     full_height = b.emit(f"icmp eq i64 %rows, {rows}")
     whole = b.emit(f"and i1 {full_width}, {full_height}")

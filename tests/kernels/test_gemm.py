@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flambeau.kernels import gemm, gemm_direct, gemm_dot, gemm_packed
+from flambeau.kernels import gemm, gemm_direct, gemm_dot, gemm_packed, gemm_parts
 from flambeau.kernels.gemm import plan_gemm
 from flambeau.kernels.target import NEON, host
 from tests.kernels.harness import assemble, run_plan, runnable
@@ -122,6 +122,34 @@ def test_inner_products(dtype, target):
     check(dtype, 1, 1, 70_001 if dtype in ("f32", "f64") else 2001, threads=2, target=target)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", [t for t in DTYPES if t[0] != "c" and t != "bf16"])
+@pytest.mark.parametrize("turned", range(4))
+def test_long_sums(monkeypatch, dtype, target, turned):
+    """Parts of the sum, the last of them short, in all layouts, with every epilogue."""
+    monkeypatch.setattr(gemm, "PART_BYTES", 128)
+    layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2), "target": target}
+    check(dtype, 15, 29, 531, **layout, gap=1)
+    check(dtype, 15, 29, 531, **layout, batch=3, threads=2, bias="column", accumulate=True)
+    check(dtype, 70, 11, 600, **layout, bias="row", relu=dtype[0] == "f", threads=2)
+
+
+def test_long_sums_do_not_depend_on_threads():
+    """The parts are the same, and added up in the same order."""
+    a, b = draw("f32", (30, 5000), 1), draw("f32", (5000, 40), 2)
+    results = []
+    for threads in (1, 2, 3):
+        c = np.empty((30, 40), np.float32)
+        plan = plan_gemm("f32", 30, 40, 5000, (5000, 1), (40, 1), (40, 1), threads)
+        assert [phase.kernel.symbol for phase in plan.phases] == ["parts", "totals"]
+        run_plan(plan, [c, a, b, None], HOST, threads)
+        results.append(c)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    assert np.abs(results[0] - exact).max() < 1e-6 * np.abs(exact).max()
+
+
 @pytest.mark.parametrize("turned", range(4))
 @pytest.mark.parametrize("k", [27, 64, 75, 130])
 def test_bfloat_pairs(turned, k):
@@ -196,11 +224,11 @@ def test_emits_arm64(dtype):
     """Every module is valid for arm64 and calls nothing outside itself."""
     kernels = [gemm_direct.source(dtype, NEON), gemm_packed.sources(dtype, NEON, False)[0]]
     if dtype[0] != "c":
-        kernels.append(gemm_dot.source(dtype, NEON))
+        kernels += [gemm_dot.source(dtype, NEON), gemm_parts.sources(dtype, NEON)[0]]
     for kernel in kernels:
         calls = [
             line.split()[1]
             for line in assemble(kernel.build(), NEON).splitlines()
             if "\tbl\t" in line
         ]
-        assert all(name.startswith(("tile", "pack")) for name in calls)
+        assert all(name.startswith(("tile", "pack", "add")) for name in calls)
