@@ -28,10 +28,11 @@ class Choice(NamedTuple):
 def choose(c: Convolution) -> Choice | None:
     """The tile and strip with the least estimated time; None where the kernel does not serve."""
     element = c.element
-    whole = c.out_stride == (1, 1) and c.slices[3] == 1 and len(c.jobs) == 1
-    if not whole or element.complex or element.compute.width > 16 or c.filters < element.lanes // 2:
+    if element.complex or element.compute.width > 16 or c.filters < element.lanes // 2:
         return None
-    if c.jobs[0].taps == [] or c.stride[1] > 4:
+    if c.slices[3] != 1 or c.steps == 0 or c.stride[1] > 4:
+        return None
+    if element.compute.lanes % c.out_stride[1]:  # phases are interleaved by whole vectors
         return None
     return min((_choose_strip(c, *tile) for tile in _tiles(c)), default=None)
 
@@ -84,15 +85,27 @@ def _cost(
         return max(rows * columns * width, 4) + 1.5 + 0.6 * width if width else 0
 
     compute = tiles * (whole * step(vectors) + step(left)) * c.steps
-    write = ceil_div(strip_rows * c.columns, lanes) * ceil_div(m_block, lanes) * lanes * 7
+    lines, line = _lines(c, strip_rows)
+    vectors_written = lines * ceil_div(line, lanes) * c.out_stride[0]
+    write = vectors_written * ceil_div(m_block, lanes) * lanes * 7
     in_rows, pitch = _copy_shape(c, strip_rows)
     copied = 0 if _in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
     large = c.channels * c.depth_taps * in_rows * pitch * c.element.compute.size > WORKSPACE
     return (compute + write + copied + 300) * (1.05 if large else 1)
 
 
+def _lines(c: Convolution, strip_rows: int) -> tuple[int, int]:
+    """Lines of outputs of a strip that lie side by side, for one phase of rows; their length."""
+    if c.out_stride == (1, 1):
+        return 1, strip_rows * c.columns
+    return strip_rows, c.output[2]
+
+
 def _in_place(c: Convolution) -> bool:
-    return c.padding == (0, 0) and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
+    """Whether the input can be read as it lies: no padding, not even beyond its end."""
+    rows, columns = _copy_shape(c, c.rows)
+    within = rows <= c.input[1] and columns <= c.input[2] and c.padding == (0, 0)
+    return within and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
 
 
 def _place(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, int]:
@@ -103,7 +116,7 @@ def _place(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, in
 
 def _copy_shape(c: Convolution, strip_rows: int) -> tuple[int, int]:
     """Rows and columns of input that a strip needs."""
-    places = [_place(c, tap) for tap in c.jobs[0].taps]
+    places = [_place(c, tap) for job in c.jobs for tap in job.taps]
     rows, columns = max(p[0] for p in places), max(p[1] for p in places)
     return (strip_rows - 1) * c.stride[0] + rows + 1, (c.columns - 1) * c.stride[1] + columns + 1
 
@@ -111,9 +124,8 @@ def _copy_shape(c: Convolution, strip_rows: int) -> tuple[int, int]:
 def plan(c: Convolution, chosen: Choice) -> Plan:
     """Packing of the filters, then the strips."""
     element = c.element
-    kernels = conv_pixels.sources(
-        c.dtype, c.target, chosen.rows, chosen.columns, chosen.vectors, c.stride[1]
-    )
+    tile = (chosen.rows, chosen.columns, chosen.vectors)
+    kernels = conv_pixels.sources(c.dtype, c.target, tile, c.stride[1], c.out_stride[1])
     lanes, size = element.compute.lanes, element.compute.size
     used = ceil_div(c.filters, lanes)
     group_bytes = round_up(used * lanes * c.steps * size, 64)
@@ -123,11 +135,13 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     slack = 2 * c.target.vector_bytes
     sums = round_up(planes * in_rows * pitch * size + slack, 64)
     pixels = chosen.strip_rows * c.columns + lanes
-    scratch = sums + round_up(pixels * min(chosen.vectors, used) * lanes * size, 64)
+    phase_sums = round_up(pixels * min(chosen.vectors, used) * lanes * size, 64)
+    scratch = sums + c.out_stride[1] * phase_sums
     shared = c.groups * group_bytes
     strips = ceil_div(c.rows, chosen.strip_rows)
     m_tasks = ceil_div(c.filters, chosen.m_block)
-    table_at = len(conv_pixels.FIELDS.names)
+    job_at = len(conv_pixels.FIELDS.names)
+    lines, line = _lines(c, chosen.strip_rows)
     row_pitch = c.input[2] if _in_place(c) else pitch
     desc = conv_pixels.FIELDS.pack(
         **_tensor_places(c), channels=c.channels, depth_taps=c.depth_taps,
@@ -136,31 +150,41 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
         copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
         m_tasks=m_tasks, groups=c.groups, depth=c.output[0], strips=strips,
         strip_rows=chosen.strip_rows, out_rows=c.rows, out_columns=c.columns,
-        row_step=c.stride[0] * row_pitch * size, steps=c.steps, table_at=table_at,
-        w_group=group_bytes, has_bias=c.bias, relu=c.relu,
-        scratch_at=shared, scratch=scratch, sums=sums,
+        row_step=c.stride[0] * row_pitch * size, steps=c.steps, job_at=job_at,
+        downs=c.out_stride[0], lines=lines, line=line, y_line=c.output[2] * c.element.size,
+        line_pixels=c.columns, y_height=c.output[1], w_group=group_bytes, has_bias=c.bias,
+        relu=c.relu, scratch_at=shared, scratch=scratch, sums=sums, phase_sums=phase_sums,
     )  # fmt: skip
     tasks = c.batch * c.groups * c.output[0] * strips * m_tasks
     work = c.steps * chosen.m_block * chosen.strip_rows * c.columns
     grain = max(1, min(ceil_div(tasks, 4 * c.threads), (1 << 17) // max(work, 1)))
-    table = _table(c, in_rows * pitch, row_pitch)
-    strips_phase = Phase(kernels[1], desc + table, tasks, grain)
+    desc += _tables(c, job_at, in_rows * pitch, row_pitch)
+    strips_phase = Phase(kernels[1], desc, tasks, grain)
     return Plan((pack, strips_phase), shared + scratch * c.threads)
 
 
 def _pack_phase(c: Convolution, kernel, panels: int, group_bytes: int) -> Phase:
-    """Filters side by side; steps run over channels, then taps."""
+    """Filters side by side; steps run over jobs, their channels, then taps."""
     size = c.element.size
-    taps = len(c.jobs[0].taps)
-    along = c.w_channel == taps  # all steps of one filter lie side by side
+    starts, depth = _blocks(c)
     desc = conv_pixels.PACK_FIELDS.pack(
-        filters=c.filters, panels=panels, blocks=1 if along else c.channels,
-        depth=c.steps if along else taps, w_group=c.w_group * size, w_block=c.w_channel * size,
+        filters=c.filters, panels=panels, blocks=len(starts), depth=depth, w_group=c.w_group * size,
         w_step=size, w_filter=c.w_row * size, group_bytes=group_bytes,
     )  # fmt: skip
     tasks = c.groups * panels
     grain = max(1, min(tasks, (1 << 14) // max(1, c.steps * min(c.filters, 32))))
-    return Phase(kernel, desc, tasks, grain)
+    return Phase(kernel, desc + tuple(start * size for start in starts), tasks, grain)
+
+
+def _blocks(c: Convolution) -> tuple[list[int], int]:
+    """Where runs of steps that lie side by side in a filter start, and their length."""
+    taps = [tap[0] for tap in c.jobs[0].taps]
+    if len(c.jobs) > 1 or taps != list(range(len(taps))):
+        steps = [(job, k) for job in c.jobs for k in range(c.channels)]
+        return [k * c.w_channel + tap[0] for job, k in steps for tap in job.taps], 1
+    if c.w_channel == len(taps):  # all steps of one filter lie side by side
+        return [0], c.steps
+    return [k * c.w_channel for k in range(c.channels)], len(taps)
 
 
 def _tensor_places(c: Convolution) -> dict[str, int]:
@@ -176,17 +200,21 @@ def _tensor_places(c: Convolution) -> dict[str, int]:
     }  # fmt: skip
 
 
-def _table(c: Convolution, plane: int, pitch: int) -> tuple[int, ...]:
-    """Byte offset in the input (or its copy) of each step: channel, then tap."""
+def _tables(c: Convolution, job_at: int, plane: int, pitch: int) -> tuple[int, ...]:
+    """The jobs, then the byte offset in the input (or its copy) of each step: channel, then tap."""
     size = c.element.compute.size
     d, h, w = c.input
-    places = [(tap[1], *_place(c, tap)) for tap in c.jobs[0].taps]
-    table = []
-    for channel in range(c.channels):
-        for z, row, column in places:
-            if _in_place(c):
-                start = (channel * d + z * c.slices[1]) * h * w
-            else:
-                start = (channel * c.depth_taps + z) * plane
-            table.append((start + row * pitch + column) * size)
-    return tuple(table)
+    jobs: list[int] = []
+    table: list[int] = []
+    table_at = job_at + conv_pixels.JOB * len(c.jobs)
+    for job in c.jobs:
+        jobs += [table_at + len(table), c.channels * len(job.taps), len(table)]
+        places = [(tap[1], *_place(c, tap)) for tap in job.taps]
+        for channel in range(c.channels):
+            for z, row, column in places:
+                if _in_place(c):
+                    start = (channel * d + z * c.slices[1]) * h * w
+                else:
+                    start = (channel * c.depth_taps + z) * plane
+                table.append((start + row * pitch + column) * size)
+    return tuple(jobs + table)

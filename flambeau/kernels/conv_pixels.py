@@ -3,7 +3,9 @@
 Where filters fill whole vectors this wastes nothing on the margins of rows and needs no
 separation of the phases of a stride: a tile is some columns of some rows of outputs, its pixels
 read one by one from the input in place, or from a copy with its padding. Sums are kept as
-[pixel][filter] and transposed on the way out.
+[pixel][filter] and transposed on the way out. Where outputs have a stride (the gradient with
+respect to the input of a strided convolution), each of its phases is a job with taps of its own;
+the sums of the phases of a row are interleaved when they are written.
 """
 
 from __future__ import annotations
@@ -24,29 +26,35 @@ FIELDS = Fields(
     " channels depth_taps slice_of_output slice_of_tap slice_start"
     " stride_h pad_h pad_w in_place copy_rows copy_pitch"
     " filters m_block m_tasks groups depth strips strip_rows out_rows out_columns row_step"
-    " steps table_at w_group y_image y_group y_channel y_slice has_bias relu"
-    " scratch_at scratch sums"
+    " steps job_at downs lines line y_line line_pixels y_height"
+    " w_group y_image y_group y_channel y_slice has_bias relu"
+    " scratch_at scratch sums phase_sums"
 )
-# Filters are packed as [group][panel][step][filter]; a step is (block, depth).
-PACK_FIELDS = Fields("filters panels blocks depth w_group w_block w_step w_filter group_bytes")
+JOB = 3  # numbers per job: where its table of steps starts in desc, its length, its first step
+# Filters are packed as [group][panel][step][filter]; a step is (block, depth). After these, desc
+# holds the byte offset in the filter of each block.
+PACK_FIELDS = Fields("filters panels blocks depth w_group w_step w_filter group_bytes")
 
 
 def sources(
-    dtype: str, target: Target, rows: int, columns: int, vectors: int, stride: int
+    dtype: str, target: Target, tile: tuple[int, int, int], stride: int, across: int
 ) -> tuple[KernelSource, KernelSource]:
-    """Packing of the filters, and the convolution with tiles of rows x columns x vectors.
+    """Packing of the filters, and the convolution with tiles of (rows, columns, vectors).
 
-    args: y, x, filter, bias, workspace.
+    `stride` is that of the input's columns, `across` that of the output's, a divisor of a vector's
+    lanes. args: y, x, filter, bias, workspace.
     """
-    key = f"conv_pixels:{dtype}:{target.name}:{rows}x{columns}x{vectors}:{stride}"
+    rows, columns, vectors = tile
+    key = f"conv_pixels:{dtype}:{target.name}:{rows}x{columns}x{vectors}:{stride}:{across}"
 
     def build() -> str:
-        return _build(dtype, target, rows, columns, vectors, stride)
+        return _build(dtype, target, tile, stride, across)
 
     return KernelSource(key, build, "pack_filters"), KernelSource(key, build, "pixels")
 
 
-def _build(dtype: str, target: Target, rows: int, columns: int, vectors: int, stride: int) -> str:
+def _build(dtype: str, target: Target, tile: tuple[int, int, int], stride: int, across: int) -> str:
+    rows, columns, vectors = tile
     b = Builder(target)
     outer = Element(dtype, target)
     for width in range(1, vectors + 1):
@@ -56,7 +64,7 @@ def _build(dtype: str, target: Target, rows: int, columns: int, vectors: int, st
     with b.kernel("pack_filters"):
         _emit_packing(b, outer, vectors)
     with b.kernel("pixels"):
-        _Pixels(b, outer, rows, columns, vectors, stride).emit()
+        _Pixels(b, outer, tile, stride, across).emit()
     return b.module()
 
 
@@ -76,9 +84,9 @@ def _emit_packing(b: Builder, outer: Element, vectors: int) -> None:
         to = b.offset(workspace, to)
         size = b.mul(b.mul(d.depth, width), inner.size)
         with b.loop("0", d.blocks) as block:
+            start = b.size(b.add(block.index, len(PACK_FIELDS.names)))
             b.do(
-                f"call void @pack(i64 {d.depth}, ptr "
-                f"{b.offset(from_, b.mul(block.index, d.w_block))}, i64 {d.w_step}, "
+                f"call void @pack(i64 {d.depth}, ptr {b.offset(from_, start)}, i64 {d.w_step}, "
                 f"i64 {d.w_filter}, i64 {count}, ptr {b.offset(to, b.mul(block.index, size))}, "
                 f"i64 {width})"
             )
@@ -133,10 +141,11 @@ def _emit_tile(b: Builder, e: Element, rows: int, columns: int, vectors: int, st
 
 class _Pixels:
     def __init__(
-        self, b: Builder, outer: Element, rows: int, columns: int, vectors: int, stride: int
+        self, b: Builder, outer: Element, tile: tuple[int, int, int], stride: int, across: int
     ) -> None:
         self.b, self.outer, self.inner = b, outer, outer.compute
-        self.rows, self.columns, self.vectors, self.stride = rows, columns, vectors, stride
+        self.rows, self.columns, self.vectors = tile
+        self.stride, self.across = stride, across
         self.d = d = FIELDS.load(b)
         self.y, self.x, self.bias, self.filters = (b.argument(k) for k in (0, 1, 3, 4))
         self.scratch = b.offset(self.filters, b.add(d.scratch_at, b.mul("%thread", d.scratch)))
@@ -157,8 +166,12 @@ class _Pixels:
                 used, width = _round_to_vectors(b, self.inner, b.min(str(columns), left))
                 offset = b.mul(b.mul(j.index, d.steps), self.inner.size)
                 filters = b.offset(self.filters, b.add(b.mul(at.group, d.w_group), offset))
-                self._tiles(at, base, filters, used, b.mul(width, self.inner.size))
-                self._write(at, j.index, used, b.mul(width, self.inner.size))
+                pixel_bytes = b.mul(width, self.inner.size)
+                with b.loop("0", d.downs) as down:
+                    for k in range(self.across):
+                        job = b.add(b.mul(down.index, self.across), k)
+                        self._tiles(base, filters, used, pixel_bytes, job, k)
+                    self._write(at, j.index, used, pixel_bytes, down.index)
 
     def _decode(self, task: str) -> SimpleNamespace:
         b, d = self.b, self.d
@@ -190,10 +203,16 @@ class _Pixels:
         copy_planes(self.b, self.d, at, at.x, self.scratch, self.inner.size)
         return self.scratch
 
-    def _tiles(self, at, base: str, filters: str, used: str, pixel_bytes: str) -> None:
+    def _tiles(
+        self, base: str, filters: str, used: str, pixel_bytes: str, job: str, phase: int
+    ) -> None:
         """Sums of all pixels of the strip for one panel of filters; edge tiles overlap."""
         b, d = self.b, self.d
-        table = b.offset("%desc", d.table_at, "i64")
+        entry = b.add(d.job_at, b.mul(job, JOB))
+        table_at, steps, first = (b.size(b.add(entry, k)) for k in range(JOB))
+        table = b.offset("%desc", table_at, "i64")
+        filters = b.offset(filters, b.mul(first, pixel_bytes))
+        sums = b.offset(self.sums, b.mul(str(phase), d.phase_sums))
         sums_row = b.mul(d.out_columns, pixel_bytes)
         with (
             b.loop("0", d.strip_rows, self.rows) as r,
@@ -206,20 +225,24 @@ class _Pixels:
 
             def call(width: int):
                 return lambda: b.do(
-                    f"call void @tile{width}(i64 {d.steps}, ptr {table}, ptr {b.offset(base, x)}, "
-                    f"i64 {d.row_step}, ptr {filters}, ptr {b.offset(self.sums, to)}, "
+                    f"call void @tile{width}(i64 {steps}, ptr {table}, ptr {b.offset(base, x)}, "
+                    f"i64 {d.row_step}, ptr {filters}, ptr {b.offset(sums, to)}, "
                     f"i64 {sums_row})"
                 )
 
             b.switch(used, [(w, call(w)) for w in range(1, self.vectors + 1)])
 
-    def _write(self, at: SimpleNamespace, j: str, used: str, pixel_bytes: str) -> None:
-        """Transpose squares of pixels x filters to the output, with bias and activation."""
+    def _write(self, at: SimpleNamespace, j: str, used: str, pixel_bytes: str, down: str) -> None:
+        """Transpose squares of pixels x filters to the output, with bias and activation.
+
+        A line is a row of outputs, or all rows of the strip where they lie side by side.
+        """
         b, d, lanes = self.b, self.d, self.inner.lanes
-        pixels = b.mul(d.strip_rows, d.out_columns)
         base = b.add(b.mul(at.image, d.y_image), b.mul(at.group, d.y_group))
-        row = b.mul(b.mul(at.row, d.out_columns), self.outer.size)
-        base = b.offset(self.y, b.add(b.add(base, b.mul(at.slice, d.y_slice)), row))
+        row = b.add(b.mul(at.row, d.downs), down)
+        base = b.offset(
+            self.y, b.add(b.add(base, b.mul(at.slice, d.y_slice)), b.mul(row, d.y_line))
+        )
         with b.loop("0", used) as v:
             first = b.add(j, b.mul(v.index, lanes))
             count = b.sub(d.filters, first)
@@ -227,23 +250,30 @@ class _Pixels:
             bias = self._bias(number, count)
             from_ = b.offset(self.sums, b.mul(v.index, self.inner.target.vector_bytes))
             to = b.offset(base, b.mul(first, d.y_channel))
-            with b.loop("0", pixels, lanes) as p:
-                rows = [
-                    b.load(
-                        self.inner.vector,
-                        b.offset(from_, b.mul(b.add(p.index, r), pixel_bytes)),
-                        64,
-                    )
-                    for r in range(lanes)
-                ]
-                rows = [self._finish(value, bias) for value in rows]
-                tail = self.outer.tail(b, b.sub(pixels, p.index))
-                place = b.offset(to, b.mul(p.index, self.outer.size))
-                turned = transpose(b, rows, self.inner.vector, lanes)
-                for r, value in enumerate(turned):
-                    with b.when(b.less(str(r), count)):
-                        at_filter = b.offset(place, b.mul(str(r), d.y_channel))
-                        self.outer.store(b, value, at_filter, tail)
+            with b.loop("0", d.lines) as line:
+                skipped = b.mul(line.index, d.downs)
+                with b.when(b.less(b.add(row, skipped), d.y_height)):
+                    pixels = b.mul(b.mul(line.index, d.line_pixels), pixel_bytes)
+                    place = b.offset(to, b.mul(skipped, d.y_line))
+                    self._write_line(b.offset(from_, pixels), place, pixel_bytes, bias, count)
+
+    def _write_line(self, from_: str, to: str, pixel_bytes: str, bias: str, count: str) -> None:
+        b, d, lanes, across = self.b, self.d, self.inner.lanes, self.across
+        phases = [b.offset(from_, b.mul(str(k), d.phase_sums)) for k in range(across)]
+        with b.loop("0", d.line, lanes) as p:
+            pixel = b.emit(f"udiv i64 {p.index}, {across}")
+            rows = []
+            for r in range(lanes):
+                offset = b.mul(b.add(pixel, r // across), pixel_bytes)
+                value = b.load(self.inner.vector, b.offset(phases[r % across], offset), 64)
+                rows.append(self._finish(value, bias))
+            tail = self.outer.tail(b, b.sub(d.line, p.index))
+            place = b.offset(to, b.mul(p.index, self.outer.size))
+            turned = transpose(b, rows, self.inner.vector, lanes)
+            for r, value in enumerate(turned):
+                with b.when(b.less(str(r), count)):
+                    at_filter = b.offset(place, b.mul(str(r), d.y_channel))
+                    self.outer.store(b, value, at_filter, tail)
 
     def _bias(self, number: str, count: str) -> str:
         """One vector of biases, zeros without one."""

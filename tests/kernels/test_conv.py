@@ -5,9 +5,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flambeau.kernels import conv_filters, conv_strip, conv_weight
+from flambeau.kernels import conv_filters, conv_pixel_plan, conv_strip, conv_weight
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
 from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
+from flambeau.kernels.element import Element
 from flambeau.kernels.target import NEON, host
 from tests.kernels import reference
 from tests.kernels.harness import assemble, run_plan, runnable
@@ -109,6 +110,32 @@ def convolutions(draw_):
 def test_any_convolution(case, dtype, threads, bias):
     """Any sizes and options at all."""
     check(dtype, case, threads=threads, bias=bias)
+
+
+# Strided convolutions whose gradients with respect to the input have phases of several shapes.
+STRIDED = [
+    ((2, 19, 9, 11), (6, 19, 3, 3), (2, 2), (1, 1), (1, 1), 1),
+    ((1, 8, 57, 33), (4, 8, 2, 2), (2, 2), (0, 0), (1, 1), 1),  # a last row and column unmet
+    ((2, 40, 14, 13), (5, 40, 1, 1), (2, 2), (0, 0), (1, 1), 1),  # phases without taps
+    ((2, 18, 12, 12), (6, 9, 4, 4), (2, 2), (1, 1), (1, 1), 2),
+    ((1, 16, 9, 20), (3, 16, 3, 5), (3, 4), (0, 2), (1, 1), 1),
+    ((1, 16, 20, 9), (3, 16, 3, 2), (1, 2), (2, 1), (2, 3), 1),
+    ((1, 9, 30), (4, 9, 5), (2,), (2,), (1,), 1),
+    ((1, 8, 5, 8, 9), (4, 8, 3, 3, 3), (1, 2, 2), (1, 1, 1), (1, 1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["f32", "f64", "bf16", "i32"])
+def test_strided_gradients_with_filters_along_vectors(monkeypatch, dtype, target):
+    """The kernel that interleaves the phases, also where another one would take less time."""
+    monkeypatch.setattr(conv_pixel_plan, "_cost", lambda *_: 1e-9)
+    for case in STRIDED:
+        if Element(dtype, target).compute.lanes % case[2][-1] == 0:
+            plan = plan_conv_backward_data(dtype, *case, 1, target=target)
+            assert plan.phases[1].kernel.key.startswith("conv_pixels")
+        check(dtype, case, target=target)
+        check(dtype, case, threads=2, target=target)
 
 
 def test_weight_gradient_does_not_depend_on_threads():
