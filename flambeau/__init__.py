@@ -46,6 +46,7 @@ _LAZY = frozenset(
         "special",
         "vision",
         "serialization",
+        "safetensors",
         "random",
         "amp",
         "cuda",

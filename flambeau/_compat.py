@@ -1,8 +1,9 @@
 """Names of PyTorch that resolve to Flambeau: what `flambeau run` stands on.
 
 After `install()`, `import torch` gives the module `flambeau`, `import torch.nn.functional` the
-module `flambeau.nn.functional` and `import torchvision` the module `flambeau.vision`: the very same
-module objects, never a second copy. PyTorch, if it is installed, is not touched.
+module `flambeau.nn.functional`, `import torchvision` the module `flambeau.vision` and `import
+safetensors.torch` the module `flambeau.safetensors.torch`: the very same module objects, never a
+second copy. PyTorch, if it is installed, is not touched.
 
 Processes started by `multiprocessing` need the finder before they import the script. A forked child
 inherits it. A spawned child, or one from a fork server, first unpickles the "preparation data" of
@@ -21,7 +22,11 @@ from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
-ALIASES = {"torch": "flambeau", "torchvision": "flambeau.vision"}
+ALIASES = {
+    "torch": "flambeau",
+    "torchvision": "flambeau.vision",
+    "safetensors": "flambeau.safetensors",  # that package imports PyTorch
+}
 
 
 def resolve_alias(name: str) -> str | None:
@@ -131,7 +136,7 @@ def install() -> bool:
     """
     if any(isinstance(finder, AliasFinder) for finder in sys.meta_path):
         return False
-    for name in ALIASES:
+    for name in ("torch", "torchvision"):
         if name in sys.modules:
             raise RuntimeError(
                 f"flambeau run: {name} was imported before Flambeau could take its name; "

@@ -221,7 +221,7 @@ def load(
     mmap: bool | None = None,
     **pickle_load_args: Any,
 ) -> Any:
-    """Read what `save`, or PyTorch's, has written.
+    """Read what `save`, or PyTorch's, has written; also a file `*.safetensors`.
 
     Args:
         f: a path, or a file open for reading that can seek.
@@ -255,6 +255,8 @@ def load(
         warnings.warn("pickle_load_args only works if `weights_only=False`.")
     _check_version_of_dill(pickle_module)
     is_path = isinstance(f, str | os.PathLike)
+    if is_path and os.fspath(f).endswith(".safetensors"):  # type: ignore[arg-type]
+        return _load_safetensors(f, map_location)
     mmap = config.load.mmap if mmap is None else mmap
     if mmap and not is_path:
         raise ValueError("f must be a file path in order to use the mmap argument")
@@ -278,6 +280,17 @@ def _decide_weights_only(weights_only: bool | None, pickle_module: Any) -> bool:
             " weights_only=False"
         )
     return bool(weights_only)
+
+
+def _load_safetensors(f: Any, map_location: Any) -> dict[str, Any]:
+    if callable(map_location) or isinstance(map_location, dict):
+        raise RuntimeError(
+            "load: for a safetensors file map_location must be a device or its name, not"
+            f" {type(map_location).__name__}"
+        )
+    from .safetensors import load_file
+
+    return load_file(f, device="cpu" if map_location is None else str(map_location))
 
 
 def _load_file(file: Any, loader: Loader, mapped: bool) -> Any:

@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "flambeau"
 LIBRARIES = """
     _C _checkpoint _settings _utils amp backends cpu cuda distributions
     fft futures hub library linalg masked mps multiprocessing nested nn onnx optim overrides
-    profiler quasirandom random return_types serialization signal sparse special storage testing
+    profiler quasirandom random return_types safetensors serialization signal sparse special storage
+    testing
     torch_version types utils version
 """
 # From the ground up. A new file or folder directly in the package needs its place here.
