@@ -146,6 +146,13 @@ def test_bce_at_the_ends_is_finite():
     ]
     with pytest.raises(RuntimeError, match="between 0 and 1"):
         F.binary_cross_entropy(x * 2, x)
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        F.binary_cross_entropy(x / 0, x)  # NaN
+    for reduction, share in (("none", 1), ("sum", 1), ("mean", 4)):
+        y = flambeau.tensor([0.0, 1.0, 0.0, 1.0], requires_grad=True)
+        loss = F.binary_cross_entropy(y, flambeau.tensor([0.0, 1, 1, 0]), reduction=reduction)
+        (g,) = flambeau.autograd.grad(loss.sum(), y)
+        assert (g * share).allclose(flambeau.tensor([0, 0, -1e12, 1e12]))
     logits = flambeau.tensor([-1000.0, 1000.0])
     assert F.binary_cross_entropy_with_logits(logits, x).item() == 0
 
@@ -258,9 +265,13 @@ PAIRED = {
     "binary_cross_entropy_with_logits": lambda x, t: (
         -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))
     ),
+    "kl_div": lambda x, t: flambeau.xlogy(t, t) - t * x,
+    "poisson_nll_loss": lambda x, t: x.exp() - t * x,
+    "soft_margin_loss": lambda x, t: flambeau.log1p(flambeau.exp(-t * x)),
 }
 
 
+@pytest.mark.filterwarnings("ignore:reduction. 'mean' divides")
 @pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_losses_of_pairs_and_their_gradients(name, reduction):
@@ -277,7 +288,80 @@ def test_losses_of_pairs_and_their_gradients(name, reduction):
         assert flambeau.allclose(loss, expected, rtol=1e-12)
         got = flambeau.autograd.grad(loss.sum(), (x, t))
         wanted = flambeau.autograd.grad(expected.sum(), (x, t))
-        assert all(flambeau.allclose(a, b, rtol=1e-10) for a, b in zip(got, wanted, strict=True))
+        for a, b in zip(got, wanted, strict=True):
+            assert flambeau.allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_gaussian_and_poisson_likelihoods_and_their_gradients(full, reduction):
+    flambeau.manual_seed(0)
+    x, t = (flambeau.randn(6, 5, dtype=flambeau.float64, requires_grad=True) for _ in range(2))
+    v = flambeau.rand(6, 1, dtype=flambeau.float64).requires_grad_()
+    reduce = (lambda loss: loss) if reduction == "none" else getattr(flambeau, reduction)
+    constant = 0.5 * math.log(2 * math.pi) if full else 0
+    pairs = [
+        (
+            F.gaussian_nll_loss(x, t, v, full=full, reduction=reduction),
+            reduce(0.5 * (v.log() + (x - t) ** 2 / v) + constant),
+            (x, t, v),
+        )
+    ]
+    counts = 4 * t.detach().abs()
+    rate = x.detach().abs().requires_grad_()
+    stirling = counts * counts.log() - counts + 0.5 * (2 * math.pi * counts).log()
+    extra = flambeau.where(counts > 1, stirling, 0.0) if full else 0
+    options = {"full": full, "reduction": reduction}
+    for log_input, place, loss in (
+        (True, x, x.exp() - counts * x),
+        (False, rate, rate - counts * (rate + 1e-8).log()),
+    ):
+        got = F.poisson_nll_loss(place, counts, log_input, **options)
+        pairs.append((got, reduce(loss + extra), (place,)))
+    for got, wanted, leaves in pairs:
+        assert flambeau.allclose(got, wanted, rtol=1e-12)
+        grads = (flambeau.autograd.grad(y.sum(), leaves) for y in (got, wanted))
+        for a, b in zip(*grads, strict=True):
+            assert flambeau.allclose(a, b, rtol=1e-10)
+
+
+def test_small_variances_are_raised_and_keep_their_gradient():
+    v = flambeau.tensor([1e-9, 0.0, 0.5], requires_grad=True)
+    x = flambeau.tensor([1e-3, 0.0, 1.0])
+    loss = F.gaussian_nll_loss(x, flambeau.zeros(3), v, reduction="none")
+    raised = flambeau.tensor([1e-6, 1e-6, 0.5])
+    assert flambeau.allclose(loss, 0.5 * (raised.log() + x * x / raised))
+    (g,) = flambeau.autograd.grad(loss.sum(), v)
+    assert flambeau.allclose(g, 0.5 * (1 / raised - (x / raised) ** 2))
+
+
+def test_hinge_and_multilabel_gradients():
+    x = flambeau.tensor([[0.5, -2.0, 1.5], [2.0, 0.25, -1.0]], requires_grad=True)
+    signs = flambeau.tensor([[1, -1, -1], [-1, 1, 1]])
+    loss = F.hinge_embedding_loss(x, signs, margin=1.0, reduction="none")
+    assert loss.tolist() == [[0.5, 3.0, 0.0], [0.0, 0.25, -1.0]]
+    (g,) = flambeau.autograd.grad(F.hinge_embedding_loss(x, signs, reduction="sum"), x)
+    assert g.tolist() == [[1, -1, 0], [0, 1, 1]]
+    t = flambeau.tensor([[0.0, 1.0, 0.25], [1.0, 0.5, 0.0]])
+    each = -(t * F.logsigmoid(x) + (1 - t) * F.logsigmoid(-x))
+    for reduction, wanted in (("none", each.mean(1)), ("mean", each.mean())):
+        got = F.multilabel_soft_margin_loss(x, t, reduction=reduction)
+        assert flambeau.allclose(got, wanted)
+        a, b = (flambeau.autograd.grad(y.sum(), x, retain_graph=True)[0] for y in (got, wanted))
+        assert flambeau.allclose(a, b)
+
+
+def test_margin_ranking_of_numbers_and_of_rows():
+    a = flambeau.tensor([[0.5, 1.0, -1.0]], requires_grad=True)
+    b = flambeau.tensor([[0.75], [2.0]], requires_grad=True)
+    t = flambeau.tensor([[1.0], [-1.0]])
+    loss = F.margin_ranking_loss(a, b, t, margin=0.25, reduction="none")
+    assert loss.tolist() == [[0.5, 0.0, 2.0], [0.0, 0.0, 0.0]]
+    g, h = flambeau.autograd.grad(F.margin_ranking_loss(a, b, t, 0.25, reduction="sum"), (a, b))
+    assert g.tolist() == [[-1, -1, -1]]  # at the corner the gradient passes, as clamp_min's does
+    assert h.tolist() == [[3], [0]]
+    whole = flambeau.tensor([3, 1])
+    assert F.margin_ranking_loss(whole, whole - 1, whole, reduction="sum").item() == 0
 
 
 @pytest.mark.parametrize("name", PAIRED)

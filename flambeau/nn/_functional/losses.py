@@ -11,16 +11,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 import flambeau
-from flambeau.ops.paired_losses import (
-    PairedLoss,
-    absolute_error,
-    huber_error,
-    logit_entropy,
-    smooth_error,
-    squared_error,
-)
 
 from ...ops import class_loss
+from ...ops import paired_losses as forms
+from ...ops.paired_losses import PairedLoss
 from . import primitives
 from .reduction import reduce_loss, resolve_reduction
 
@@ -53,7 +47,7 @@ def _reduce_weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Ten
 
 
 def _compare(
-    forms: PairedLoss,
+    loss: PairedLoss,
     input: Tensor,
     target: Tensor,
     reduction: str,
@@ -62,12 +56,12 @@ def _compare(
 ) -> Tensor:
     """A loss of pairs of elements, reduced in the kernel that computes it unless it is weighted."""
     if weight is not None:
-        return _reduce_weighted(forms.none(input, target, **scalars), weight, reduction)
+        return _reduce_weighted(loss.none(input, target, **scalars), weight, reduction)
     if reduction == "mean":
-        return forms.mean(input, target, **scalars)
+        return loss.mean(input, target, **scalars)
     if reduction == "sum":
-        return forms.sum(input, target, **scalars)
-    return reduce_loss(forms.none(input, target, **scalars), reduction)
+        return loss.sum(input, target, **scalars)
+    return reduce_loss(loss.none(input, target, **scalars), reduction)
 
 
 def mse_loss(
@@ -88,7 +82,7 @@ def mse_loss(
         reduction = resolve_reduction(size_average, reduce, reduction)
     if input.shape != target.shape:
         input, target = _broadcast_pair("mse_loss", input, target)
-    return _compare(squared_error, input, target, reduction, weight)
+    return _compare(forms.squared_error, input, target, reduction, weight)
 
 
 def l1_loss(
@@ -106,7 +100,7 @@ def l1_loss(
         input, target = _broadcast_pair("l1_loss", input, target)
     if not (input.is_floating_point() and target.is_floating_point()):
         return _reduce_weighted((input - target).abs(), weight, reduction)
-    return _compare(absolute_error, input, target, reduction, weight)
+    return _compare(forms.absolute_error, input, target, reduction, weight)
 
 
 def smooth_l1_loss(
@@ -128,8 +122,8 @@ def smooth_l1_loss(
     if input.shape != target.shape:
         input, target = _broadcast_pair("smooth_l1_loss", input, target)
     if beta == 0:
-        return _compare(absolute_error, input, target, reduction)
-    return _compare(smooth_error, input, target, reduction, beta=float(beta))
+        return _compare(forms.absolute_error, input, target, reduction)
+    return _compare(forms.smooth_error, input, target, reduction, beta=float(beta))
 
 
 def huber_loss(
@@ -144,7 +138,7 @@ def huber_loss(
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     if input.shape != target.shape:
         input, target = _broadcast_pair("huber_loss", input, target)
-    return _compare(huber_error, input, target, reduction, weight, delta=float(delta))
+    return _compare(forms.huber_error, input, target, reduction, weight, delta=float(delta))
 
 
 def nll_loss(
@@ -367,12 +361,11 @@ def binary_cross_entropy(
             f"({input.size()}) is "
             "deprecated. Please ensure they have the same size."
         )
-    if input.numel() and not bool(((input >= 0) & (input <= 1)).all()):
+    if forms.outside_unit_interval(input.detach()):
         raise RuntimeError("all elements of input should be between 0 and 1")
-    positive = input.log().clamp_min(-100.0)
-    negative = flambeau.log1p(-input).clamp_min(-100.0)
-    loss = (target - 1) * negative - target * positive
-    return reduce_loss(loss if weight is None else loss * weight, reduction)
+    if weight is None:
+        return _compare(forms.binary_entropy, input, target, reduction)
+    return reduce_loss(forms.binary_entropy.none(input, target) * weight, reduction)
 
 
 def binary_cross_entropy_with_logits(
@@ -399,7 +392,7 @@ def binary_cross_entropy_with_logits(
             f"Target size ({target.size()}) must be the same as input size ({input.size()})"
         )
     if weight is None and pos_weight is None:
-        return _compare(logit_entropy, input, target, reduction)
+        return _compare(forms.logit_entropy, input, target, reduction)
     log_sigmoid = primitives.logsigmoid(input)
     if pos_weight is not None:
         log_sigmoid = ((pos_weight - 1) * target + 1) * log_sigmoid
@@ -432,13 +425,11 @@ def kl_div(
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             stacklevel=2,
         )
-    if log_target:
-        loss = target.exp() * (target - input)
-    else:
-        loss = flambeau.xlogy(target, target) - target * input
+    loss = forms.log_divergence if log_target else forms.divergence
     if reduction == "batchmean":
-        return loss.sum() / input.shape[0] if input.dim() else loss.sum()
-    return reduce_loss(loss, reduction)
+        total = loss.sum(input, target)
+        return total / input.shape[0] if input.dim() else total
+    return _compare(loss, input, target, reduction)
 
 
 def poisson_nll_loss(
@@ -460,15 +451,10 @@ def poisson_nll_loss(
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
     if log_input:
-        loss = input.exp() - target * input
-    else:
-        loss = input - target * (input + eps).log()
-    if full:
-        above_one = target > 1
-        counts = flambeau.where(above_one, target, flambeau.ones_like(target))
-        stirling = counts * counts.log() - counts + 0.5 * (2 * math.pi * counts).log()
-        loss = loss + flambeau.where(above_one, stirling, flambeau.zeros_like(stirling))
-    return reduce_loss(loss, reduction)
+        loss = forms.full_poisson_of_log if full else forms.poisson_of_log
+        return _compare(loss, input, target, reduction)
+    loss = forms.full_poisson_of_rate if full else forms.poisson_of_rate
+    return _compare(loss, input, target, reduction, eps=float(eps))
 
 
 def gaussian_nll_loss(
@@ -493,20 +479,15 @@ def gaussian_nll_loss(
         if var < 0:
             raise ValueError("var has negative entry/entries")
         var = flambeau.full_like(input, float(var))
-    elif bool((var < 0).any()):
+    elif forms.any_negative(var.detach()):
         raise ValueError("var has negative entry/entries")
     if var.shape != input.shape:  # type: ignore[union-attr]
         var = _fit_variance(input, var)  # type: ignore[arg-type]
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not valid")
-    var = var.clone()  # type: ignore[union-attr]
-    with flambeau.no_grad():
-        # in place and unrecorded: the floor must not block the gradient
-        var.clamp_(min=eps)  # type: ignore[union-attr]
-    loss = 0.5 * (var.log() + (input - target) ** 2 / var)  # type: ignore[union-attr]
-    if full:
-        loss = loss + 0.5 * math.log(2 * math.pi)
-    return reduce_loss(loss, reduction)
+    constant = 0.5 * math.log(2 * math.pi) if full else 0.0
+    form = getattr(forms.gaussian_error, reduction)
+    return form(input, target, var, eps=float(eps), constant=constant)
 
 
 def _fit_variance(input: Tensor, var: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
-from . import primitives
+from ...ops import paired_losses as forms
 from .distance import pairwise_distance
 from .reduction import reduce_loss, resolve_reduction
 
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flambeau import Tensor
+
+
+def _form(loss: forms.PairedLoss, reduction: str) -> Callable[..., Tensor]:
+    """The form of a loss that a reduction asks for."""
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(f"{reduction} is not a valid value for reduction")
+    return getattr(loss, reduction)
 
 
 def margin_ranking_loss(
@@ -32,7 +39,9 @@ def margin_ranking_loss(
             "margin_ranking_loss : All input tensors should have same dimension but got sizes: "
             f"input1: {input1.size()}, input2: {input2.size()}, target: {target.size()} "
         )
-    return reduce_loss((-target * (input1 - input2) + margin).clamp_min(0), reduction)
+    if not input1.is_floating_point():
+        return reduce_loss((-target * (input1 - input2) + margin).clamp_min(0), reduction)
+    return _form(forms.ranking_error, reduction)(input1, input2, target, margin=float(margin))
 
 
 def hinge_embedding_loss(
@@ -45,10 +54,7 @@ def hinge_embedding_loss(
 ) -> Tensor:
     """x where t = 1, max(0, margin - x) where t = -1; x is usually a distance."""
     reduction = resolve_reduction(size_average, reduce, reduction)
-    zero = input.new_zeros(())
-    far = flambeau.where(target != 1, (margin - input).clamp_min(0), zero)
-    near = flambeau.where(target != -1, input, zero)
-    return reduce_loss(far + near, reduction)
+    return _form(forms.hinge_error, reduction)(input, target, margin=float(margin))
 
 
 def cosine_embedding_loss(
@@ -92,7 +98,7 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-t x)) with t of 1 or -1."""
     reduction = resolve_reduction(size_average, reduce, reduction)
-    return reduce_loss(flambeau.log1p(flambeau.exp(-target * input)), reduction)
+    return _form(forms.soft_margin_error, reduction)(input, target)
 
 
 def multilabel_soft_margin_loss(
@@ -107,10 +113,12 @@ def multilabel_soft_margin_loss(
     1}.
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
-    loss = -(target * primitives.logsigmoid(input) + (1 - target) * primitives.logsigmoid(-input))
+    if weight is None and reduction == "mean" and input.shape == target.shape:
+        return forms.logit_entropy.mean(input, target)
+    loss = forms.logit_entropy.none(input, target)
     if weight is not None:
         loss = loss * weight
-    return reduce_loss(loss.sum(-1) / input.size(-1), reduction)
+    return reduce_loss(loss.mean(-1), reduction)
 
 
 def multi_margin_loss(
