@@ -1,4 +1,4 @@
-"""Gradient of maximum pooling: each plane is cleared, then every output adds to its input."""
+"""Gradient of maximum pooling, and unpooling: each plane is cleared, then every value goes home."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def index_source(dtype: str, target: Target) -> KernelSource:
     """Each gradient to the place its index names; args dx, dy, indices; desc INDEX_FIELDS."""
     key = f"pool_backward_index:{dtype}:{target.name}"
     return KernelSource(key, lambda: _build_index(dtype, target), "scatter")
+
+
+def unpool_source(dtype: str, target: Target) -> KernelSource:
+    """Each value to the place its index names; args y, x, indices, wrong; desc INDEX_FIELDS.
+
+    The last of several wins; `wrong` (i64) becomes 1 where a place is outside its plane.
+    """
+    key = f"pool_unpool:{dtype}:{target.name}"
+    return KernelSource(key, lambda: _build_unpool(dtype, target), "put")
 
 
 @contextmanager
@@ -73,4 +82,29 @@ def _build_index(dtype: str, target: Target) -> str:
                 # A window that lies wholly in the padding names a place outside the plane.
                 with b.when(b.emit(f"icmp ult i64 {place}, {d.in_size}")):
                     add_to(b, wide, value, b.offset(sums, b.mul(place, wide.size)))
+    return b.module()
+
+
+def _build_unpool(dtype: str, target: Target) -> str:
+    b = Builder(target)
+    e = Element(dtype, target)
+    with b.kernel("put"):
+        d = INDEX_FIELDS.load(b)
+        y, x, indices, wrong = (b.argument(k) for k in range(4))
+        with b.loop("%begin", "%end") as plane:
+            to = b.offset(y, b.mul(b.mul(plane.index, d.in_size), e.size))
+            first = b.mul(plane.index, d.out_size)
+            clear_plane(b, e, to, d.in_size)
+            with b.loop(first, b.add(first, d.out_size)) as k:
+                place = b.load("i64", b.offset(indices, b.mul(k.index, 8)), 8)
+                value = b.load(f"i{8 * e.size}", b.offset(x, b.mul(k.index, e.size)))
+
+                def put(place: str = place, value: str = value) -> None:
+                    b.store(f"i{8 * e.size}", value, b.offset(to, b.mul(place, e.size)))
+
+                def complain() -> None:
+                    b.store("i64", "1", wrong, 8)
+
+                outside = b.emit(f"icmp uge i64 {place}, {d.in_size}")
+                b.choose(outside, complain, put, rare=True)
     return b.module()

@@ -145,6 +145,21 @@ def plan_index_backward(
     return _plan_planes(source, desc, x_shape, spatial, threads, sums_of=dtype)
 
 
+def plan_unpool(
+    dtype: str,
+    y_shape: Sequence[int],
+    x_shape: Sequence[int],
+    spatial: int,
+    threads: int,
+    *,
+    target: Target | None = None,
+) -> Plan:
+    """Values put where their indices say; args: y, x, indices, wrong, workspace."""
+    sizes = {"in_size": math.prod(y_shape[-spatial:]), "out_size": math.prod(x_shape[-spatial:])}
+    source = pool_backward.unpool_source(dtype, target or host())
+    return _plan_planes(source, pool_backward.INDEX_FIELDS.pack(**sizes), y_shape, spatial, threads)
+
+
 def plan_adaptive_pool(
     dtype: str,
     x_shape: Sequence[int],
@@ -157,11 +172,33 @@ def plan_adaptive_pool(
     """kind 'max' (args y, indices, x, workspace) or 'average' (args y, x, workspace)."""
     if kind == "average":
         return plan_mix(dtype, *_adaptive_maps(x_shape, output_size), threads, target)
-    source = pool_adaptive.source(dtype, target or host())
-    desc = _adaptive_desc(x_shape, output_size)
+    source = pool_adaptive.source(dtype, target or host(), "adaptive")
+    desc = pool_adaptive.ADAPTIVE_FIELDS.pack(**_window_sizes(x_shape, output_size))
     if math.prod(output_size) == 0:
         return Plan((), 0)
     return _plan_planes(source, desc, x_shape, len(output_size), threads)
+
+
+def plan_fractional_pool(
+    dtype: str,
+    x_shape: Sequence[int],
+    kernel: Sequence[int],
+    output_size: Sequence[int],
+    samples: Sequence[int],
+    threads: int,
+    *,
+    target: Target | None = None,
+) -> Plan:
+    """Fractional maximum pooling; args: y, indices, x, samples, workspace.
+
+    `samples` says which of the samples of a plane is for which dimension.
+    """
+    source = pool_adaptive.source(dtype, target or host(), "fractional")
+    named = _window_sizes(x_shape, output_size) | _name_axes("kernel", _three(kernel, 1))
+    named |= _name_axes("sample", _three(samples, 0))
+    desc = pool_adaptive.FRACTIONAL_FIELDS.pack(**named, samples=len(samples))
+    plan = _plan_planes(source, desc, x_shape, len(output_size), threads)
+    return plan._replace(workspace=threads * output_size[-1] * 8)
 
 
 def plan_adaptive_avg_pool_backward(
@@ -187,11 +224,13 @@ def _three(values: Sequence[int], fill: int) -> tuple[int, ...]:
     return (fill,) * (3 - len(values)) + tuple(values)
 
 
-def _adaptive_desc(x_shape: Sequence[int], output_size: Sequence[int]) -> tuple[int, ...]:
-    n = len(output_size)
-    names = [f"in_{axis}" for axis in "dhw"] + [f"out_{axis}" for axis in "dhw"]
-    values = _three(x_shape[-n:], 1) + _three(output_size, 1)
-    return pool_adaptive.FIELDS.pack(**dict(zip(names, values, strict=True)))
+def _name_axes(name: str, values: Sequence[int]) -> dict[str, int]:
+    return {f"{name}_{axis}": value for axis, value in zip("dhw", values, strict=True)}
+
+
+def _window_sizes(x_shape: Sequence[int], output_size: Sequence[int]) -> dict[str, int]:
+    inputs = _three(x_shape[-len(output_size) :], 1)
+    return _name_axes("in", inputs) | _name_axes("out", _three(output_size, 1))
 
 
 def _window(
@@ -213,11 +252,7 @@ def _window(
         "kernel": _three(kernel, 1), "stride": _three(stride, 1),
         "pad": _three(padding, 0), "dilation": _three(dilation, 1),
     }  # fmt: skip
-    named = {
-        f"{name}_{axis}": value
-        for name, values in rows.items()
-        for axis, value in zip("dhw", values, strict=True)
-    }
+    named = {k: v for name, values in rows.items() for k, v in _name_axes(name, values).items()}
     vectors = (stride[-1] <= pool_window.SHUFFLED or element.gathers) and math.prod(
         x_shape[-n:]
     ) < 2**31

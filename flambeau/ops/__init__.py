@@ -49,6 +49,7 @@ from . import (
     statistics,
     stft,
     unique,
+    unpooling,
     view_copies,
     views,
 )

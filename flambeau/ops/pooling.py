@@ -10,7 +10,8 @@ from .record import composite, primitive
 _F = ("nn.functional",)
 
 
-def _tuple(name, what, value, n):
+def tuple_of(name, what, value, n):
+    """A number for each of n dimensions, from one or from n."""
     if isinstance(value, int):
         return (value,) * n
     values = tuple(int(v) for v in value)
@@ -108,23 +109,22 @@ def from_indices(cotangent, indices, shape, spatial):
 
 @from_indices.vjp
 def _from_indices_vjp(g, indices, spatial):
-    flat = g.reshape(*g.shape[:-spatial], -1)
-    places = indices.reshape(*indices.shape[:-spatial], -1)
-    return flat.gather(-1, places).reshape(indices.shape), None
+    places = indices.flatten(-spatial)
+    return g.flatten(-spatial).gather(-1, places).reshape(indices.shape), None
 
 
 def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, indices=True):
-    kernel = _tuple(name, "kernel_size", kernel_size, n)
+    kernel = tuple_of(name, "kernel_size", kernel_size, n)
     stride = (
         kernel
         if stride is None or stride == [] or stride == ()
-        else _tuple(name, "stride", stride, n)
+        else tuple_of(name, "stride", stride, n)
     )
     window = (
         kernel,
         stride,
-        _tuple(name, "padding", padding, n),
-        _tuple(name, "dilation", dilation, n),
+        tuple_of(name, "padding", padding, n),
+        tuple_of(name, "dilation", dilation, n),
         bool(ceil_mode),
     )
     x, added = _batched(name, input, n)
@@ -179,67 +179,6 @@ def _define_max_pool(n):
 
 
 (max_pool1d, _), (max_pool2d, _), (max_pool3d, _) = (_define_max_pool(n) for n in (1, 2, 3))
-
-
-def _unpooled_size(name, default, stride, output_size):
-    """The wanted spatial sizes: pooling must give the input's sizes back from them."""
-    n, given = len(default), list(output_size)
-    if len(given) not in (n, n + 2):
-        raise ValueError(
-            f"{name}: output_size should be a sequence containing {n} or {n + 2} elements, but it "
-            f"has a length of '{len(given)}'"
-        )
-    sizes = given[-n:]
-    for d, (size, usual, step) in enumerate(zip(sizes, default, stride, strict=True)):
-        if not usual - step < size < usual + step:
-            raise ValueError(
-                f'{name}: invalid output_size "{sizes}" (dim {d} must be between {usual - step} '
-                f"and {usual + step})"
-            )
-    return sizes
-
-
-def _define_max_unpool(n):
-    name = f"max_unpool{n}d"
-
-    def op(input, indices, kernel_size, stride=None, padding=0, output_size=None):
-        kernel = _tuple(name, "kernel_size", kernel_size, n)
-        stride_ = kernel if stride is None else _tuple(name, "stride", stride, n)
-        padding_ = _tuple(name, "padding", padding, n)
-        default = [
-            (s - 1) * st + k - 2 * p
-            for s, st, k, p in zip(input.shape[-n:], stride_, kernel, padding_, strict=True)
-        ]
-        sizes = (
-            default if output_size is None else _unpooled_size(name, default, stride_, output_size)
-        )
-        if indices.dtype != core.dtypes[5]:
-            raise RuntimeError(
-                f"{name}: elements in indices should be type int64 but got: {indices.dtype}"
-            )
-        if indices.shape != input.shape:
-            raise RuntimeError(
-                f"{name}: Expected shape of indices to be same as that of the input tensor "
-                f"({list(input.shape)}) but got indices tensor with shape: {list(indices.shape)}"
-            )
-        planes = input.shape[:-n]
-        total = 1
-        for s in sizes:
-            total *= s
-        if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= total):
-            raise RuntimeError(
-                f"{name}: found an invalid max index: {int(indices.max())} (output volumes are of "
-                f"size {'x'.join(map(str, sizes))})"
-            )
-        out = input.new_zeros((*planes, total))
-        out = out.scatter(-1, indices.reshape(*planes, -1), input.reshape(*planes, -1))
-        return out.reshape(*planes, *sizes)
-
-    op.__doc__ = f"Put values back where max_pool{n}d found them, zeros elsewhere."
-    return composite(name=name, namespaces=_F, method=False)(op)
-
-
-max_unpool1d, max_unpool2d, max_unpool3d = (_define_max_unpool(n) for n in (1, 2, 3))
 
 
 # ---- means ---------------------------------------------------------------------------------------
@@ -309,16 +248,16 @@ def _define_avg_pool(n):
         count_include_pad=True,
         divisor_override=None,
     ):
-        kernel = _tuple(name, "kernel_size", kernel_size, n)
+        kernel = tuple_of(name, "kernel_size", kernel_size, n)
         stride = (
             kernel
             if stride is None or stride == [] or stride == ()
-            else _tuple(name, "stride", stride, n)
+            else tuple_of(name, "stride", stride, n)
         )
         if divisor_override == 0:
             raise RuntimeError(f"{name}: divisor must be not zero")
         window = (
-            kernel, stride, _tuple(name, "padding", padding, n), bool(ceil_mode),
+            kernel, stride, tuple_of(name, "padding", padding, n), bool(ceil_mode),
             bool(count_include_pad), divisor_override,
         )  # fmt: skip
         x, added = _batched(name, input, n)

@@ -232,7 +232,9 @@ def test_divisor_of_zero():
 def test_emits_arm64(dtype):
     """Every module is valid for arm64 and calls nothing."""
     kernels = [pool_window.source(dtype, NEON, kind) for kind in ("max", "max_index", "average")]
-    kernels += [pool_adaptive.source(dtype, NEON), pool_backward.index_source(dtype, NEON)]
-    kernels += [mix.source(dtype, NEON)] if dtype in FLOATS else []
+    kernels += [pool_backward.index_source(dtype, NEON), pool_backward.unpool_source(dtype, NEON)]
+    if dtype in FLOATS:
+        kernels += [pool_adaptive.source(dtype, NEON, kind) for kind in ("adaptive", "fractional")]
+        kernels.append(mix.source(dtype, NEON))
     for kernel in kernels:
         assert "\tbl\t" not in assemble(kernel.build(), NEON)

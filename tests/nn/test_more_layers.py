@@ -83,7 +83,12 @@ def pool_by_hand(x, samples, kernel, wanted):
 
 @pytest.mark.parametrize(
     ("size", "kernel", "wanted"),
-    [((9, 7), (2, 3), (4, 3)), ((5, 5), (2, 2), (1, 4)), ((6, 7, 5), (2, 2, 1), (3, 4, 5))],
+    [
+        ((9, 7), (2, 3), (4, 3)),
+        ((5, 5), (2, 2), (1, 4)),
+        ((6, 7, 5), (2, 2, 1), (3, 4, 5)),
+        ((31, 40), (9, 21), (5, 4)),
+    ],
 )
 def test_fractional_pooling(size, kernel, wanted):
     dims = len(size)
@@ -103,6 +108,22 @@ def test_fractional_pooling(size, kernel, wanted):
     (gradient,) = torch.autograd.grad(values, x, weights)
     spread = torch.zeros_like(flat).scatter_add(2, indices.flatten(2), weights.flatten(2))
     assert torch.allclose(gradient.flatten(2), spread)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (torch.rand(2, 3), "3 dimensions"),
+        (torch.rand(1, 3, 2), "no less then input batch"),
+        (torch.rand(2, 4, 2), "channel size"),
+        (torch.rand(2, 3, 3), "equals to 2"),
+        (torch.rand(2, 3, 2).double(), "same dtype"),
+    ],
+)
+def test_fractional_pooling_checks_samples(samples, message):
+    x = torch.rand(2, 3, 6, 6)
+    with pytest.raises(RuntimeError, match=message):
+        F.fractional_max_pool2d(x, 2, 3, _random_samples=samples)
 
 
 def test_fractional_layers():

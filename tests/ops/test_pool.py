@@ -144,6 +144,57 @@ def test_unpooling_puts_values_back(n: int) -> None:
     np.testing.assert_array_equal(back[kept].numpy(), t[kept].numpy())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.int32])
+def test_unpooling_keeps_the_last_of_several(dtype: torch.dtype) -> None:
+    x = torch.arange(1, 9).to(dtype).reshape(1, 2, 4)
+    places = torch.tensor([[[1, 5, 5, 0], [7, 7, 2, 7]]])
+    made = F.max_unpool1d(x, places, 2)
+    assert made.tolist() == [[[4, 1, 0, 0, 0, 3, 0, 0], [0, 0, 7, 0, 0, 0, 0, 8]]]
+    for wrong in (-1, 8):
+        with pytest.raises(RuntimeError, match=f"max_unpool1d: .* max index: {wrong}"):
+            F.max_unpool1d(x, torch.full_like(places, wrong), 2)
+
+
+def test_derivatives_of_unpooling() -> None:
+    values, places = F.max_pool2d(double(2, 1, 4, 6), 2, return_indices=True)
+    values = values.detach().requires_grad_()
+    assert gradcheck(lambda v: F.max_unpool2d(v, places, 2), (values,))
+    assert gradgradcheck(lambda v: F.max_unpool2d(v, places, 2), (values,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("shape", [(3, 200), (2, 37, 41), (2, 5, 9, 23)])
+@pytest.mark.parametrize("sizes", [1, 3, 7])
+def test_adaptive_maxima_of_wide_windows(dtype: torch.dtype, shape: tuple, sizes: int) -> None:
+    n = len(shape) - 1
+    a = np.random.default_rng(0).integers(-9, 9, shape)  # many ties: the first place counts
+    x = torch.tensor(a, dtype=dtype)
+    sizes = min(sizes, *shape[1:])
+    values, places = ADAPTIVE_MAX[n](x, (sizes,) * n, return_indices=True)
+    for at in np.ndindex(*values.shape):
+        bounds = [
+            (o * s // sizes, -(-(o + 1) * s // sizes))
+            for o, s in zip(at[1:], shape[1:], strict=True)
+        ]
+        inside = np.full(shape[1:], -np.inf)
+        window = tuple(slice(*b) for b in bounds)
+        inside[window] = a[at[0]][window]
+        assert values[at].item() == inside.max()
+        assert places[at].item() == inside.argmax()
+
+
+@pytest.mark.parametrize("count", [3, 21, 64])
+def test_the_last_nan_of_a_window_is_its_maximum(count: int) -> None:
+    x = torch.arange(float(count)).reshape(1, 1, count)
+    x[0, 0, 1] = x[0, 0, count - 2] = float("nan")
+    values, places = F.adaptive_max_pool1d(x, 1, return_indices=True)
+    assert values.isnan().all()
+    assert places.item() == count - 2
+    lowest = torch.full((1, 1, count), -math.inf)
+    values, places = F.adaptive_max_pool1d(lowest, 1, return_indices=True)
+    assert (values.item(), places.item()) == (-math.inf, 0)
+
+
 DERIVATIVES = {
     "max": lambda x: F.max_pool2d(x, 3, 2, 1),
     "max dilated": lambda x: F.max_pool2d(x, 2, 1, 0, 2),

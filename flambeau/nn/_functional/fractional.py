@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import flambeau
+
+from ...ops.fractional import fractional_max
 
 if TYPE_CHECKING:
     from flambeau import Tensor
@@ -35,7 +36,7 @@ def fractional_max_pool2d(
 
     Errors:
         ValueError: neither size nor ratio is given.
-        RuntimeError: a window does not fit.
+        RuntimeError: a window does not fit, or the samples' shape or type.
 
     >>> import flambeau as torch
     >>> x = torch.arange(16.0).view(1, 1, 4, 4)
@@ -108,11 +109,30 @@ def _pool(
             )
     if samples is None:
         samples = flambeau.rand(*planes.shape[:2], dims, dtype=input.dtype, device=input.device)
+    else:
+        _check_samples(samples, planes, dims)
     samples = samples[: len(planes)]  # without a batch dimension there may be more
-    values, indices = _take_maxima(planes, samples, kernel, wanted)
+    values, indices = fractional_max(planes, samples, kernel, wanted)
     if not batched:
         values, indices = values.squeeze(0), indices.squeeze(0)
     return (values, indices) if with_indices else values
+
+
+def _check_samples(samples: Tensor, planes: Tensor, dims: int) -> None:
+    if samples.dtype != planes.dtype:
+        raise RuntimeError("Expect _random_samples to have the same dtype as input")
+    if samples.dim() != 3:
+        raise RuntimeError(
+            f"Expect _random_samples to have 3 dimensions, got {tuple(samples.shape)}"
+        )
+    if samples.shape[0] < len(planes):
+        raise RuntimeError("Expect _random_samples.size(0) no less then input batch size.")
+    if samples.shape[1] != planes.shape[1]:
+        raise RuntimeError("Expect _random_samples.size(1) equals to input channel size.")
+    if samples.shape[2] != dims:
+        raise RuntimeError(
+            f"Expect _random_samples.size(2) equals to {dims}; got {samples.shape[2]}."
+        )
 
 
 def _spread(value: Any, dims: int) -> tuple:
@@ -126,42 +146,3 @@ def _find_output_size(name: str, sizes: tuple[int, ...], size: Any, ratio: Any) 
         raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
     parts = _spread(ratio, len(sizes))
     return tuple(int(length * part) for length, part in zip(sizes, parts, strict=True))
-
-
-def _take_maxima(
-    planes: Tensor, samples: Tensor, kernel: tuple[int, ...], wanted: tuple[int, ...]
-) -> tuple[Tensor, Tensor]:
-    """Gather every window, (N, C, outputs, elements of a window), and take its maximum."""
-    sizes = tuple(planes.shape[2:])
-    place: Any = 0
-    # In two dimensions PyTorch's first sample is that of the width.
-    order = range(len(sizes)) if len(sizes) == 3 else (1, 0)
-    for dim, which in enumerate(order):
-        starts = _draw_starts(samples[..., which], sizes[dim], kernel[dim], wanted[dim])
-        rows = starts.unsqueeze(-1) + flambeau.arange(kernel[dim], device=planes.device)
-        place = place * sizes[dim] + _lay_out(rows, dim, len(sizes))
-    shape = (*planes.shape[:2], *wanted)
-    place = place.reshape(*shape, math.prod(kernel))
-    flat = planes.flatten(2)
-    windows = flat.detach().gather(2, place.flatten(2)).reshape(place.shape)
-    best = windows.argmax(-1, keepdim=True)
-    indices = place.gather(-1, best).squeeze(-1)
-    return flat.gather(2, indices.flatten(2)).reshape(shape), indices
-
-
-def _lay_out(rows: Tensor, dim: int, dims: int) -> Tensor:
-    """(N, C, outputs, window) with both axes at their place among those of all dimensions."""
-    ones = [1] * (2 * dims)
-    ones[dim], ones[dims + dim] = rows.shape[2], rows.shape[3]
-    return rows.reshape(*rows.shape[:2], *ones)
-
-
-def _draw_starts(u: Tensor, size: int, kernel: int, count: int) -> Tensor:
-    """Where the windows of each channel start: (N, C, count)."""
-    last = flambeau.full_like(u, size - kernel).unsqueeze(-1).long()
-    if count == 1:
-        return last
-    step = flambeau.full_like(u, size - kernel) / (count - 1)
-    index = flambeau.arange(count - 1, device=u.device).to(u.dtype)
-    starts = ((index + u.unsqueeze(-1)) * step.unsqueeze(-1)).long()
-    return flambeau.cat([starts - (u * step).long().unsqueeze(-1), last], -1)
