@@ -70,6 +70,8 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
     int mode_stack_depth()
     void set_mode_depth(int)
     int overrides_off()
+    void* own_random_stream()
+    void set_own_random_stream(void*)
     void* engine_run()
     void set_engine_run(void*)
     int set_overrides_off(int)
@@ -119,6 +121,7 @@ cdef extern from "nest.hpp" namespace "flambeau" nogil:
     void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t, int)
     int get_num_threads()
     void set_num_threads_c "flambeau::set_num_threads"(int)
+    void set_own_thread_limit(int)
 
 cdef extern from "pieces.hpp" namespace "flambeau" nogil:
     cdef cppclass PieceRun:

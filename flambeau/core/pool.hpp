@@ -257,20 +257,31 @@ inline Pool& made_at_load = Pool::instance();
 
 }  // namespace pool_detail
 
+// Threads that jobs of this thread may use when it has a bound of its own; 0 when it has none.
+inline thread_local int own_thread_limit = 0;
+
 // Runs f over [0, n) in chunks whose boundaries are multiples of grain; serially (one call, thread
 // 0) when n <= grain, with one thread, or while another job is running. limit > 0 bounds the thread
 // indices: pass the count used to size per-thread workspace, so that a concurrent set_num_threads
 // cannot outgrow it.
 inline void parallel_for(kernel_fn f, void** args, const int64_t* desc, int64_t n, int64_t grain,
                          int limit = 0) noexcept {
+  const int own = own_thread_limit;
+  if (own > 0 && (limit <= 0 || own < limit)) limit = own;
   pool_detail::Pool::instance().run(f, args, desc, n, grain, limit);
 }
 
 // Threads a job may use, the caller included. Default: usable processors, or fewer where
 // FLAMBEAU_NUM_THREADS or OMP_NUM_THREADS asks for fewer.
-inline int get_num_threads() noexcept { return pool_detail::Pool::instance().threads(); }
+inline int get_num_threads() noexcept {
+  const int own = own_thread_limit, all = pool_detail::Pool::instance().threads();
+  return own > 0 && own < all ? own : all;
+}
 
 // Clamped to 1..kMaxThreads; may exceed the number of processors.
 inline void set_num_threads(int n) noexcept { pool_detail::Pool::instance().set_threads(n); }
+
+// Bounds the jobs of the calling thread alone; 0 lifts the bound.
+inline void set_own_thread_limit(int n) noexcept { own_thread_limit = n; }
 
 }  // namespace flambeau

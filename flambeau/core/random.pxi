@@ -131,6 +131,11 @@ cdef class Generator:
         if str(device).partition(":")[0] != "cpu":
             raise RuntimeError(f"Generator: device '{device}' has no generator: expected 'cpu'")
 
+    cdef _CppGenerator* stream(self) noexcept:
+        """The stream behind this object: the default generator may stand for one of this thread's."""
+        cdef void* own = own_random_stream()
+        return <_CppGenerator*>own if own != NULL and <PyObject*>self == <PyObject*>default_generator else &self.impl
+
     @property
     def device(self):
         """The device whose fills this generator serves: the CPU."""
@@ -138,18 +143,18 @@ cdef class Generator:
 
     def manual_seed(self, seed) -> Generator:
         """Restart the stream at `seed`, an int in [-2**63, 2**64), and return the generator."""
-        self.impl.manual_seed(_seed_to_word(seed))
+        self.stream().manual_seed(_seed_to_word(seed))
         return self
 
     def seed(self) -> int:
         """Restart the stream at a seed taken from the operating system, and return that seed."""
         cdef uint64_t seed = int.from_bytes(_os.urandom(8), "little")
-        self.impl.manual_seed(seed)
+        self.stream().manual_seed(seed)
         return seed
 
     def initial_seed(self) -> int:
         """The seed of the current stream, as an int in [0, 2**64)."""
-        return self.impl.initial_seed()
+        return self.stream().initial_seed()
 
     def get_state(self):
         """The whole state as a uint8 tensor of 5056 elements, in PyTorch's layout."""
@@ -175,22 +180,22 @@ cdef class Generator:
 
     def _get_state_bytes(self) -> bytes:
         cdef uint8_t state[_STATE_SIZE]
-        self.impl.get_state(state)
+        self.stream().get_state(state)
         return (<char*>state)[:_STATE_SIZE]
 
     def _set_state_bytes(self, bytes state not None) -> None:
         cdef _std_string error
         cdef const uint8_t* start = <const uint8_t*><char*>state
-        if not self.impl.set_state(start, len(state), error):
+        if not self.stream().set_state(start, len(state), error):
             raise RuntimeError(error.decode("ascii"))
 
     def _raw32(self) -> int:
         """The next word of the stream."""
-        return _draw_word(self.impl)
+        return _draw_word(self.stream()[0])
 
     def _raw64(self) -> int:
         """The next two words, the first one in the high half."""
-        return _draw_long_word(self.impl)
+        return _draw_long_word(self.stream()[0])
 
     def _lock(self) -> None:
         self.impl.lock().lock()
@@ -223,6 +228,7 @@ def _random_fill(str kind not None, Generator gen not None, uintptr_t ptr, int64
     dtype are checked: lengths, addresses and distribution bounds are the caller's to check.
     """
     cdef _RandomRequest request
+    cdef _CppGenerator* stream = gen.stream()
     cdef int floats, integers
     cdef bint done
     found = _random_kinds.get(kind)
@@ -238,16 +244,35 @@ def _random_fill(str kind not None, Generator gen not None, uintptr_t ptr, int64
     request.n = n
     request.dtype = dtype_code
     if n < _FILL_WITHOUT_GIL:
-        done = _run_random_request(gen.impl, request)
+        done = _run_random_request(stream[0], request)
     else:
         with nogil:
-            done = _run_random_request(gen.impl, request)
+            done = _run_random_request(stream[0], request)
     if not done:
         raise TypeError(f"random fill '{kind}': no rule for dtype code {dtype_code}")
 
 
 default_generator = Generator()
 default_generator.seed()
+
+
+class own_context:
+    """With this context the calling thread has a default generator and a number of threads of its own.
+
+    Inside, `default_generator` stands for `generator`, in this thread only, and kernels that this
+    thread launches use at most `threads` threads.
+    """
+
+    def __init__(self, Generator generator not None, int threads):
+        self.generator, self.threads = generator, threads
+
+    def __enter__(self):
+        set_own_random_stream(&(<Generator>self.generator).impl)
+        set_own_thread_limit(self.threads)
+
+    def __exit__(self, *_):
+        set_own_random_stream(NULL)
+        set_own_thread_limit(0)
 
 # A fork in the middle of another thread's fill would leave the child a torn state and a held lock.
 if hasattr(_os, "register_at_fork"):

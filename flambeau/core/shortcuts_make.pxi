@@ -103,7 +103,7 @@ cdef object short_ones_like(PyObject** args, Py_ssize_t n, PyObject* kwnames):
 cdef object draw(Tensor t, int kind, double first, double second):
     """Fill a row-major tensor of floats from the default generator; NotImplemented for other types."""
     cdef _RandomRequest request
-    cdef Generator generator = <Generator>default_generator
+    cdef _CppGenerator* stream = (<Generator>default_generator).stream()
     cdef bint done
     if t.code != F32 and t.code != F64:
         return NotImplemented
@@ -113,10 +113,10 @@ cdef object draw(Tensor t, int kind, double first, double second):
     request.numbers[0], request.numbers[1] = first, second
     request.integers[0] = 1
     if t.count < _FILL_WITHOUT_GIL:
-        done = _run_random_request(generator.impl, request)
+        done = _run_random_request(stream[0], request)
     else:
         with nogil:
-            done = _run_random_request(generator.impl, request)
+            done = _run_random_request(stream[0], request)
     return t if done else NotImplemented
 
 

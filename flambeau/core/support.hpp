@@ -26,6 +26,7 @@ struct ThreadState {
   int overrides_off = 0;
   void* engine_run = nullptr;  // the backward call this thread is in
   PyObject* saved_hooks = nullptr;  // list of (pack, unpack); null until first used
+  void* random_stream = nullptr;  // the stream behind the default generator; null: everyone's
 };
 inline thread_local ThreadState thread_state;
 
@@ -43,6 +44,8 @@ inline int set_inference_mode(int value) noexcept {
 }
 inline void* engine_run() noexcept { return thread_state.engine_run; }
 inline void set_engine_run(void* run) noexcept { thread_state.engine_run = run; }
+inline void* own_random_stream() noexcept { return thread_state.random_stream; }
+inline void set_own_random_stream(void* stream) noexcept { thread_state.random_stream = stream; }
 inline int overrides_off() noexcept { return thread_state.overrides_off; }
 inline int set_overrides_off(int value) noexcept {
   int before = thread_state.overrides_off;

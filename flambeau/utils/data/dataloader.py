@@ -1,4 +1,4 @@
-"""`DataLoader`: batches from a dataset, in this process or by worker processes."""
+"""`DataLoader`: batches from a dataset, made when asked for or ahead by processes or threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class DataLoader(Generic[T_co]):
         batch_size: samples a batch; None turns batching off.
         shuffle: visit the samples in a new random order every epoch.
         sampler, batch_sampler: your own order of indices, or of lists of indices.
-        num_workers: worker processes; 0 loads in this process.
+        num_workers: worker processes (or threads); 0 loads when a batch is asked for.
         collate_fn: list of samples -> batch; `default_collate`, or `default_convert` without
             batching.
         pin_memory: copy batches to page-locked memory, where there is an accelerator.
@@ -55,9 +55,17 @@ class DataLoader(Generic[T_co]):
         prefetch_factor: batches under way per worker (2).
         persistent_workers: keep workers, and their copies of the dataset, from epoch to epoch.
         in_order: False takes batches as workers finish them.
+        worker_type: "process", or "thread" for workers that are threads of this process. They share
+            the dataset and copy nothing: good for large batches and for work that releases the
+            interpreter lock (NumPy, Pillow, reading files), of no use for work in plain Python.
 
     Raises ValueError for options that exclude one another. An exception in a worker is raised here
     with its class and traceback text; a worker that dies is a RuntimeError that names it.
+
+    A worker thread has its own `get_worker_info()` and default generator, seeded as a process's.
+    Python's `random` and NumPy's `numpy.random` have one state for all threads, which is left
+    alone: draw from `get_worker_info().rng.random_generator` and `.numpy_generator`, which give
+    what a worker process would draw.
 
     >>> import flambeau as torch
     >>> from flambeau.utils.data import DataLoader, TensorDataset
@@ -73,6 +81,7 @@ class DataLoader(Generic[T_co]):
     pin_memory: bool
     drop_last: bool
     timeout: float
+    worker_type: str
     sampler: Sampler | Iterable
     pin_memory_device: str
     prefetch_factor: int | None
@@ -99,8 +108,10 @@ class DataLoader(Generic[T_co]):
         persistent_workers: bool = False,
         pin_memory_device: str = "",
         in_order: bool = True,
+        worker_type: str = "process",
     ) -> None:
         _check_worker_options(num_workers, timeout, prefetch_factor, persistent_workers)
+        _check_worker_type(worker_type, multiprocessing_context)
         self.dataset = dataset
         self.num_workers = num_workers
         self.prefetch_factor = 2 if num_workers and prefetch_factor is None else prefetch_factor
@@ -108,6 +119,7 @@ class DataLoader(Generic[T_co]):
         self.pin_memory_device = pin_memory_device
         self.timeout = timeout
         self.worker_init_fn = worker_init_fn
+        self.worker_type = worker_type
         self.multiprocessing_context = multiprocessing_context
         self.in_order = in_order
         if isinstance(dataset, IterableDataset):
@@ -133,7 +145,8 @@ class DataLoader(Generic[T_co]):
         self.collate_fn = collate_fn
         self.persistent_workers = persistent_workers
         self.__initialized = True
-        _warn_of_too_many_workers(num_workers)
+        if num_workers and worker_type == "process":
+            self.check_worker_number_rationality()
 
     def _make_sampler(self, shuffle: bool, generator: Any) -> Sampler:
         if self._dataset_kind == _DatasetKind.Iterable:
@@ -178,7 +191,21 @@ class DataLoader(Generic[T_co]):
     def _get_iterator(self):
         if self.num_workers == 0:
             return _utils.iterators.SingleProcessIterator(self)
-        return _utils.iterators.MultiProcessIterator(self)
+        return _utils.iterators.WorkerIterator(self)
+
+    def check_worker_number_rationality(self) -> None:
+        """Warn when there are more worker processes than processors that may run them."""
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        if count is None or self.num_workers <= count:
+            return
+        warnings.warn(
+            f"This DataLoader will create {self.num_workers} worker processes in total. Our"
+            f" suggested max number of worker in current system is {count}, which is smaller than"
+            " what this DataLoader is going to create. Please be aware that excessive worker"
+            " creation might get DataLoader running slow or even freeze, lower the worker number"
+            " to avoid potential slowness/freeze if necessary.",
+            stacklevel=3,
+        )
 
     def __len__(self) -> int:
         if self._dataset_kind == _DatasetKind.Map:
@@ -209,6 +236,13 @@ def _check_worker_options(
         raise ValueError(f"prefetch_factor option should be positive, not {prefetch_factor}")
     if persistent_workers and num_workers == 0:
         raise ValueError("persistent_workers option needs num_workers > 0")
+
+
+def _check_worker_type(worker_type: str, context: Any) -> None:
+    if worker_type not in ("process", "thread"):
+        raise ValueError(f"worker_type option should be 'process' or 'thread', not {worker_type!r}")
+    if worker_type == "thread" and context is not None:
+        raise ValueError("multiprocessing_context option is for worker_type='process'")
 
 
 def _check_stream_options(shuffle, sampler, batch_sampler) -> None:
@@ -260,19 +294,4 @@ def _check_context(context: Any, num_workers: int) -> None:
         raise TypeError(
             "multiprocessing_context option should be a valid context object or a string specifying"
             f" the start method, but got multiprocessing_context={context}"
-        )
-
-
-def _warn_of_too_many_workers(num_workers: int) -> None:
-    if not num_workers:
-        return
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if count is not None and num_workers > count:
-        warnings.warn(
-            f"This DataLoader will create {num_workers} worker processes in total. Our suggested"
-            f" max number of worker in current system is {count}, which is smaller than what this"
-            " DataLoader is going to create. Please be aware that excessive worker creation"
-            " might get DataLoader running slow or even freeze, lower the worker number to avoid"
-            " potential slowness/freeze if necessary.",
-            stacklevel=3,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..dataset import IterableDataset
 from ..sampler import BatchSampler, RandomSampler, SequentialSampler, _draw_seed
-from .consumer import Worker, choose_context, stop_workers, wait_for_any
+from . import processes, threads
 from .fetch import make_fetcher, make_gatherer
 from .worker import WorkerPlan
 
@@ -101,12 +101,12 @@ class _LengthCheck:
         )
 
 
-class MultiProcessIterator:
-    """Hands tasks to worker processes round robin and returns their batches.
+class WorkerIterator:
+    """Hands tasks to worker processes or threads round robin and returns their batches.
 
     `prefetch_factor` tasks a worker are under way at any time. A worker answers its tasks in order,
-    so in-order
-    delivery needs no reordering: the next batch is the next answer of the worker whose turn it is.
+    so in-order delivery needs no reordering: the next batch is the next answer of the worker whose
+    turn it is.
     """
 
     def __init__(self, loader) -> None:
@@ -117,32 +117,33 @@ class MultiProcessIterator:
         self._base_seed = _draw_seed(loader.generator)
         self._timeout = loader.timeout or None
         self._epoch = 0
-        self._workers: list[Worker] = []
-        self._stop = weakref.finalize(self, stop_workers, self._workers, os.getpid())
-        self._start_workers(loader)
+        self._workers: list[Any] = []
+        team: Any = threads if loader.worker_type == "thread" else processes
+        self._wait_for_any = team.wait_for_any
+        self._stop = weakref.finalize(self, team.stop_workers, self._workers, os.getpid())
+        plans = [self._plan_worker(loader, worker_id) for worker_id in range(loader.num_workers)]
+        team.start_workers(plans, loader.multiprocessing_context, self._workers)
         self._begin_epoch(loader)
 
-    def _start_workers(self, loader) -> None:
-        context = choose_context(loader.multiprocessing_context)
-        for worker_id in range(loader.num_workers):
-            plan = WorkerPlan(
-                dataset=loader.dataset,
-                auto_collation=loader._auto_collation,
-                collate_fn=loader.collate_fn,
-                drop_last=loader.drop_last,
-                init_fn=loader.worker_init_fn,
-                base_seed=self._base_seed,
-                worker_id=worker_id,
-                num_workers=loader.num_workers,
-                keep_blocks=loader.prefetch_factor + 1,
-                consumer_pid=os.getpid(),
-            )
-            self._workers.append(Worker(context, plan, self._workers))
+    def _plan_worker(self, loader, worker_id: int) -> WorkerPlan:
+        return WorkerPlan(
+            dataset=loader.dataset,
+            auto_collation=loader._auto_collation,
+            collate_fn=loader.collate_fn,
+            drop_last=loader.drop_last,
+            init_fn=loader.worker_init_fn,
+            base_seed=self._base_seed,
+            worker_id=worker_id,
+            num_workers=loader.num_workers,
+            keep_blocks=loader.prefetch_factor + 1,
+            consumer_pid=os.getpid(),
+            worker_type=loader.worker_type,
+        )
 
     def _begin_epoch(self, loader) -> None:
         self._index_sampler = loader._index_sampler
         self._indices = iter(self._index_sampler)
-        self._turns: collections.deque[Worker] = collections.deque()
+        self._turns: collections.deque[Any] = collections.deque()
         self._cycle = itertools.cycle(self._workers)
         stream = isinstance(loader.dataset, IterableDataset)
         self._length_check = _LengthCheck(loader) if stream else None
@@ -162,7 +163,7 @@ class MultiProcessIterator:
         """Whether the workers are gone."""
         return not self._stop.alive
 
-    def _ask_next(self, preferred: Worker | None = None) -> None:
+    def _ask_next(self, preferred: Any = None) -> None:
         """Give the next task to the next active worker, or to `preferred`."""
         worker = preferred if preferred is not None and preferred.active else self._find_active()
         if worker is None:
@@ -174,13 +175,13 @@ class MultiProcessIterator:
         worker.ask(self._epoch, index)
         self._turns.append(worker)
 
-    def _find_active(self) -> Worker | None:
+    def _find_active(self) -> Any:
         for worker in itertools.islice(self._cycle, len(self._workers)):
             if worker.active:
                 return worker
         return None
 
-    def __iter__(self) -> MultiProcessIterator:
+    def __iter__(self) -> WorkerIterator:
         return self
 
     def __next__(self) -> Any:
@@ -195,7 +196,7 @@ class MultiProcessIterator:
         try:
             yield
         except RuntimeError:
-            if any(not worker.process.is_alive() for worker in self._workers):
+            if any(not worker.is_alive() for worker in self._workers):
                 self._stop()
             raise
 
@@ -217,11 +218,11 @@ class MultiProcessIterator:
             self._stop()
         raise StopIteration
 
-    def _receive(self) -> tuple[Worker, tuple[str, Any]]:
+    def _receive(self) -> tuple[Any, tuple[str, Any]]:
         """The next answer and its worker: the one whose turn it is, or the first to answer."""
         candidates = [self._turns[0]] if self._in_order else list(dict.fromkeys(self._turns))
         while True:
-            worker = wait_for_any(candidates, self._timeout)
+            worker = self._wait_for_any(candidates, self._timeout)
             if worker is None:
                 raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
             answer = worker.receive(self._epoch)

@@ -11,10 +11,9 @@ import sys
 import time
 from typing import Any
 
+from .process_body import run_worker
 from .transport import BatchReceiver
-from .worker import WorkerPlan, run_worker
-
-_STOP_SECONDS = 5.0
+from .worker import STOP_SECONDS, WorkerPlan
 
 
 def choose_context(wanted: Any):
@@ -29,10 +28,10 @@ def choose_context(wanted: Any):
     return multiprocessing.get_context(chosen)
 
 
-class Worker:
+class ProcessWorker:
     """A worker process and our end of its pipe."""
 
-    def __init__(self, context, plan: WorkerPlan, siblings: list[Worker]) -> None:
+    def __init__(self, context, plan: WorkerPlan, siblings: list[ProcessWorker]) -> None:
         self.connection, theirs = context.Pipe()
         inherited = []
         if context.get_start_method() == "fork":
@@ -74,11 +73,15 @@ class Worker:
 
     def fail(self) -> None:
         """Raise the RuntimeError that says how this worker ended."""
-        self.process.join(_STOP_SECONDS)
+        self.process.join(STOP_SECONDS)
         raise RuntimeError(
             f"DataLoader worker (pid(s) {self.process.pid}) exited unexpectedly"
             f"{_describe_exit(self.process.exitcode)}"
         ) from None
+
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.is_alive()
 
 
 def _describe_exit(code: int | None) -> str:
@@ -89,7 +92,14 @@ def _describe_exit(code: int | None) -> str:
     return f": killed by signal {-code} ({signal.strsignal(-code)})"
 
 
-def wait_for_any(workers: list[Worker], timeout: float | None) -> Worker | None:
+def start_workers(plans: list[WorkerPlan], wanted: Any, workers: list[ProcessWorker]) -> None:
+    """Start a process for each plan; `workers` grows as they start."""
+    context = choose_context(wanted)
+    for plan in plans:
+        workers.append(ProcessWorker(context, plan, workers))
+
+
+def wait_for_any(workers: list[ProcessWorker], timeout: float | None) -> ProcessWorker | None:
     """The first worker that has sent something or died; None after `timeout` seconds."""
     owners = {worker.connection: worker for worker in workers}
     deaths = {worker.process.sentinel: worker for worker in workers}
@@ -100,7 +110,7 @@ def wait_for_any(workers: list[Worker], timeout: float | None) -> Worker | None:
     return deaths[ready[0]] if ready else None
 
 
-def stop_workers(workers: list[Worker], owner_pid: int) -> None:
+def stop_workers(workers: list[ProcessWorker], owner_pid: int) -> None:
     """Tell workers to stop, wait a little, then end those that do not; nothing is left behind."""
     if os.getpid() != owner_pid:
         return  # a fork inherited the iterator: the workers are not its children
@@ -108,7 +118,7 @@ def stop_workers(workers: list[Worker], owner_pid: int) -> None:
         with contextlib.suppress(OSError):  # it may be dead already: it is joined below
             worker.connection.send(None)
         worker.connection.close()
-    deadline = time.monotonic() + _STOP_SECONDS
+    deadline = time.monotonic() + STOP_SECONDS
     for worker in workers:
         worker.process.join(max(0.0, deadline - time.monotonic()))
     for worker in workers:
