@@ -1,5 +1,6 @@
 """DataLoader with worker processes."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -261,6 +262,64 @@ def test_memory_and_descriptors_do_not_grow():
     one_batch = BIG * 8 // 1024
     assert max(shared) <= 12 * one_batch + 4096  # 2 workers x (prefetch + 1) blocks, and a margin
     assert max(descriptors) <= descriptors[0] + 2
+
+
+def list_shared_memory():
+    """What is there of shared memory: named blocks of ours, mappings, open descriptors."""
+    with open("/proc/self/maps") as file:
+        mapped = [line.split()[-1] for line in file if "memfd:" in line or "/dev/shm" in line]
+    links = []
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            links.append(os.readlink(f"/proc/self/fd/{name}"))
+    named = sorted(name for name in os.listdir("/dev/shm") if "flambeau" in name)
+    return named, mapped, len(links)
+
+
+def take_all(loader):
+    return len(list(loader))
+
+
+def take_one(loader):
+    return len(next(iter(loader)))
+
+
+def take_until_a_death(loader):
+    with pytest.raises(RuntimeError, match="exited unexpectedly"):
+        list(loader)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize(
+    ("use", "how"),
+    [
+        (take_all, None),
+        (take_one, None),
+        (take_until_a_death, "kill_self"),
+        (take_until_a_death, "exit_at_once"),
+    ],
+)
+def test_nothing_is_left_of_shared_memory(use, how, persistent):
+    make = make_big if how is None else MakeUntil(globals()[how])
+    gc.collect()
+    before = list_shared_memory()
+    for _ in range(3):
+        use(load(Items(make, 12), batch_size=1, persistent_workers=persistent))
+    gc.collect()
+    assert list_shared_memory() == before
+
+
+class MakeUntil:
+    """Makes large tensors until it dies."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __call__(self, index):
+        if index == 7:
+            self.how()
+        return make_big(index)
 
 
 def stop_collecting(worker_id):
@@ -561,12 +620,51 @@ def test_prefetch_factor(prefetch):
     assert list(loader) == list(range(20))
 
 
+class Traced(Dataset):
+    """Can be pickled; says what happened in its worker."""
+
+    started = None
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        info = get_worker_info()
+        seen = info.id, info.seed, float(torch.rand(1)), random.random(), torch.get_num_threads()
+        return index, torch.full((BIG,), index), seen, self.started
+
+
+def note_start(worker):
+    get_worker_info().dataset.started = worker
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_other_start_methods(method):
-    data = TensorDataset(torch.arange(BIG * 4).view(4, BIG))
-    loader = load(data, batch_size=2, multiprocessing_context=method, num_workers=1)
-    assert [int(batch[0][0, 0]) for batch in loader] == [0, 2 * BIG]
+    epochs = []
+    for chosen in ("fork", method):
+        torch.manual_seed(2)
+        options = {"multiprocessing_context": chosen, "worker_init_fn": note_start}
+        loader = load(
+            Traced(), batch_size=3, collate_fn=identity, persistent_workers=True, **options
+        )
+        epochs.append([list(loader), list(loader)])
+        del loader
+    for one, other in zip(*epochs, strict=True):
+        for a, b in zip(one, other, strict=True):
+            for (i, big, *seen), (j, same, *also) in zip(a, b, strict=True):
+                assert (i, seen) == (j, also)
+                assert torch.equal(big, same)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_errors_and_deaths_with_other_start_methods(method):
+    options = {"batch_size": 1, "num_workers": 1, "multiprocessing_context": method}
+    with pytest.raises(KeyError, match=r"(?s)DataLoader worker process 0.*the reason"):
+        list(load(Items(Fails(KeyError("the reason"))), **options))
+    with pytest.raises(RuntimeError, match="exit code 7"):
+        list(load(Items(Kill(exit_at_once)), **options))
 
 
 def test_multiprocessing_context():
