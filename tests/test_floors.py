@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "flambeau"
 LIBRARIES = """
     _C _checkpoint _settings _utils amp backends cpu cuda distributions
-    fft futures hub library linalg masked mps multiprocessing nested nn onnx optim overrides
+    fft func futures hub library linalg masked mps multiprocessing nested nn onnx optim overrides
     profiler quasirandom random return_types safetensors serialization signal sparse special storage
     testing
     torch_version types utils version
@@ -25,7 +25,7 @@ FLOORS = (
     {"core"},
     {"kernels"},
     {"ops"},
-    {"_modes", "_tensor", "_tensor_str", "autograd", "func"},
+    {"_modes", "_tensor", "_tensor_str", "autograd"},
     set(LIBRARIES.split()),
     {"graph", "fx", "jit", "compiler", "export"},
     {"audio", "distributed", "serve", "text", "vision"},

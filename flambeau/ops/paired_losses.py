@@ -205,7 +205,7 @@ def outside_unit_interval(input):
     return reduce.any(~((input >= 0) & (input <= 1)))
 
 
-@reduction(promote=Promote.BOOL, dim=None, register=False, accepts="buif")
+@reduction(promote=Promote.BOOL, dim=None, register=False, accepts="uif")
 def any_negative(input):
     """Is any element below 0?"""
     return reduce.any(input < 0)

@@ -539,7 +539,7 @@ def cube_of(input):
     return input * input * input
 
 
-@pointwise(name="pow", register=False)
+@pointwise(name="pow", register=False, accepts="fc")
 def root_of(input):
     """input ** 0.5."""
     return scalar.sqrt(input)
@@ -549,7 +549,7 @@ def root_of(input):
 root_of.vjp = lambda g, input: g / (2 * scalar.conj(scalar.sqrt(input)))
 
 
-@pointwise(name="pow", register=False)
+@pointwise(name="pow", register=False, accepts="fc")
 def inverse_of(input):
     """input ** -1."""
     return 1 / input
