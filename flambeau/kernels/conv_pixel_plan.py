@@ -144,7 +144,7 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     lines, line = _lines(c, chosen.strip_rows)
     row_pitch = c.input[2] if _in_place(c) else pitch
     desc = conv_pixels.FIELDS.pack(
-        **_tensor_places(c), channels=c.channels, depth_taps=c.depth_taps,
+        **c.places(), channels=c.channels, depth_taps=c.depth_taps,
         slice_of_output=c.slices[0], slice_of_tap=c.slices[1], slice_start=c.slices[2],
         stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=_in_place(c),
         copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
@@ -185,19 +185,6 @@ def _blocks(c: Convolution) -> tuple[list[int], int]:
     if c.w_channel == len(taps):  # all steps of one filter lie side by side
         return [0], c.steps
     return [k * c.w_channel for k in range(c.channels)], len(taps)
-
-
-def _tensor_places(c: Convolution) -> dict[str, int]:
-    size = c.element.size
-    (d, h, w), (od, oh, ow) = c.input, c.output
-    x_channel, y_channel = d * h * w * size, od * oh * ow * size
-    x_group, y_group = c.channels * x_channel, c.filters * y_channel
-    return {
-        "x_image": c.groups * x_group, "x_group": x_group, "x_channel": x_channel,
-        "x_slice": h * w * size, "in_depth": d, "in_height": h, "in_width": w,
-        "y_image": c.groups * y_group, "y_group": y_group, "y_channel": y_channel,
-        "y_slice": oh * ow * size,
-    }  # fmt: skip
 
 
 def _tables(c: Convolution, job_at: int, plane: int, pitch: int) -> tuple[int, ...]:

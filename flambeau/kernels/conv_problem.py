@@ -76,6 +76,19 @@ class Convolution(NamedTuple):
         """The element type on the target."""
         return Element(self.dtype, self.target)
 
+    def places(self) -> dict[str, int]:
+        """Where input and output lie, as descs have it: distances in bytes, sizes of the input."""
+        size = self.element.size
+        (d, h, w), (od, oh, ow) = self.input, self.output
+        x_channel, y_channel = d * h * w * size, od * oh * ow * size
+        x_group, y_group = self.channels * x_channel, self.filters * y_channel
+        return {
+            "x_image": self.groups * x_group, "x_group": x_group, "x_channel": x_channel,
+            "x_slice": h * w * size, "in_depth": d, "in_height": h, "in_width": w,
+            "y_image": self.groups * y_group, "y_group": y_group, "y_channel": y_channel,
+            "y_slice": oh * ow * size,
+        }  # fmt: skip
+
 
 def forward_taps(g: Geometry) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[int, int]]]:
     """Taps with the phase of the stride each one reads, and the phases in use."""

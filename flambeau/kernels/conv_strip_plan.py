@@ -165,7 +165,7 @@ class _Layout:
         job_at = phase_at + 2 * len(s.phases)
         jobs, tables = self._tables(job_at + conv_strip.JOB * len(s.jobs), rows)
         desc = conv_strip.FIELDS.pack(
-            **self._places(),
+            **s.places(), y_height=s.output[1], y_width=s.output[2],
             channels=s.channels, depth_taps=s.depth_taps, slice_of_output=s.slices[0],
             slice_of_tap=s.slices[1], slice_start=s.slices[2], slice_divisor=s.slices[3],
             stride_h=s.stride[0], stride_w=s.stride[1], pad_h=s.padding[0], pad_w=s.padding[1],
@@ -191,18 +191,6 @@ class _Layout:
         if self.s.filters <= 2 * rows or most <= K_BLOCK:
             return max(most, 1)
         return ceil_div(most, ceil_div(most, K_BLOCK))
-
-    def _places(self) -> dict[str, int]:
-        s, size = self.s, self.element.size
-        (d, h, w), (od, oh, ow) = s.input, s.output
-        x_channel, y_channel = d * h * w * size, od * oh * ow * size
-        x_group, y_group = s.channels * x_channel, s.filters * y_channel
-        return {
-            "x_image": s.groups * x_group, "x_group": x_group, "x_channel": x_channel,
-            "x_slice": h * w * size, "in_depth": d, "in_height": h, "in_width": w,
-            "y_image": s.groups * y_group, "y_group": y_group, "y_channel": y_channel,
-            "y_slice": oh * ow * size, "y_height": oh, "y_width": ow,
-        }  # fmt: skip
 
     def _filter_places(self, rows: int) -> dict[str, int]:
         s = self.s

@@ -19,13 +19,15 @@ from .target import Target
 from .tile import ACCUMULATE, INDEXED, Operands, emit_tile
 
 # Distances in bytes. A chunk is some images, or a strip of output rows of one slice of one image.
-FIELDS = Fields(
+CHUNK_FIELDS = (
     "x_image x_group x_channel x_slice in_depth in_height in_width"
     " channels depth_taps slice_of_output slice_of_tap slice_start"
     " stride_h pad_h pad_w in_place copy_rows copy_pitch"
     " y_image y_group y_channel y_slice out_rows out_columns"
-    " images image_block groups filters depth strips strip_rows"
-    " parts chunks taps channel_block channel_tasks"
+    " images image_block groups depth strips strip_rows parts chunks"
+)
+FIELDS = Fields(
+    CHUNK_FIELDS + " filters taps channel_block channel_tasks"
     " row_at pixel_at sums_at sums_row scratch_at scratch gradients"
 )
 SUM_FIELDS = Fields("filters steps groups parts sums_at sums_row k_tasks")
@@ -61,6 +63,21 @@ def _build(dtype: str, target: Target, rows: int, vectors: int) -> str:
     return b.module()
 
 
+def decode_chunk(b: Builder, d: SimpleNamespace, chunk: str) -> SimpleNamespace:
+    """Where a chunk begins, and its numbers of images and rows."""
+    rest, strip = b.divide(chunk, d.strips)
+    block, slice_ = b.divide(rest, d.depth)
+    image = b.mul(block, d.image_block)
+    row = b.mul(strip, d.strip_rows)
+    return SimpleNamespace(
+        image=image,
+        count=b.min(d.image_block, b.sub(d.images, image)),
+        slice=slice_,
+        row=row,
+        rows=b.min(d.strip_rows, b.sub(d.out_rows, row)),
+    )
+
+
 class _Parts:
     def __init__(self, b: Builder, outer: Element, rows: int, vectors: int) -> None:
         self.b, self.outer, self.inner = b, outer, outer.compute
@@ -86,24 +103,10 @@ class _Parts:
             sums = b.offset(self.sums, b.mul(b.mul(sums_number, steps), d.sums_row))
             with b.loop(first, last) as chunk:
                 later = b.emit(f"icmp ne i64 {chunk.index}, {first}")
-                at = self._decode(chunk.index)
+                at = decode_chunk(b, d, chunk.index)
                 at.group, at.c0, at.c1, at.sums = group, c0, c1, sums
                 at.flags = b.select(later, "i64", str(ACCUMULATE), "0")
                 self._run_chunk(at)
-
-    def _decode(self, chunk: str) -> SimpleNamespace:
-        b, d = self.b, self.d
-        rest, strip = b.divide(chunk, d.strips)
-        block, slice_ = b.divide(rest, d.depth)
-        image = b.mul(block, d.image_block)
-        row = b.mul(strip, d.strip_rows)
-        return SimpleNamespace(
-            image=image,
-            count=b.min(d.image_block, b.sub(d.images, image)),
-            slice=slice_,
-            row=row,
-            rows=b.min(d.strip_rows, b.sub(d.out_rows, row)),
-        )
 
     def _run_chunk(self, at: SimpleNamespace) -> None:
         b, d = self.b, self.d

@@ -9,20 +9,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from .conv_strip import emit_pad
+from .conv_weight import CHUNK_FIELDS, decode_chunk
 from .element import Element, Tail, transpose_sum
 from .ir import Builder
 from .plan import Fields, KernelSource, round_up
 from .target import Target
 
 # Distances in bytes. Row table: byte offsets (input, gradient) of each row of pixels of a chunk.
-FIELDS = Fields(
-    "x_image x_group x_channel x_slice in_depth in_height in_width"
-    " channels depth_taps slice_of_output slice_of_tap slice_start"
-    " stride_h pad_h pad_w in_place copy_rows copy_pitch"
-    " y_image y_group y_channel y_slice out_rows out_columns"
-    " images image_block groups depth strips strip_rows"
-    " parts chunks tiles tap_at row_at scratch_at scratch"
-)
+FIELDS = Fields(CHUNK_FIELDS + " tiles tap_at row_at scratch_at scratch")
 TOTAL_FIELDS = Fields("steps groups parts tiles")
 
 
@@ -150,21 +144,7 @@ class _Parts:
             sums = b.offset(self.sums, b.mul(b.mul(task.index, d.tiles), self.tile_bytes))
             with b.loop(first, last) as chunk:
                 later = b.emit(f"icmp ne i64 {chunk.index}, {first}")
-                self._run_chunk(self._decode(chunk.index), group, sums, later)
-
-    def _decode(self, chunk: str) -> SimpleNamespace:
-        b, d = self.b, self.d
-        rest, strip = b.divide(chunk, d.strips)
-        block, slice_ = b.divide(rest, d.depth)
-        image = b.mul(block, d.image_block)
-        row = b.mul(strip, d.strip_rows)
-        return SimpleNamespace(
-            image=image,
-            count=b.min(d.image_block, b.sub(d.images, image)),
-            slice=slice_,
-            row=row,
-            rows=b.min(d.strip_rows, b.sub(d.out_rows, row)),
-        )
+                self._run_chunk(decode_chunk(b, d, chunk.index), group, sums, later)
 
     def _run_chunk(self, at: SimpleNamespace, group: str, sums: str, later: str) -> None:
         b, d = self.b, self.d
