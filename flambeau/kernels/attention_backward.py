@@ -12,7 +12,6 @@ from types import SimpleNamespace
 from .attention_forward import (
     LOG2_E,
     Direction,
-    call_tiles,
     constant,
     load_scale,
     pack_rows,
@@ -22,7 +21,7 @@ from .attention_forward import (
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import ACCUMULATE, STRIDED, Operands, emit_tile
+from .tile import ACCUMULATE, STRIDED, Operands, call_tile, emit_tile
 
 FIELDS = Fields(
     "heads group length source depth width causal scale q_batch q_head q_row k_batch k_head k_row"
@@ -231,12 +230,12 @@ class _Backward(Direction):
                 a = b.offset(row, b.mul(left, step))
                 bb = b.offset(right, b.mul(b.mul(at, depth), c.size))
                 out = b.offset(to, b.add(line, b.mul(p.index, c.size)))
-                self._tiles(
-                    used,
+                call_tile(
+                    b, "tile", self.vectors, used,
                     f"i64 {depth}, ptr {a}, i64 {step}, i64 {c.size}, ptr {bb}, "
                     f"i64 {b.mul(panel, c.size)}, ptr {out}, i64 {d.block_row}, i64 {rows}, "
                     f"i64 {columns}, i64 0, ptr null",
-                )
+                )  # fmt: skip
         with b.loop("0", rows) as q:
             row = b.add(r, q.index)
             i = b.add("%i", row)
@@ -283,15 +282,12 @@ class _Backward(Direction):
             columns = b.min(panel, b.sub(wide, p.index))
             used = b.emit(f"udiv i64 {columns}, {c.lanes}")
             at = b.mul(p.index, c.size)
-            self._tiles(
-                used,
+            call_tile(
+                b, "tile", self.vectors, used,
                 f"i64 {count}, ptr {a[0]}, i64 {a[1]}, i64 {a[2]}, ptr {b.offset(bb[0], at)}, "
                 f"i64 {bb[1]}, ptr {b.offset(to, at)}, i64 {bb[1]}, i64 {rows}, i64 {columns}, "
                 f"i64 {ACCUMULATE}, ptr null",
-            )
-
-    def _tiles(self, used: str, arguments: str) -> None:
-        call_tiles(self.b, self.c.lanes, self.vectors, used, "tile", arguments)
+            )  # fmt: skip
 
     def _emit_weights(self) -> None:
         """`void weigh(...)`: one row's scores become weights P, products dO V^T become dS."""

@@ -18,7 +18,7 @@ from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .scalar import eq, where
 from .target import Target
-from .tile import STRIDED, Operands, emit_tile, tile_shape
+from .tile import STRIDED, Operands, call_tile, emit_tile, tile_shape
 from .vector_math import evaluate
 
 FIELDS = Fields(
@@ -47,15 +47,6 @@ def load_scale(b: Builder, c: Element, bits: str) -> str:
 def constant(c: Element, value: float) -> str:
     """A constant in every lane."""
     return f"splat ({c.part} {float_bits(value, c.part)})"
-
-
-def call_tiles(b: Builder, lanes: int, vectors: int, used: str, name: str, arguments: str) -> None:
-    """Call the tile that is as wide as the vectors in use."""
-
-    def call(w: int):
-        return lambda: b.do(f"call void @{name}{w}({arguments})")
-
-    b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
 
 
 def pack_transposed(b: Builder, c: Element, base: str, step: str, depth: str, count: str,
@@ -225,8 +216,8 @@ class _Forward(Direction):
         b = self.b
         b.choose(
             b.less("1", "%rows"),
-            lambda: call_tiles(b, self.c.lanes, self.vectors, used, f"tile{self.rows}x", arguments),
-            lambda: call_tiles(b, self.c.lanes, self.vectors, used, "tile1x", arguments),
+            lambda: call_tile(b, f"tile{self.rows}x", self.vectors, used, arguments),
+            lambda: call_tile(b, "tile1x", self.vectors, used, arguments),
         )
 
     def _emit_row(self, s, r: str, j: str, count: str, wide: str, later: str) -> None:

@@ -19,6 +19,7 @@ from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
+from .tile import call_tile
 
 # Distances in bytes; sizes of copies in elements.
 FIELDS = Fields(
@@ -222,15 +223,11 @@ class _Pixels:
             column = b.min(c.index, b.sub(d.out_columns, self.columns))
             x = b.add(b.mul(row, d.row_step), b.mul(column, self.stride * self.inner.size))
             to = b.add(b.mul(row, sums_row), b.mul(column, pixel_bytes))
-
-            def call(width: int):
-                return lambda: b.do(
-                    f"call void @tile{width}(i64 {steps}, ptr {table}, ptr {b.offset(base, x)}, "
-                    f"i64 {d.row_step}, ptr {filters}, ptr {b.offset(sums, to)}, "
-                    f"i64 {sums_row})"
-                )
-
-            b.switch(used, [(w, call(w)) for w in range(1, self.vectors + 1)])
+            call_tile(
+                b, "tile", self.vectors, used,
+                f"i64 {steps}, ptr {table}, ptr {b.offset(base, x)}, i64 {d.row_step}, "
+                f"ptr {filters}, ptr {b.offset(sums, to)}, i64 {sums_row}",
+            )  # fmt: skip
 
     def _write(self, at: SimpleNamespace, j: str, used: str, pixel_bytes: str, down: str) -> None:
         """Transpose squares of pixels x filters to the output, with bias and activation.

@@ -16,7 +16,7 @@ from .element import Element
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import ACCUMULATE, TABLE, Operands, emit_tile
+from .tile import ACCUMULATE, TABLE, Operands, call_tile, emit_tile
 
 # Distances in bytes unless said otherwise; counts in elements. A strip's workspace is
 # planes[phase][channel x depth tap] of (strip_rows + extra_rows) x pitch, then the results.
@@ -248,15 +248,12 @@ class _Strips:
         to = b.offset(self.results, b.mul(b.sub(i, at.m0), d.result_row))
         to = b.offset(to, b.mul(j, inner.size))
         rows = b.min(str(self.rows), b.sub(d.filters, i))
-
-        def call(width: int) -> Callable[[], object]:
-            return lambda: b.do(
-                f"call void @tile{width}(i64 {depth}, ptr {filter_at}, i64 {d.w_row}, ptr {table}, "
-                f"ptr {b.offset(planes, b.mul(j, inner.size))}, i64 0, ptr {to}, "
-                f"i64 {d.result_row}, i64 {rows}, i64 {count}, i64 {flags}, ptr null)"
-            )
-
-        b.switch(used, [(w, call(w)) for w in range(1, self.vectors + 1)])
+        call_tile(
+            b, "tile", self.vectors, used,
+            f"i64 {depth}, ptr {filter_at}, i64 {d.w_row}, ptr {table}, "
+            f"ptr {b.offset(planes, b.mul(j, inner.size))}, i64 0, ptr {to}, "
+            f"i64 {d.result_row}, i64 {rows}, i64 {count}, i64 {flags}, ptr null",
+        )  # fmt: skip
 
     def _write(self, at: SimpleNamespace, y0: str, x0: str) -> None:
         """Results to the output: bias, activation, only the columns that are outputs."""

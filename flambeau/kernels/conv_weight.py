@@ -16,7 +16,7 @@ from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import ACCUMULATE, INDEXED, Operands, emit_tile
+from .tile import ACCUMULATE, INDEXED, Operands, call_tile, emit_tile
 
 # Distances in bytes. A chunk is some images, or a strip of output rows of one slice of one image.
 CHUNK_FIELDS = (
@@ -182,15 +182,11 @@ class _Parts:
         table = b.offset("%desc", d.pixel_at, "i64")
         to = b.offset(at.sums, b.add(b.mul(k, d.sums_row), b.mul(j, inner.size)))
         step = b.mul(width, inner.size)
-
-        def call(vectors: int):
-            return lambda: b.do(
-                f"call void @tile{vectors}(i64 {pixels}, ptr {base}, ptr {rows}, ptr {table}, "
-                f"ptr {gradients}, i64 {step}, ptr {to}, i64 {d.sums_row}, i64 {left}, "
-                f"i64 {width}, i64 {at.flags}, ptr null)"
-            )
-
-        b.switch(used, [(v, call(v)) for v in range(1, self.vectors + 1)])
+        call_tile(
+            b, "tile", self.vectors, used,
+            f"i64 {pixels}, ptr {base}, ptr {rows}, ptr {table}, ptr {gradients}, i64 {step}, "
+            f"ptr {to}, i64 {d.sums_row}, i64 {left}, i64 {width}, i64 {at.flags}, ptr null",
+        )  # fmt: skip
 
 
 def emit_total(b: Builder, outer: Element) -> None:

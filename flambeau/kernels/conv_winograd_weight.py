@@ -18,6 +18,7 @@ from .element import Element, transpose
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
+from .tile import call_tile
 from .winograd import PRODUCTS, Arithmetic
 
 # Distances in bytes. Factors are [group][place][block][tile]; sums [group][place][step][filter].
@@ -240,17 +241,14 @@ def _emit_products(b: Builder, outer: Element, height: int) -> None:
             used = b.min(str(vectors), b.sub(d.vectors, j.index))
             from_ = b.add(b.add(gradients, b.mul(j.index, d.gradients_block)), d.gradients_at)
             to = b.add(sums, b.add(b.mul(i.index, row), b.mul(j.index, line)))
-
-            def call(width: int):
-                return lambda: b.do(
-                    f"call void @product{width}(i64 {d.tiles}, ptr "
-                    f"{b.offset(workspace, b.add(a, b.mul(i.index, inner.size)))}, "
-                    f"ptr {b.offset(workspace, from_)}, i64 {d.gradients_block}, "
-                    f"ptr {b.offset(workspace, to)}, i64 {row}, "
-                    f"i64 {b.min(str(rows), b.sub(count, i.index))}, i1 {later})"
-                )
-
-            b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
+            call_tile(
+                b, "product", vectors, used,
+                f"i64 {d.tiles}, ptr "
+                f"{b.offset(workspace, b.add(a, b.mul(i.index, inner.size)))}, "
+                f"ptr {b.offset(workspace, from_)}, i64 {d.gradients_block}, "
+                f"ptr {b.offset(workspace, to)}, i64 {row}, "
+                f"i64 {b.min(str(rows), b.sub(count, i.index))}, i1 {later}",
+            )  # fmt: skip
 
 
 # ---- taps ----------------------------------------------------------------------------------------
@@ -339,14 +337,11 @@ def _emit_whole(b: Builder, outer: Element, height: int) -> None:
                 left = b.offset(left, b.mul(i.index, inner.size))
                 right = b.offset(from_, b.mul(k.index, d.gradients_place))
                 to = b.offset(scratch, b.mul(k.index, place_bytes))
-
-                def call(width: int, left: str = left, right: str = right, to: str = to):
-                    return lambda: b.do(
-                        f"call void @product{width}(i64 {d.tiles}, ptr {left}, ptr {right}, "
-                        f"i64 {d.gradients_block}, ptr {to}, i64 {row}, i64 {here}, i1 false)"
-                    )
-
-                b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
+                call_tile(
+                    b, "product", vectors, used,
+                    f"i64 {d.tiles}, ptr {left}, ptr {right}, i64 {d.gradients_block}, ptr {to}, "
+                    f"i64 {row}, i64 {here}, i1 false",
+                )  # fmt: skip
             with b.loop("0", here) as r, b.loop("0", used) as v:
                 sums = b.offset(scratch, b.add(b.mul(r.index, row), b.mul(v.index, line)))
                 number = b.add(b.add(step, i.index), r.index)

@@ -12,7 +12,7 @@ from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
-from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, PACKED, Operands, emit_tile
+from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, PACKED, Operands, call_tile, emit_tile
 
 # A is packed as [panel][k][rows], B as [panel][k][columns]; every panel is padded to full width.
 PACK_FIELDS = Fields(
@@ -159,12 +159,8 @@ def _emit_tile_call(b, of, d, bases, at, depth, flags, rows) -> None:
     by_row = b.emit(f"icmp ne i64 {b.emit(f'and i64 {d.flags}, {BIAS_ROW}')}, 0")
     bias_at = b.select(column, "i64", b.mul(j, c.size), "0")
     bias_at = b.select(by_row, "i64", b.mul(i, c.size), bias_at)
-
-    def call(w: int):
-        return lambda: b.do(
-            f"call void @tile{w}(i64 {depth}, ptr {a_at}, i64 0, i64 0, ptr {b_at}, i64 0, "
-            f"ptr {c_at}, i64 {d.c_row}, i64 {left}, i64 {count}, i64 {flags}, "
-            f"ptr {b.offset(bias, bias_at)})"
-        )
-
-    b.switch(used, [(w, call(w)) for w in range(1, vectors + 1)])
+    call_tile(
+        b, "tile", vectors, used,
+        f"i64 {depth}, ptr {a_at}, i64 0, i64 0, ptr {b_at}, i64 0, ptr {c_at}, i64 {d.c_row}, "
+        f"i64 {left}, i64 {count}, i64 {flags}, ptr {b.offset(bias, bias_at)}",
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .recurrent_cells import CELLS
 from .target import Target
-from .tile import ACCUMULATE, BIAS_COLUMN, STRIDED, Operands, emit_tile, tile_shape
+from .tile import ACCUMULATE, BIAS_COLUMN, STRIDED, Operands, call_tile, emit_tile, tile_shape
 from .vector_math import evaluate
 
 FIELDS = Fields(
@@ -178,15 +178,7 @@ class _Steps:
                     f"i64 {b.min(str(self.rows), b.sub(s.count, i.index))}, i64 {columns}, "
                     f"i64 {flags}, ptr {b.offset(self.args.bias, j.index, c.part)}"
                 )
-                self._call_tile(used, arguments)
-
-    def _call_tile(self, used: str, arguments: str) -> None:
-        b = self.b
-
-        def call(w: int):
-            return lambda: b.do(f"call void @tile{w}({arguments})")
-
-        b.switch(used, [(w, call(w)) for w in range(1, self.vectors + 1)])
+                call_tile(b, "tile", self.vectors, used, arguments)
 
     def each_vector(self, s, body) -> None:
         """body(row of the scratch, row of the tensors, column, tail) over rows and columns."""

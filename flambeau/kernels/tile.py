@@ -48,6 +48,15 @@ def tile_shape(target: Target, element: Element) -> tuple[int, int]:
     return (rows // 2, vectors) if element.complex else (rows, vectors)
 
 
+def call_tile(b: Builder, name: str, vectors: int, used: str, arguments: str) -> None:
+    """Call the tile that is as wide as the vectors in use: `name` with their number behind it."""
+
+    def call(width: int) -> Callable[[], object]:
+        return lambda: b.do(f"call void @{name}{width}({arguments})")
+
+    b.switch(used, [(width, call(width)) for width in range(1, vectors + 1)])
+
+
 class Operands:
     """The element types of A and B as they lie in memory, and of C; all with one compute type."""
 
