@@ -150,6 +150,27 @@ class Builder:
         state.index = index
 
     @contextmanager
+    def blocks(
+        self, begin: str, end: str, lanes: int, carry: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[tuple[Loop, str]]:
+        """A loop over [begin, end) by `lanes`, and a mask <lanes x i1> of the numbers below end.
+
+        The body is there once: an outer loop takes whole blocks with a mask that is all ones, then
+        what is left with a mask that is not.
+        """
+        bits = f"<{lanes} x i1>"
+        whole = self.sub(end, lanes - 1)
+        state = [("i64", begin), ("i64", whole), (bits, "splat (i1 true)"), *carry]
+        with self.loop("0", "2", 1, state) as turn:
+            start, stop, mask, *values = turn.values
+            again = [(t, v) for (t, _), v in zip(carry, values, strict=True)]
+            with self.loop(start, stop, lanes, again) as block:
+                yield block, mask
+            rest = self.lanes_below(self.sub(end, block.index), lanes)
+            turn.next(block.index, end, rest, *block.values)
+        block.values = turn.values[3:]
+
+    @contextmanager
     def when(self, condition: str) -> Iterator[None]:
         """Run the block only if the i1 holds."""
         yes, done = self.fresh("then"), self.fresh("endif")

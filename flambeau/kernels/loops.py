@@ -53,6 +53,8 @@ class LoopSpec(NamedTuple):
         return self.kinds[out] if self.kinds else "r" if self.per_row else "e"
 
 
+# From this cost on, a second copy of the body takes longer to compile than buffers take to fill.
+_WORTH_BUFFERS = 16
 _CELL = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
 
 
@@ -90,15 +92,17 @@ class LoopKernel:
         self.roots = self._prepare(lower(list(spec.roots)))
         self.flat_roots = [e for r in self.roots for e in (r if isinstance(r, tuple) else (r,))]
         self.nodes = scalar.topological([*self.flat_roots, *self.extra_roots])
-        self.eager = scalar.topological([*self.flat_roots, *self.extra_roots], rare=False)
+        self.eager = self.nodes
+        if any(n.op == "rarely" for n in self.nodes):
+            self.eager = scalar.topological([*self.flat_roots, *self.extra_roots], rare=False)
         self.operands = spec.outs + spec.ins
         self.levels = find_levels(self.nodes, self._is_uniform_input)
         self.passes = passes(self.nodes, self.levels)
         self.lanes = self._choose_lanes()
         simple = all(not dt.is_complex(o.dtype) and o.access != "g" for o in self.operands)
         self.masked = target.masked and simple and llvm.maskable(self.eager) and self.lanes > 1
-        weight = llvm.cost(self.eager)
-        self.unroll = 4 if weight < 12 else 2 if weight < 60 and self.lanes > 1 else 1
+        self.weight = llvm.cost(self.eager)
+        self.unroll = 4 if self.weight < 12 else 2 if self.weight < 60 and self.lanes > 1 else 1
 
     def emit(self) -> None:
         """The kernel's body."""
@@ -244,31 +248,91 @@ class LoopKernel:
 
     def _elements(self, row: Row, begin: str, end: str, position: str | None = None) -> None:
         """Compute and store the elements [begin, end) of a row."""
+        if self.masked:
+            wide, known = Emitter(self.b, self.lanes), self._known(row, self.lanes)
+            with self.b.blocks(begin, end, self.lanes) as (block, mask):
+                self._element_block(wide, row, dict(known), block.index, mask, position)
+        elif self.lanes > 1 and self.weight >= _WORTH_BUFFERS:
+            self._buffered_elements(row, begin, end, position)
+        else:
+            self._whole_elements(row, begin, end, position)
+
+    def _whole_elements(self, row: Row, begin: str, end: str, position: str | None) -> None:
+        """Whole vectors, then element by element: the body is there twice or more."""
         step = self.lanes * self.unroll
         wide, narrow = Emitter(self.b, self.lanes), Emitter(self.b, 1)
         known = self._known(row, self.lanes)
-        tail_known = known if self.masked or self.lanes == 1 else self._known(row, 1)
-        last = self.b.sub(end, step - 1)
-        with self.b.loop(begin, last, step) as main:
+        last_known = known if self.lanes == 1 else self._known(row, 1)
+        with self.b.loop(begin, self.b.sub(end, step - 1), step) as main:
             for u in range(self.unroll):
                 i = self.b.add(main.index, u * self.lanes)
                 self._element_block(wide, row, dict(known), i, None, position)
-        if step == 1:
-            return
-        if self.masked or self.lanes == 1:
-            with self.b.loop(main.index, end, self.lanes) as tail:
-                mask = None
-                if self.lanes > 1:
-                    mask = self.b.lanes_below(self.b.sub(end, tail.index), self.lanes)
-                self._element_block(wide, row, dict(tail_known), tail.index, mask, position)
-            return
-        with self.b.loop(main.index, end, 1) as tail:
-            self._element_block(narrow, row, dict(tail_known), tail.index, None, position)
+        if step > 1:
+            with self.b.loop(main.index, end) as tail:
+                self._element_block(narrow, row, dict(last_known), tail.index, None, position)
+
+    def _buffered_elements(self, row: Row, begin: str, end: str, position: str | None) -> None:
+        """Whole vectors; what is left goes through buffers, so that a costly body is there once."""
+        b, lanes = self.b, self.lanes
+        wide, known = Emitter(b, lanes), self._known(row, lanes)
+        moving = [k for k, o in enumerate(self.operands) if o.access in "cg"]
+        buffers = [b.stack(f"[{lanes} x {self._cell(k)}]") for k in moving]
+        rest = b.emit(f"and i64 {b.sub(end, begin)}, {lanes - 1}")
+        whole, is_rest = b.sub(end, rest), b.less("0", rest)
+        carry = [("i64", begin), ("i64", whole), ("i64", position or "0")]
+        carry += [("ptr", row.pointers[k]) for k in moving]
+        carry += [("i64", self._step_of(row, k)) for k in moving]
+        with b.loop("0", b.select(is_rest, "i64", "2", "1"), 1, carry) as turn:
+            start, stop, base, *places = turn.values
+            here = self._moved(row, moving, places)
+            with b.loop(start, stop, lanes) as main:
+                where = base if position is not None else None
+                self._element_block(wide, here, dict(known), main.index, None, where)
+            first = b.emit(f"icmp eq i64 {turn.index}, 0")
+            with b.when(b.emit(f"and i1 {first}, {is_rest}")):
+                for k, buffer in zip(moving, buffers, strict=True):
+                    b.store(f"[{lanes} x {self._cell(k)}]", "zeroinitializer", buffer)
+                self._copy(row, moving, whole, rest, buffers, out=False)
+            sizes = [str(dt.INFO[self.operands[k].dtype].size) for k in moving]
+            turn.next("0", str(lanes), b.add(base, whole), *buffers, *sizes)
+        self._copy(row, [k for k in moving if k < len(self.spec.outs)], whole, rest, buffers, True)
+
+    def _moved(self, row: Row, moving: list[int], places: list[str]) -> Row:
+        """The row, with other pointers and steps of the operands that move."""
+        pointers, strides = list(row.pointers), list(row.strides)
+        for n, k in enumerate(moving):
+            pointers[k] = places[n]
+            strides[k] = (*strides[k][:-1], places[n + len(moving)])
+        here = Row(pointers, strides)
+        here.uniform, here.splats = row.uniform, row.splats
+        return here
+
+    def _copy(
+        self, row: Row, which: list[int], first: str, count: str, buffers: list[str], out: bool
+    ) -> None:
+        """Copy elements from `first` on into the buffers, or (out) from them."""
+        b = self.b
+        with b.loop("0", count) as one:
+            at = self._advance(row, b.add(first, one.index))
+            for k, buffer in zip(which, buffers, strict=False):
+                cell, kept = self._cell(k), b.offset(buffer, one.index, self._cell(k))
+                source, to = (kept, at[k]) if out else (at[k], kept)
+                b.store(cell, b.load(cell, source), to)
+
+    def _cell(self, k: int) -> str:
+        """An integer of the size of an operand's elements."""
+        return _CELL[dt.INFO[self.operands[k].dtype].size]
+
+    def _step_of(self, row: Row, k: int) -> str:
+        """Bytes from an element of an operand to the next along the lanes."""
+        dtype, access = self.operands[k]
+        return row.strides[k][-1] if access == "g" else str(dt.INFO[dtype].size)
 
     def _element_block(self, em, row, known, index, mask, position) -> None:
         at = self._advance(row, index)
         where = self.b.add(position, index) if position is not None else index
         leaf = self._element_leaf(em, row, at, mask, where)
+        self.out_steps = [row.strides[k][-1] for k in range(len(self.spec.outs))]
         self._store(em, known, leaf, at, mask)
 
     # ---- forms without reductions ----------------------------------------------------------------
@@ -290,7 +354,6 @@ class LoopKernel:
             (self.b.size(1 + 2 * k), self.b.size(2 + 2 * k)) for k in range(len(self.operands))
         ]
         self.count = size
-        self.out_steps = [s[1] for s in steps[: len(self.spec.outs)]]
         with self.b.loop("%begin", "%end") as rows:
             at = [
                 self.b.offset(p, self.b.mul(rows.index, s[0]))

@@ -289,6 +289,11 @@ class RowKernel(ReducedKernel):
         known = self._known(row, self.lanes)
         vector_types, vectors = types[: width * unroll], list(carried[: width * unroll])
         carry = list(zip(vector_types, vectors, strict=True))
+        if self.masked and unroll == 1:
+            with self.b.blocks("0", end, self.lanes, carry) as (block, mask):
+                i, have = block.index, block.values
+                block.next(*self._step(wide, row, states, dict(known), i, base, mask, have, keep))
+            return list(block.values)
         with self.b.loop("0", self.b.sub(end, step - 1), step, carry) as main:
             updated = []
             for u in range(unroll):
