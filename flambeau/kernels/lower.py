@@ -56,6 +56,8 @@ def _expand(current: Expr, args: tuple[Expr, ...], image: dict[Expr, Expr]) -> E
 
 def split_complex(roots: list[Expr]) -> list[Expr | Pair]:
     """Rewrite complex arithmetic over pairs of reals."""
+    if not any(dt.is_complex(n.dtype) for n in scalar.topological(roots)):
+        return roots  # type: ignore[return-value]
 
     def visit(current: Expr, args: tuple) -> Expr | Pair:
         if current.op in ("real", "imag"):

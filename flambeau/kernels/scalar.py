@@ -570,16 +570,18 @@ def topological(roots: list[Expr] | tuple[Expr, ...], rare: bool = True) -> list
     skips."""
     order: list[Expr] = []
     seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(root, False) for root in reversed(roots)]
+    stack: list[Expr | None] = list(reversed(roots))
     while stack:
-        current, ready = stack.pop()
-        if ready:
-            order.append(current)
+        current = stack.pop()
+        if current is None:  # what lies below has all its arguments
+            order.append(stack.pop())  # type: ignore[arg-type]
         elif current not in seen:
             seen.add(current)
-            stack.append((current, True))
+            if not current.args:
+                order.append(current)
+                continue
             args = current.args if rare or current.op != "rarely" else current.args[:2]
-            stack.extend((arg, False) for arg in reversed(args) if arg not in seen)
+            stack += (current, None, *reversed(args))
     return order
 
 
