@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import conv_depthwise_plan, conv_pixel_plan, conv_strip_plan, conv_winograd_plan
+from .bfloat_pairs import multiplies_pairs
 from .conv_problem import Convolution, Job, backward_jobs, forward_taps
 from .conv_shape import geometry
 from .conv_weight_plan import plan_conv_backward_weight
 from .element import Element
+from .gemm import PAIRS_WORK, plan_gemm
 from .plan import Plan
 from .target import Target, host
 
@@ -95,6 +97,8 @@ def _plan(c: Convolution) -> Plan:
     """By the kernel that should take less time."""
     if c.batch == 0 or c.groups == 0 or c.filters == 0:
         return Plan((), 0)
+    if _is_product_of_pairs(c):
+        return _plan_product(c)
     taps = conv_depthwise_plan.find_taps(c)
     if taps is not None:
         return conv_depthwise_plan.plan(c, taps)
@@ -111,3 +115,23 @@ def _plan(c: Convolution) -> Plan:
     if tiles is None or tiles.cost * WORTHWHILE > direct:
         return plan_directly()
     return conv_winograd_plan.plan(c, tiles)._replace(otherwise=plan_directly)
+
+
+def _is_product_of_pairs(c: Convolution) -> bool:
+    """Whether it is one matrix product an image, of bfloat16 numbers that multiply by pairs."""
+    if c.dtype != "bf16" or not multiplies_pairs(c.target) or c.groups > 1 or c.filters < 2:
+        return False
+    one_tap = len(c.jobs) == 1 and len(c.jobs[0].taps) == 1 and c.depth_taps == 1
+    plain = c.stride == (1, 1) and c.padding == (0, 0) and c.slices[::2] == (1, 0)
+    pixels = c.output[0] * c.output[1] * c.output[2]
+    return one_tap and plain and c.slices[3] == 1 and c.channels * c.filters * pixels >= PAIRS_WORK
+
+
+def _plan_product(c: Convolution) -> Plan:
+    """Filters (m, k) times each image's pixels (k, n)."""
+    pixels = c.output[0] * c.output[1] * c.output[2]
+    return plan_gemm(
+        c.dtype, c.filters, pixels, c.channels, (c.w_row, c.w_channel), (pixels, 1), (pixels, 1),
+        c.threads, bias="row" if c.bias else None, activation="relu" if c.relu else None,
+        batch=(c.batch, 0, c.channels * pixels, c.filters * pixels), swapped=True, target=c.target,
+    )  # fmt: skip

@@ -69,9 +69,12 @@ def plan_gemm(
     activation: str | None = None,
     accumulate: bool = False,
     batch: tuple[int, int, int, int] = (1, 0, 0, 0),
+    swapped: bool = False,
     target: Target | None = None,
 ) -> Plan:
     """C (m, n) = A (m, k) @ B (k, n) [+ C] [+ bias], [relu]; args: C, A, B, bias, workspace.
+
+    `swapped`: args hold B before A.
 
     Strides are in elements and arbitrary, but the columns of C lie side by side. `bias` is
     'column' (n numbers) or 'row' (m numbers); `batch` is (count, strides of A, B and C).
@@ -87,7 +90,7 @@ def plan_gemm(
     flags |= RELU if activation else 0
     p = _Product(
         dtype, m, n, k, a_strides, b_strides, c_strides[0], 1, flags, batch, threads,
-        target or host(),
+        target or host(), swapped,
     )  # fmt: skip
     return _choose(_as_row(p))
 
@@ -113,7 +116,7 @@ def _swap(p: _Product) -> _Product:
         c_column=p.c_row,
         flags=flags,
         batch=(count, b_batch, a_batch, c_batch),
-        swapped=True,
+        swapped=not p.swapped,
     )
 
 

@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from flambeau.kernels import conv_filters, conv_pixel_plan, conv_strip, conv_weight
+from flambeau.kernels.bfloat_pairs import multiplies_pairs
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
 from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
 from flambeau.kernels.element import Element
@@ -136,6 +137,22 @@ def test_strided_gradients_with_filters_along_vectors(monkeypatch, dtype, target
             assert plan.phases[1].kernel.key.startswith("conv_pixels")
         check(dtype, case, target=target)
         check(dtype, case, threads=2, target=target)
+
+
+@pytest.mark.skipif(not multiplies_pairs(HOST), reason="needs products of bfloat16 pairs")
+def test_pointwise_filters_of_bfloat_numbers_are_products():
+    """One tap, no stride: a matrix product an image, its sums in float32."""
+    for x_shape, w_shape in (
+        ((3, 33, 9, 13), (40, 33, 1, 1)),
+        ((2, 64, 130), (20, 64, 1)),
+        ((2, 20, 3, 8, 9), (31, 20, 1, 1, 1)),
+    ):
+        ones = (1,) * (len(x_shape) - 2)
+        case = (x_shape, w_shape, ones, (0,) * len(ones), ones, 1)
+        plan = plan_conv_forward("bf16", *case, 1, bias=True)
+        assert plan.phases[0].kernel.key.startswith("gemm_packed")
+        check("bf16", case)
+        check("bf16", case, bias=True, relu=True, threads=2)
 
 
 def test_weight_gradient_does_not_depend_on_threads():
