@@ -22,9 +22,10 @@ _KEY_BITS = 64
 _KEY_DEPTH = 100  # hashing recurses on the C stack, without a limit of its own
 _HIGHEST_PROTOCOL = 5
 _ENCODINGS = ("ascii", "utf-8", "utf8", "latin1", "latin-1", "bytes")
-# A call copies its arguments; a file may name the same large one again and again.
-_COPIES_OF_DATA = 16
-_FREE_COPIES = 1 << 20  # items
+# A call copies its arguments; a file may name the same large one again and again. Without that
+# trick, what is copied are items of which each takes a byte of the file at least.
+_COPIES_OF_DATA = 2
+_FREE_COPIES = 1 << 16  # items
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 # Faults that damaged data causes in the machine; all of them are reported alike.
 _FAULTS = (
