@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from ..utils.serialization import config
@@ -36,22 +36,75 @@ def replace_file(path: str | os.PathLike, expected: int) -> Iterator[IO[bytes]]:
         with open(path, "wb") as file:  # a pipe or a device (a directory is an error here)
             yield file
         return
-    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)[:200]}.")
+    with _make_file(path) as (file, descriptor, give_name):
+        _reserve(descriptor, expected)
+        yield file
+        file.truncate()
+        file.flush()
+        if config.save.sync:
+            os.fsync(descriptor)
+        _rename(give_name(), path)
+    if config.save.sync:
+        sync_folder(folder)
+
+
+@contextlib.contextmanager
+def _make_file(path: str) -> Iterator[tuple[IO[bytes], int, Callable[[], str]]]:
+    """An open file beside `path`, its descriptor, and a function that gives it a name."""
+    folder, name = os.path.split(path)
+    prefix = f".{name[:200]}."
+    unnamed = _open_unnamed(folder)
+    if unnamed is not None:
+        with os.fdopen(unnamed, "wb") as file:
+            yield file, unnamed, lambda: _link(unnamed, os.path.join(folder, prefix))
+        return
+    descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=prefix)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            _reserve(descriptor, expected)
-            yield file
-            file.truncate()
-            if config.save.sync:
-                file.flush()
-                os.fsync(descriptor)
+            yield file, descriptor, lambda: _close(file, temporary)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):  # it has its new name already
+            os.unlink(temporary)
+        raise
+
+
+def _open_unnamed(folder: str) -> int | None:
+    """A file without a name, of which nothing stays when the program is killed; None where the
+    system has no such files, as all but Linux.
+    """
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag:
+        return None
+    try:
+        descriptor = os.open(folder, flag | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError:  # of the file system; where it is another fault, mkstemp will show it
+        return None
+    if not os.path.exists(f"/proc/self/fd/{descriptor}"):
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _link(descriptor: int, prefix: str) -> str:
+    """Give a file its first name; the name."""
+    name = prefix + os.urandom(6).hex()
+    # Python follows the link in /proc only when a folder is given, which a full path then ignores.
+    os.link(f"/proc/self/fd/{descriptor}", name, src_dir_fd=descriptor)
+    return name
+
+
+def _close(file: IO[bytes], name: str) -> str:
+    file.close()  # Windows does not rename open files
+    return name
+
+
+def _rename(temporary: str, path: str) -> None:
+    try:
         os.chmod(temporary, _choose_mode(path))
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-    if config.save.sync:
-        sync_folder(folder)
 
 
 def sync_folder(folder: str) -> None:

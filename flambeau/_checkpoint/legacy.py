@@ -4,6 +4,7 @@ storages, and then their bytes.
 
 from __future__ import annotations
 
+import io
 import pickle
 import sys
 from typing import Any
@@ -32,12 +33,14 @@ def save_legacy(obj: object, file: Any, pickler: Any, protocol: int) -> None:
         "little_endian": sys.byteorder == "little",
         "type_sizes": _TYPE_SIZES,
     }
+    stream = io.BytesIO()  # what cannot be pickled leaves the file alone
     for value in (_MAGIC, _VERSION, info):
-        pickle.dump(value, file, protocol)
-    writer = pickler(file, protocol, is_legacy=True)
+        pickle.dump(value, stream, protocol)
+    writer = pickler(stream, protocol, is_legacy=True)
     writer.dump(obj)
     keys = sorted(writer.storages)
-    pickle.dump(keys, file, protocol)
+    pickle.dump(keys, stream, protocol)
+    file.write(stream.getvalue())
     for key in keys:
         storage, itemsize = writer.storages[key], writer.itemsizes[key]
         file.write((storage.nbytes() // itemsize).to_bytes(_COUNT_SIZE, sys.byteorder))
