@@ -22,7 +22,7 @@ FRACTIONAL_FIELDS = Fields(
     "in_d in_h in_w out_d out_h out_w kernel_d kernel_h kernel_w sample_d sample_h sample_w samples"
 )
 
-_FEW = 8  # elements that a window is looked through one by one
+_FEW = 12  # elements, at most, that a window is looked through one by one
 
 Bounds = Callable[[str, str], tuple[str, str]]  # (axis, output) -> the window's first input and end
 

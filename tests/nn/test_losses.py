@@ -175,6 +175,51 @@ def test_multi_margin():
         F.multi_margin_loss(x, flambeau.tensor([4]))
 
 
+@pytest.mark.parametrize("p", [1, 2])
+def test_multi_margin_of_rows_and_its_gradient(p):
+    flambeau.manual_seed(0)
+    x = flambeau.randn(5, 7, dtype=flambeau.float64, requires_grad=True)
+    t, w = flambeau.randint(0, 7, (5,)), flambeau.rand(7, dtype=flambeau.float64)
+    other = flambeau.arange(7) != t.unsqueeze(1)
+    gaps = (0.7 - x.gather(1, t.unsqueeze(1)) + x).clamp_min(0) ** p
+    wanted = (flambeau.where(other, gaps, 0.0) * w[t].unsqueeze(1)).mean(1)
+    loss = F.multi_margin_loss(x, t, p, 0.7, w, reduction="none")
+    assert flambeau.allclose(loss, wanted)
+    a, b = (flambeau.autograd.grad(y.sum(), x)[0] for y in (loss, wanted))
+    assert flambeau.allclose(a, b)
+    with pytest.raises(RuntimeError, match="out of range"):
+        F.multi_margin_loss(x, t - 7)
+    for function in (F.multi_margin_loss, F.multilabel_margin_loss):
+        with pytest.raises(ValueError, match="not a valid value for reduction"):
+            function(x, t, reduction="average")
+
+
+@pytest.mark.parametrize("dtype", [flambeau.float32, flambeau.float64, flambeau.float16])
+@pytest.mark.parametrize("classes", [1, 5, 40])
+def test_multilabel_margin_of_rows_and_its_gradient(classes, dtype):
+    rng = np.random.default_rng(0)
+    a = rng.integers(-8, 8, (6, classes)) / 4
+    lists = rng.integers(0, classes, (6, classes))  # classes may be listed twice
+    for row, end in enumerate((0, 1, 2, classes, 3, 2)):
+        lists[row, end:] = -1
+    x = flambeau.tensor(a, dtype=dtype, requires_grad=True)
+    loss = F.multilabel_margin_loss(x, flambeau.tensor(lists), reduction="none")
+    (g,) = flambeau.autograd.grad(loss.double().sum(), x)
+    for row in range(6):
+        end = int(np.argmax(lists[row] < 0)) if (lists[row] < 0).any() else classes
+        listed, total, slopes = lists[row, :end].tolist(), 0.0, np.zeros(classes)
+        for j in listed:
+            for i in set(range(classes)) - set(listed):
+                gap = 1 - a[row, j] + a[row, i]
+                total += max(0.0, gap)
+                slopes[i] += gap > 0
+                slopes[j] -= gap > 0
+        assert loss[row].item() == pytest.approx(total / classes, rel=1e-3, abs=1e-3)
+        np.testing.assert_allclose(g[row].double().numpy(), slopes / classes, rtol=1e-3)
+    with pytest.raises(RuntimeError, match="out of range"):
+        F.multilabel_margin_loss(x, flambeau.full((6, classes), classes))
+
+
 def test_multilabel_margin():
     x = flambeau.tensor([0.1, 0.2, 0.4, 0.8])
     # Targets 3 and 0: 1 - (0.8 - 0.2), 1 - (0.8 - 0.4), 1 - (0.1 - 0.2), 1 - (0.1 - 0.4).

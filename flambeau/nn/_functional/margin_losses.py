@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ...ops import margin_losses as margins
 from ...ops import paired_losses as forms
 from .distance import pairwise_distance
 from .reduction import reduce_loss, resolve_reduction
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
 def _form(loss: forms.PairedLoss, reduction: str) -> Callable[..., Tensor]:
     """The form of a loss that a reduction asks for."""
+    return getattr(loss, _check_reduction(reduction))
+
+
+def _check_reduction(reduction: str) -> str:
     if reduction not in ("none", "mean", "sum"):
         raise ValueError(f"{reduction} is not a valid value for reduction")
-    return getattr(loss, reduction)
+    return reduction
 
 
 def margin_ranking_loss(
@@ -140,7 +145,7 @@ def multi_margin_loss(
         ValueError: p is neither 1 nor 2, or `weight` has dimensions beyond one.
         RuntimeError: shapes do not fit, or a class outside 0 .. C - 1.
     """
-    reduction = resolve_reduction(size_average, reduce, reduction)
+    reduction = _check_reduction(resolve_reduction(size_average, reduce, reduction))
     if p not in (1, 2):
         raise ValueError("only p == 1 and p == 2 supported")
     if weight is not None and weight.dim() != 1:
@@ -152,14 +157,12 @@ def multi_margin_loss(
             f"inconsistent target size, expected {scores.shape[0]} but got {list(target.shape)} "
             f"for input {list(input.shape)}"
         )
-    index = classes.unsqueeze(1)
-    if index.numel() and not (int(index.min()) >= 0 and int(index.max()) < scores.shape[1]):
+    if margins.outside(classes, end=scores.shape[1]):
         raise RuntimeError("target out of range")
-    excess = (margin - scores.gather(1, index) + scores).clamp_min(0)
-    excess = excess if p == 1 else excess * excess
+    form = margins.class_margin if p == 1 else margins.squared_class_margin
+    loss = form(scores, classes.unsqueeze(1), 1, margin=float(margin))
     if weight is not None:
-        excess = excess * weight[classes].unsqueeze(1)
-    loss = excess.scatter(1, index, 0.0).sum(1) / scores.shape[1]
+        loss = loss * weight[classes]
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
@@ -175,24 +178,20 @@ def multilabel_margin_loss(
     Args:
         input: scores (N, C) or (C).
         target: int64 class lists shaped like `input`; a list ends at its first -1.
+
+    Errors:
+        RuntimeError: shapes or types do not fit, or a class outside 0 .. C - 1.
     """
-    reduction = resolve_reduction(size_average, reduce, reduction)
+    reduction = _check_reduction(resolve_reduction(size_average, reduce, reduction))
+    if target.dtype != flambeau.int64:
+        raise RuntimeError(f"expected classes of type int64 but found {target.dtype}")
     if input.shape != target.shape or input.dim() > 2:
         raise RuntimeError(
             f"inconsistent target size: {list(target.shape)} for input of size: {list(input.shape)}"
         )
     scores = input if input.dim() == 2 else input.reshape(1, -1)
     classes = target if target.dim() == 2 else target.reshape(1, -1)
-    rows, count = scores.shape
-    listed = (classes >= 0).to(flambeau.int64).cumprod(1).bool()
-    # Column `count` collects what is not listed, and is cut off again.
-    slots = flambeau.where(listed, classes, classes.new_full((), count))
-    is_target = flambeau.zeros(rows, count + 1, dtype=scores.dtype, device=scores.device)
-    is_target = is_target.scatter(1, slots, 1.0)[:, :count]
-    chosen = scores.gather(1, flambeau.where(listed, classes, classes.new_zeros(())))
-    gaps = (1 - chosen.unsqueeze(2) + scores.unsqueeze(1)).clamp_min(0)
-    counted = listed.unsqueeze(2) * (1 - is_target).unsqueeze(1)
-    loss = (gaps * counted).sum((1, 2)) / count
+    loss = margins.list_margin(scores, classes)[0]
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
