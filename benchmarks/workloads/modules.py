@@ -12,7 +12,7 @@ from .common import Body, Build, Workload
 
 # Modules by the inputs they are timed on, the small and the large ones. Inputs are written in the
 # methods of `Inputs`; a module may name C, the first input's second size (or only one), and
-# L, its last.
+# L, its last; R is the bound of indices.
 MODULES: dict[tuple[str, str], str] = {
     ("n(16, 16)", "n(1024, 512)"): """
         ReLU() ReLU6() LeakyReLU() PReLU() RReLU() ELU() CELU() SELU() GELU()
@@ -70,10 +70,10 @@ MODULES: dict[tuple[str, str], str] = {
     ("n(16, 16), i(256, 16)", "n(1024, 256), i(4096, 1024)"): """
         AdaptiveLogSoftmaxWithLoss(C,16*C,[C,4*C]) LinearCrossEntropyLoss(C,16*C)""",
     ("n(8, 8), n(8, 8)", "n(2048, 64), n(2048, 64)"): "Bilinear(C,C,C)",
-    ("i(4096, 4, 8)", "i(4096, 64, 256)"): "Embedding(4096,64)",
-    ("i(4096, 4, 8)", "i(4096, 2048, 8)"): "EmbeddingBag(4096,64)",
-    ("i(4096, 32), o(32, 8)", "i(4096, 2**14), o(2**14, 2048)"): """
-        EmbeddingBag(4096,64,mode='sum') EmbeddingBag(4096,64,mode='max')""",
+    ("i(64, 4, 8)", "i(4096, 64, 256)"): "Embedding(R,64)",
+    ("i(64, 4, 8)", "i(4096, 2048, 8)"): "EmbeddingBag(R,64)",
+    ("i(64, 32), o(32, 8)", "i(4096, 2**14), o(2**14, 2048)"): """
+        EmbeddingBag(R,64,mode='sum') EmbeddingBag(R,64,mode='max')""",
     ("n(4, 2, 8)", "n(32, 16, 256)"): """
         RNN(L,L) LSTM(L,L) GRU(L,L) LSTM(L,L,2,bidirectional=True)""",
     ("n(4, 8), n(4, 8)", "n(512, 512), n(512, 512)"): "RNNCell(C,C) GRUCell(C,C)",
@@ -96,6 +96,7 @@ class Inputs:
     def __init__(self, torch: Any) -> None:
         self.torch = torch
         self.leaves: list[Any] = []
+        self.bound = 0
 
     def leaf(self, x: Any) -> Any:
         """Return x, asking for its gradient."""
@@ -128,6 +129,7 @@ class Inputs:
 
     def i(self, bound: int, *shape: int) -> Any:
         """Return indices below the bound."""
+        self.bound = bound
         return self.torch.randint(0, bound, shape)
 
     def m(self, bound: int, *shape: int) -> Any:
@@ -159,7 +161,8 @@ def differentiate(text: str, sizes: str) -> Build:
         names = {name: getattr(made, name) for name in "nwqvpsimfou"}
         inputs = eval(f"({sizes},)", names)
         shape = inputs[0].shape
-        module = eval(text, {"C": shape[:2][-1], "L": shape[-1], "int": int, **vars(torch.nn)})
+        scope = {"C": shape[:2][-1], "L": shape[-1], "R": made.bound, "int": int}
+        module = eval(text, scope | vars(torch.nn))
         leaves = [*made.leaves, *module.parameters()]
         grad = torch.autograd.grad
 
