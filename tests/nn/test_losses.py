@@ -263,6 +263,62 @@ def test_ctc_sums_over_all_paths(labels):
     assert ours.item() == pytest.approx(-math.log(sum_alignments(np.exp(logs), labels)), rel=1e-4)
 
 
+def ctc_of_logits(x, labels, lengths, **options):
+    return F.ctc_loss(x.log_softmax(-1), labels, *lengths, **options)
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_ctc_gradients(reduction):
+    flambeau.manual_seed(0)
+    x = flambeau.randn(9, 5, 4, dtype=flambeau.float64, requires_grad=True)
+    labels = flambeau.tensor([[1, 1, 3], [2, 1, 9], [3, -7, 9], [1, 2, 3], [9, 9, 9]])
+    lengths = ([9, 4, 1, 7, 5], [3, 2, 1, 3, 0])  # what lies behind the ends is not looked at
+    f = lambda x: ctc_of_logits(x, labels, lengths, reduction=reduction)
+    assert flambeau.autograd.gradcheck(f, x)
+    joined = flambeau.tensor([1, 1, 3, 2, 1, 3, 1, 2, 3])
+    other = ctc_of_logits(x, joined, lengths, reduction=reduction)
+    assert flambeau.equal(f(x), other)
+
+
+def test_ctc_of_long_rows_is_the_same_in_every_type_and_on_every_thread():
+    flambeau.manual_seed(0)
+    x = flambeau.randn(120, 6, 33, dtype=flambeau.float64)
+    labels = flambeau.randint(1, 33, (6, 40))
+    lengths = ([120, 100, 119, 77, 90, 120], [40, 39, 3, 20, 1, 33])
+    found, before = [], flambeau.get_num_threads()
+    try:
+        for dtype in (flambeau.float64, flambeau.float32):
+            for threads in (1, 2, 2):
+                flambeau.set_num_threads(threads)
+                y = x.to(dtype).requires_grad_()
+                loss = ctc_of_logits(y, labels, lengths, reduction="none")
+                found.append((loss, *flambeau.autograd.grad(loss.sum(), y)))
+    finally:
+        flambeau.set_num_threads(before)
+    for group in (found[:3], found[3:]):
+        for other in group[1:]:
+            assert all(flambeau.equal(a, b) for a, b in zip(group[0], other, strict=True))
+    for a, b in zip(found[0], found[3], strict=True):
+        assert flambeau.allclose(a, b.double(), rtol=1e-4, atol=1e-4)
+
+
+def test_ctc_without_times_or_without_paths():
+    x = flambeau.randn(3, 4, 5, requires_grad=True)
+    labels, lengths = flambeau.tensor([[1, 1, 1]] * 4), ([0, 0, 3, 3], [0, 2, 3, 2])
+    loss = ctc_of_logits(x, labels, lengths, reduction="none")
+    assert loss[:3].tolist() == [0, math.inf, math.inf]
+    loss = ctc_of_logits(x, labels, lengths, reduction="none", zero_infinity=True)
+    assert loss[:3].tolist() == [0, 0, 0]
+    (g,) = flambeau.autograd.grad(loss.sum(), x)
+    assert not g[:, :3].any()
+    assert g[:, 3].isfinite().all()
+    assert g[:, 3].any()
+    with pytest.raises(RuntimeError, match="ctc_loss: a label"):
+        ctc_of_logits(x, labels + 4, lengths)
+    with pytest.raises(RuntimeError, match="not implemented"):
+        ctc_of_logits(x.half(), labels, lengths)
+
+
 def test_ctc_checks():
     x = flambeau.zeros(4, 2, 3).log_softmax(-1)
     t = flambeau.tensor([[1, 2], [1, 1]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
 import flambeau
 
+from ...ops.ctc import Alignment, align
 from .reduction import reduce_loss
 
 if TYPE_CHECKING:
@@ -44,14 +46,15 @@ def ctc_loss(
     is_batched = log_probs.dim() == 3
     if not is_batched:
         log_probs = log_probs.unsqueeze(1)
+    if not log_probs.is_floating_point() or log_probs.dtype.itemsize < 4:
+        raise RuntimeError(f"\"ctc_loss\" not implemented for '{log_probs.dtype}'")
     times, batch, class_count = log_probs.shape
     lengths_in = _as_ints(input_lengths)
     lengths_out = _as_ints(target_lengths)
     _check_lengths(lengths_in, lengths_out, times, batch, class_count, blank)
-    labels = _pad_labels(targets, lengths_out)
-    loss = _sum_alignments(log_probs, labels, lengths_in, lengths_out, blank)
-    if log_probs.requires_grad:
-        loss = loss + _add_softmax_gradient(log_probs, lengths_in)
+    labels, starts = _find_labels(targets, lengths_out)
+    given = (log_probs.shape, lengths_in, lengths_out, starts, blank, zero_infinity)
+    loss = align(log_probs, labels, Alignment(*given))[0]
     if zero_infinity:
         loss = flambeau.where(loss == math.inf, loss.new_zeros(()), loss)
     if reduction == "mean":
@@ -91,79 +94,19 @@ def _check_lengths(
         )
 
 
-def _pad_labels(targets: Tensor, lengths: list[int]) -> Tensor:
-    """Labels as (N, longest), zeros behind each end."""
-    longest = max(lengths, default=0)
+def _find_labels(targets: Tensor, lengths: list[int]) -> tuple[Tensor, list[int]]:
+    """The labels one after the other, and where those of each row begin."""
     if targets.dim() == 2:
-        if targets.shape[1] < longest:
+        longest, columns = max(lengths, default=0), targets.shape[1]
+        if columns < longest:
             raise RuntimeError(
                 f"ctc_loss: Expected targets to have size at least {longest} at dimension 1, but "
                 f"got {list(targets.shape)}"
             )
-        return targets[:, :longest].long()
+        return targets.long(), [row * columns for row in range(len(lengths))]
     if targets.numel() != sum(lengths):
         raise RuntimeError(
             f"ctc_loss: Expected {sum(lengths)} concatenated targets, the sum of target_lengths, "
             f"got {targets.numel()}"
         )
-    padded = flambeau.zeros(len(lengths), longest, dtype=flambeau.int64, device=targets.device)
-    start = 0
-    for row, length in enumerate(lengths):
-        padded[row, :length] = targets[start : start + length]
-        start += length
-    return padded
-
-
-def _sum_alignments(
-    log_probs: Tensor, labels: Tensor, lengths_in: list[int], lengths_out: list[int], blank: int
-) -> Tensor:
-    """The forward algorithm over blank, label 1, blank, label 2, ..., blank, in logarithms."""
-    batch, longest = labels.shape
-    device = log_probs.device
-    states = labels.new_full((batch, 2 * longest + 1), blank)
-    states[:, 1::2] = labels
-    may_skip = flambeau.zeros(states.shape, dtype=flambeau.bool, device=device)
-    may_skip[:, 2:] = (states[:, 2:] != blank) & (states[:, 2:] != states[:, :-2])
-    emissions = log_probs.gather(2, states.unsqueeze(0).expand(log_probs.shape[0], -1, -1))
-    never = log_probs.new_full((batch, 2), -math.inf)
-    first = flambeau.arange(states.shape[1], device=device) < 2
-    alpha = flambeau.where(first, flambeau.zeros_like(emissions[0]), never[:, :1])
-    history = [alpha + emissions[0]] if len(emissions) else []
-    for emission in emissions[1:]:
-        alpha = history[-1]
-        stepped = flambeau.cat([never[:, :1], alpha[:, :-1]], 1)
-        skipped = flambeau.cat([never, alpha], 1)[:, : alpha.shape[1]]
-        skipped = flambeau.where(may_skip, skipped, never[:, :1])
-        history.append(_add_logs(flambeau.stack([alpha, stepped, skipped])) + emission)
-    return -flambeau.stack(
-        [
-            _end_of_row(history, row, lengths_in[row], lengths_out[row], never)
-            for row in range(batch)
-        ]
-    )
-
-
-def _add_softmax_gradient(log_probs: Tensor, lengths: list[int]) -> Tensor:
-    """Zeros (N) whose gradient is exp(log_probs) at the times used."""
-    times = flambeau.arange(log_probs.shape[0], device=log_probs.device).unsqueeze(1)
-    used = times < flambeau.tensor(lengths, device=log_probs.device)
-    probabilities = log_probs.exp() * used.unsqueeze(2)
-    return (probabilities - probabilities.detach()).sum((0, 2))
-
-
-def _add_logs(logs: Tensor) -> Tensor:
-    """logsumexp over dimension 0 that gives -inf, with zero gradient, where everything is -inf."""
-    highest = logs.detach().max(0)[0]
-    highest = flambeau.where(highest == -math.inf, highest.new_zeros(()), highest)
-    total = (logs - highest).exp().sum(0)
-    impossible = total == 0
-    safe = flambeau.where(impossible, total.new_ones(()), total).log() + highest
-    return flambeau.where(impossible, safe.new_full((), -math.inf), safe)
-
-
-def _end_of_row(history: list[Tensor], row: int, time: int, length: int, never: Tensor) -> Tensor:
-    """Log-probability of being at the last label or the blank behind it at the last time."""
-    if time == 0:
-        return never[row, 0] if length else never.new_zeros(())
-    last = history[time - 1][row, max(2 * length - 1, 0) : 2 * length + 1]
-    return _add_logs(last)
+    return targets.long(), list(itertools.accumulate(lengths, initial=0))[:-1]
