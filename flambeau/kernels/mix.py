@@ -2,7 +2,8 @@
 
 Interpolation, means over windows and the gradients of both are such maps (see `axis_maps`). A row
 of outputs is made in two steps: the rows of inputs it needs are added up, weighted, in a row of
-scratch memory; then each vector of outputs is a sum of permuted vectors of that row.
+scratch memory; then each vector of outputs is a sum of permuted vectors of that row, or, where
+outputs are made of long runs of inputs, each output a product of such a run with weights.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .axis_maps import AxisMap, Row
 from .element import Element
@@ -20,7 +21,8 @@ from .target import Target, host
 
 # Bytes, but for counts. Tables: for each row of outputs (first entry, entries), entries being
 # (byte offset of a row of inputs, weight); for each vector of outputs its first input, then for
-# each tap the inputs counted from there (-1: none) and the weights.
+# each tap the inputs counted from there (-1: none) and the weights. Of runs: for each output its
+# first input, the length of the run, the weights.
 FIELDS = Fields(
     "in_plane out_plane out_rows in_columns out_columns row_block row_tasks row_at column_at"
     " column_bytes taps near scratch"
@@ -28,9 +30,10 @@ FIELDS = Fields(
 CHUNK = 1 << 13  # elements looked at in one chunk, at least
 
 
-def source(dtype: str, target: Target) -> KernelSource:
+def source(dtype: str, target: Target, runs: bool = False) -> KernelSource:
     """args: y, x, workspace."""
-    return KernelSource(f"mix:{dtype}:{target.name}", lambda: _build(dtype, target), "mix")
+    key = f"mix{'_runs' if runs else ''}:{dtype}:{target.name}"
+    return KernelSource(key, lambda: _build(dtype, target, runs), "mix")
 
 
 def plan_mix(
@@ -46,6 +49,10 @@ def plan_mix(
         return Plan((), 0)
     row_table = _row_table(rows, in_columns * e.size)
     column_table, taps, near = _column_table(columns, e.compute)
+    column_bytes = 8 + taps * e.compute.lanes * (4 + e.compute.size)
+    runs = not near and _are_long_runs(columns, e.compute.lanes)
+    if runs:
+        column_table, column_bytes = _run_table(columns, taps, e.compute)
     chunk = max(1, CHUNK // (max(in_columns, len(columns))))
     blocks = max(1, min(out_rows // chunk, ceil_div(4 * threads, planes)))
     row_block = ceil_div(out_rows, blocks)
@@ -56,12 +63,11 @@ def plan_mix(
         in_plane=in_rows * in_columns * e.size, out_plane=out_rows * len(columns) * e.size,
         out_rows=out_rows, in_columns=in_columns, out_columns=len(columns), row_block=row_block,
         row_tasks=row_tasks, row_at=at, column_at=at + len(row_table),
-        column_bytes=8 + taps * e.compute.lanes * (4 + e.compute.size), taps=taps, near=near,
-        scratch=scratch,
+        column_bytes=column_bytes, taps=taps, near=near, scratch=scratch,
     )  # fmt: skip
     tasks = planes * row_tasks
     grain = max(1, min(tasks, chunk // row_block))
-    phase = Phase(source(dtype, target), desc + row_table + column_table, tasks, grain)
+    phase = Phase(source(dtype, target, runs), desc + row_table + column_table, tasks, grain)
     return Plan((phase,), scratch * threads)
 
 
@@ -106,14 +112,31 @@ def _column_table(columns: list[Row], e: Element) -> tuple[tuple[int, ...], int,
     return struct.unpack(f"{len(data) // 8}q", bytes(data)), taps, near
 
 
+def _are_long_runs(columns: list[Row], lanes: int) -> bool:
+    """Is every output made of adjacent inputs, of at least a vector of them on average?"""
+    adjacent = all(b[0] == a[0] + 1 for row in columns for a, b in itertools.pairwise(row))
+    return adjacent and sum(map(len, columns)) >= lanes * len(columns)
+
+
+def _run_table(columns: list[Row], taps: int, e: Element) -> tuple[tuple[int, ...], int]:
+    """The table, and the bytes of an output in it."""
+    width, data = round_up(taps * e.size, 8), bytearray()
+    for row in columns:
+        data += struct.pack("2q", row[0][0] if row else 0, len(row))
+        weights = struct.pack(f"{len(row)}{'f' if e.size == 4 else 'd'}", *(w for _, w in row))
+        data += weights.ljust(width, b"\0")
+    return struct.unpack(f"{len(data) // 8}q", bytes(data)), 16 + width
+
+
 def _permutes(e: Element) -> bool:
     return e.target.name == "avx512"
 
 
-def _build(dtype: str, target: Target) -> str:
+def _build(dtype: str, target: Target, runs: bool) -> str:
     b = Builder(target)
     with b.kernel("mix"):
-        _Mix(b, Element(dtype, target)).emit()
+        mix = _Mix(b, Element(dtype, target))
+        mix.emit(mix.multiply_runs if runs else mix.permute)
     return b.module()
 
 
@@ -123,8 +146,8 @@ class _Mix:
         self.d = d = FIELDS.load(b)
         self.line = b.offset(b.argument(2), b.mul("%thread", d.scratch))
 
-    def emit(self) -> None:
-        """Task: some rows of one plane."""
+    def emit(self, columns: Callable[[str], None]) -> None:
+        """Task: some rows of one plane; `columns` makes a row of outputs at an address."""
         b, d = self.b, self.d
         with b.loop("%begin", "%end") as task:
             plane, block = b.divide(task.index, d.row_tasks)
@@ -134,7 +157,7 @@ class _Mix:
             with b.loop(first, b.min(b.add(first, d.row_block), d.out_rows)) as r:
                 self._add_rows(x, r.index)
                 row = b.mul(b.mul(r.index, d.out_columns), self.outer.size)
-                self._permute(b.offset(y, row))
+                columns(b.offset(y, row))
 
     def _add_rows(self, x: str, row: str) -> None:
         """The weighted sum of the rows of inputs of one row of outputs."""
@@ -154,7 +177,33 @@ class _Mix:
                 k.next(*inner.multiply_add(b, weights, value, k.values))
             inner.store(b, k.values[0], b.offset(self.line, b.mul(j.index, inner.size)))
 
-    def _permute(self, y: str) -> None:
+    def multiply_runs(self, y: str) -> None:
+        """Each output the product of a run of the line with its weights."""
+        b, d, inner = self.b, self.d, self.inner
+        table = b.offset("%desc", d.column_at, "i64")
+        with b.loop("0", d.out_columns, carry=[("ptr", table)]) as j:
+            entry = j.values[0]
+            line = b.offset(self.line, b.mul(b.load("i64", entry, 8), inner.size))
+            count, weights = b.load("i64", b.offset(entry, 8), 8), b.offset(entry, 16)
+            whole = b.emit(f"and i64 {count}, {-inner.lanes}")
+
+            def pair(k: str, line: str = line, weights: str = weights) -> tuple[str, str]:
+                at = b.mul(k, inner.size)
+                return b.offset(line, at), b.offset(weights, at)
+
+            with b.loop("0", whole, inner.lanes, carry=[(inner.vector, inner.zero)]) as k:
+                value, weight = (inner.load(b, at) for at in pair(k.index))
+                k.next(*inner.multiply_add(b, [weight], value, k.values))
+            (total,) = inner.sum_lanes(b, k.values)
+            with b.loop(whole, count, carry=[(inner.part, total)]) as k:
+                value, weight = (inner.load_parts(b, at)[0] for at in pair(k.index))
+                product = b.emit(f"fmul {inner.part} {value}, {weight}")
+                k.next(b.emit(f"fadd {inner.part} {k.values[0]}, {product}"))
+            self.outer.store_parts(b, k.values, b.offset(y, b.mul(j.index, self.outer.size)))
+            j.next(b.offset(entry, d.column_bytes))
+
+    def permute(self, y: str) -> None:
+        """Each vector of outputs a sum of permuted, weighted vectors of the line."""
         b, d, inner = self.b, self.d, self.inner
         lanes = inner.lanes
         table = b.offset("%desc", d.column_at, "i64")
