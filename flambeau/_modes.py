@@ -67,6 +67,18 @@ def active_modes() -> tuple[Mode, ...]:
     return tuple(_stack.modes)
 
 
+def insert_outermost(mode: Mode) -> None:
+    """Make a mode active, around all others, until `remove_mode`."""
+    _stack.modes.insert(0, mode)
+    core.set_depth(len(_stack.modes))
+
+
+def remove_mode(mode: Mode) -> None:
+    """Undo `insert_outermost`."""
+    _stack.modes.remove(mode)
+    core.set_depth(len(_stack.modes))
+
+
 @contextmanager
 def no_modes() -> Iterator[None]:
     """Run a block without any mode."""
@@ -227,6 +239,18 @@ def _as_subclass(self: Tensor, cls: type) -> Tensor:
     return core.as_subclass(self, cls)
 
 
+def _make_without_data(op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    from . import _meta
+
+    return _meta.answer(op, args, kwargs)
+
+
+def _enter_device(device: Any, entering: bool) -> None:
+    from . import _meta
+
+    _meta.enter_device(device, entering)
+
+
 def _backward(*args: Any) -> None:
     from .autograd import backward_from
 
@@ -237,6 +261,7 @@ def connect() -> None:
     """Wire the core's interception to this module, and give Tensor the protocol's methods."""
     core.set_dispatch_hooks(_disabled_torch_function_impl, _dispatch_override, _dispatch_mode)
     core.set_backward_hook(_backward)
+    core.set_meta_hooks(_make_without_data, _enter_device)
     core.install("__torch_function__", classmethod(_tensor_torch_function))
     core.install("_make_subclass", staticmethod(_make_subclass))
     core.install("as_subclass", _as_subclass)

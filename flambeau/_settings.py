@@ -35,21 +35,32 @@ def typename(obj: Any) -> str:
 
 
 def set_default_device(device: Any) -> None:
-    """Choose where new tensors go: only the processor ("cpu" or None) is there.
+    """Choose where this thread makes new tensors: "cpu" (or None), or "meta" for none with data.
 
     Raises RuntimeError for another device.
     """
+    from ._meta import set_default_device as set_device
+
     wanted = flambeau.device("cpu" if device is None else device)
-    if wanted.type != "cpu":
+    if wanted.type not in ("cpu", "meta"):
         raise RuntimeError(
             f"set_default_device: Flambeau computes on the processor, got {str(wanted)!r}:"
-            " pass 'cpu'"
+            " pass 'cpu' or 'meta'"
         )
+    set_device(wanted)
 
 
 def get_default_device() -> flambeau.device:
-    """Where new tensors go: the processor."""
-    return flambeau.device("cpu")
+    """Where new tensors go: to the device of the innermost `with torch.device(...):`.
+
+    >>> import flambeau as torch
+    >>> with torch.device("meta"):
+    ...     torch.get_default_device()
+    device(type='meta')
+    """
+    from ._meta import get_default_device as get_device
+
+    return get_device()
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:

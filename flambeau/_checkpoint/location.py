@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -110,5 +111,26 @@ def _restore_to_cuda(storage: Any, location: str) -> Any:
     return storage.to(device=flambeau.device("cuda", index))
 
 
+@dataclass(frozen=True)
+class MetaStorage:
+    """Stands for the storage of tensors without data."""
+
+    size: int
+
+    def nbytes(self) -> int:
+        """The bytes there would be."""
+        return self.size
+
+    @property
+    def device(self) -> flambeau.device:
+        """The device: meta."""
+        return flambeau.device("meta")
+
+
+def _drop_data(storage: Any, location: str) -> Any:
+    return MetaStorage(storage.nbytes()) if location == "meta" else None
+
+
 register_package(10, _tag_device("cpu"), _keep_on_cpu)
 register_package(20, _tag_device("cuda"), _restore_to_cuda)
+register_package(23, _tag_device("meta"), _drop_data)

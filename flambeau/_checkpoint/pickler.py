@@ -84,7 +84,9 @@ class CheckpointPickler:
         if flambeau.nn.parameter.is_lazy(tensor):
             return NotImplemented
         kind = type(tensor)
-        if issubclass(kind, flambeau.nn.Parameter):
+        if tensor.is_meta and not isinstance(tensor, flambeau.nn.Parameter):
+            return _name("torch._utils", "_rebuild_meta_tensor_no_storage"), tensor.describe()
+        if tensor.is_meta or issubclass(kind, flambeau.nn.Parameter):
             return self._reduce_parameter(tensor)
         if kind.__reduce_ex__ is not flambeau.Tensor.__reduce_ex__:
             return NotImplemented  # the subclass says for itself how it is pickled
@@ -98,6 +100,8 @@ class CheckpointPickler:
 
     def _reduce_parameter(self, parameter: Any) -> Any:
         data, state = parameter.detach(), dict(parameter.__dict__)
+        if data.is_meta:
+            state.pop("_is_param")
         arguments: tuple = (data, parameter.requires_grad, OrderedDict())
         if not state:
             return _name("torch._utils", "_rebuild_parameter"), arguments

@@ -12,10 +12,12 @@ from functools import cache
 from typing import Any
 
 import flambeau
+from flambeau import _meta
 from flambeau.core import from_storage  # type: ignore[attr-defined]
 from flambeau.ops.storage import TypedStorage
 
 from .errors import CheckpointError
+from .location import MetaStorage
 from .unpickler import Allowed, check_key
 
 _MAX_DIM = 64
@@ -71,6 +73,8 @@ def _rebuild_tensor_from_bytes(
     Tensors made over one storage share its memory.
     """
     _check_geometry(storage, dtype, storage_offset, size, stride)
+    if type(storage) is MetaStorage:
+        return _meta.make(size, dtype, stride)
     return from_storage(storage, dtype, storage_offset, size, stride)
 
 
@@ -138,6 +142,13 @@ def _rebuild_tensor_v3(
         raise CheckpointError("a tensor is to be built on something that is no storage")
     tensor = _rebuild_tensor_from_bytes(storage.untyped(), dtype, storage_offset, size, stride)
     return _finish_tensor(tensor, requires_grad, metadata)
+
+
+def _rebuild_meta_tensor_no_storage(dtype: Any, size: Any, stride: Any, requires_grad: Any) -> Any:
+    if not isinstance(dtype, flambeau.dtype):
+        raise CheckpointError("a tensor without data is to be built without a dtype")
+    _check_geometry(MetaStorage(_MAX_INT64), dtype, 0, size, stride)
+    return _finish_tensor(_meta.make(size, dtype, stride), requires_grad, None)
 
 
 def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
@@ -303,6 +314,7 @@ _REBUILDERS: tuple[Callable, ...] = (
     _rebuild_tensor,
     _rebuild_tensor_v2,
     _rebuild_tensor_v3,
+    _rebuild_meta_tensor_no_storage,
     _rebuild_parameter,
     _rebuild_parameter_with_state,
 )

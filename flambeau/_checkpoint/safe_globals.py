@@ -108,7 +108,6 @@ _ABSENT = {
     "torch._utils._rebuild_qtensor": "quantised tensors: save tensor.dequantize()",
     "torch._utils._rebuild_sparse_tensor": "sparse tensors: save tensor.to_dense()",
     "torch._utils._rebuild_nested_tensor": "nested tensors: save the list tensor.unbind()",
-    "torch._utils._rebuild_meta_tensor_no_storage": "tensors without data (device='meta')",
     "torch._utils._rebuild_wrapper_subclass": "tensors that wrap others",
 }
 

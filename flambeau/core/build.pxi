@@ -236,6 +236,8 @@ cdef int become(Tensor self, Tensor other) except -1:
 cdef int set_data(Tensor self, object value) except -1:
     if not isinstance(value, Tensor):
         raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
+    if (type(value) is not Tensor or type(self) is not Tensor) and (<object>value).is_meta != (<object>self).is_meta:
+        raise RuntimeError("data: a tensor with data cannot become one without (device='meta'), nor the other way round")
     become(self, value)
     return 0
 

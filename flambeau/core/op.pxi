@@ -91,9 +91,27 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
         x = op.shortcut(args, PyVectorcall_NARGS(nargsf), kwnames)
         if x is not NotImplemented:
             return x
-    if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
-        return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
-    return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)
+    try:
+        if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
+            return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
+        return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)
+    except MetaRequest:
+        pass
+    return _meta_hook(op, positional(args, PyVectorcall_NARGS(nargsf)), keywords(args, PyVectorcall_NARGS(nargsf), kwnames))
+
+
+class MetaRequest(NotImplementedError):
+    """Raised by an op that is asked for a tensor without data; the hook then answers the call."""
+
+
+cdef object _meta_hook = None
+cdef object _device_context_hook = None
+
+
+def set_meta_hooks(answer, enter_device):
+    """answer(op, args, kwargs) makes tensors without data; enter_device(device, entering) is for `with device:`."""
+    global _meta_hook, _device_context_hook
+    _meta_hook, _device_context_hook = answer, enter_device
 
 
 def use_plain(Op op, LoopOp loop):

@@ -176,10 +176,11 @@ cdef class device:
         return device, (self.type, self.index)
 
     def __enter__(self):
+        _device_context_hook(self, True)
         return self
 
     def __exit__(self, *exc):
-        return None
+        _device_context_hook(self, False)
 
 
 cdef device CPU = device("cpu")

@@ -52,16 +52,14 @@ def read_dtype(dtype: Any) -> Dtype:
 
 
 def check_device(name: str, device: Any) -> None:
-    """Accept the CPU; say what is missing for anything else."""
+    """Accept the CPU; say what is missing for anything else. For "meta" see `flambeau._meta`."""
     if device is None or device is CPU:
         return
     wanted = device if type(device) is Device else Device(device)
     if wanted.type == "cpu":
         return
     if wanted.type == "meta":
-        raise NotImplementedError(
-            f"{name}: tensors without data (device='meta') are not supported: use device='cpu'"
-        )
+        raise core.MetaRequest(f"{name}: there is no form of it for device='meta': use 'cpu'")
     raise RuntimeError(
         f"{name}: device '{wanted}' is not available: this build of Flambeau computes on the CPU "
         "only; "

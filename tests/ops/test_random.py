@@ -445,7 +445,6 @@ def test_sizes_and_options() -> None:
         ),
         (lambda: torch.rand(2, generator=3), TypeError, "must be Generator"),
         (lambda: torch.rand(2, device="cuda"), RuntimeError, "CPU only"),
-        (lambda: torch.rand(2, device="meta"), NotImplementedError, "meta"),
         (lambda: torch.zeros(3).uniform_(1, 0), RuntimeError, "from=1 > to=0"),
         (lambda: torch.zeros(3).uniform_(0, float("inf")), RuntimeError, "out of bounds"),
         (lambda: torch.zeros(3).normal_(0, -1), RuntimeError, "std >= 0.0, but found std -1"),

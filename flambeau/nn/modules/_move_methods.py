@@ -85,6 +85,12 @@ class MoveMethods:
             options = {}
             if memory_format is not None and tensor.dim() in (4, 5):
                 options["memory_format"] = memory_format
+            if tensor.is_meta and device is not None and device.type != "meta":
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use"
+                    " torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving"
+                    " module from meta to a different device."
+                )
             return tensor.to(device, None if keeps_dtype else dtype, non_blocking, **options)
 
         return self._apply(convert)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections import OrderedDict, namedtuple
 from typing import TYPE_CHECKING, Any
@@ -277,6 +278,14 @@ class StateMethods:
                 f"the shape in current model is {current.shape}."
             )
             return
+        if current.is_meta and not loaded.is_meta and not assign:
+            warnings.warn(
+                f"for {key}: copying from a non-meta parameter in the checkpoint to a meta"
+                " parameter in the current model, which is a no-op. (Did you mean to pass"
+                " `assign=True` to assign items in the state dictionary to their corresponding"
+                " key in the module instead of copying them in place?)",
+                stacklevel=2,
+            )
         before = core.set_grad_enabled(False)
         try:
             if assign:
