@@ -57,6 +57,7 @@ _LAZY = frozenset(
         "jit",
         "hub",
         "signal",
+        "sparse",
         "storage",
         "version",
         "multiprocessing",
@@ -113,7 +114,6 @@ _FROM = {
 # so that `hasattr(torch, "compile")` tells programs the truth.
 _ABSENT = {
     "compile": "every op runs a compiled kernel at once; leave the call out",
-    "sparse_coo_tensor": "tensors are dense",
 }
 
 

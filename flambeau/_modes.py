@@ -142,7 +142,12 @@ def _insert(found: list[Any], item: Any) -> None:
 
 
 def _dispatch_override(op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return call_overrides(op, find_overloaded(args, kwargs), args, kwargs)
+    found = find_overloaded(args, kwargs)
+    if not found:  # the core sends calls on sparse tensors the same way
+        from .ops.sparse import dispatch
+
+        return dispatch(op, args, kwargs)
+    return call_overrides(op, found, args, kwargs)
 
 
 def call_overrides(op: Callable, overloaded: list[Any], args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -182,7 +187,8 @@ def _convert(result: Any, cls: type) -> Any:
     if cls is Tensor:
         return result
     if isinstance(result, Tensor):
-        return result if isinstance(result, cls) else core.as_subclass(result, cls)
+        keep = isinstance(result, cls) or result.is_sparse
+        return result if keep else core.as_subclass(result, cls)
     if isinstance(result, tuple | list):
         parts = [_convert(r, cls) for r in result]
         make = getattr(type(result), "_make", type(result))

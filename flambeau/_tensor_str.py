@@ -215,11 +215,13 @@ def _list_notes(t: Tensor) -> list[str]:
             notes.append(f"dtype={t.dtype}")
     elif t.dtype not in (default, default.to_complex()) and t.dtype.name not in ("int64", "bool"):
         notes.append(f"dtype={t.dtype}")
+    return notes + _list_history(t)
+
+
+def _list_history(t: Tensor) -> list[str]:
     if t.grad_fn is not None:
-        notes.append(f"grad_fn=<{t.grad_fn.name()}>")
-    elif t.requires_grad:
-        notes.append("requires_grad=True")
-    return notes
+        return [f"grad_fn=<{t.grad_fn.name()}>"]
+    return ["requires_grad=True"] if t.requires_grad else []
 
 
 def _choose_format(t: Tensor, shown: Any, options: PrintOptions) -> Any:
@@ -233,15 +235,43 @@ def tensor_to_str(t: Tensor, contents: str | None = None) -> str:
     """The text of `repr(t)`; `contents` replaces the numbers."""
     options = _options
     kind = type(t)
-    prefix = "tensor(" if kind is Tensor or getattr(t, "_is_param", False) else f"{kind.__name__}("
-    if contents is not None:
-        text = contents
-    elif t.numel() == 0:
-        text = "[]"
-    else:
-        edge = options.edgeitems if t.numel() > options.threshold else None
-        shown = _take_elements(t.detach(), edge)
-        text = _write_nested(
-            shown, t.dim(), len(prefix), _choose_format(t, shown, options), options
-        )
-    return _add_notes(prefix + text, _list_notes(t), len(prefix), options)
+    plain = kind is Tensor or t.is_sparse or getattr(t, "_is_param", False)
+    prefix = "tensor(" if plain else f"{kind.__name__}("
+    indent = len(prefix)
+    if t.is_sparse:
+        text = _write_parts(t, indent, options) if contents is None else contents
+        notes = _list_sparse_notes(t)
+        return _add_notes(f"{prefix}{text},\n{' ' * indent}{notes[0]}", notes[1:], indent, options)
+    text = _write_elements(t, indent, options) if contents is None else contents
+    return _add_notes(prefix + text, _list_notes(t), indent, options)
+
+
+def _write_elements(t: Tensor, indent: int, options: PrintOptions) -> str:
+    if t.numel() == 0:
+        return "[]"
+    edge = options.edgeitems if t.numel() > options.threshold else None
+    shown = _take_elements(t.detach(), edge)
+    return _write_nested(shown, t.dim(), indent, _choose_format(t, shown, options), options)
+
+
+# ---- sparse --------------------------------------------------------------------------------------
+
+
+def _write_parts(t: Any, indent: int, options: PrintOptions) -> str:
+    """The indices and values of a sparse tensor, below each other."""
+    parts = []
+    for name, part in (("indices", t._indices()), ("values", t._values())):
+        prefix = f"{name}=tensor("
+        text = _write_elements(part, indent + len(prefix), options)
+        size = f", size={tuple(part.shape)}" if part.numel() == 0 else ""
+        parts.append(f"{prefix}{text}{size})")
+    return (",\n" + " " * indent).join(parts)
+
+
+def _list_sparse_notes(t: Any) -> list[str]:
+    notes = [f"size={tuple(t.shape)}", f"nnz={t._nnz()}"]
+    if t.dtype not in (core.get_default_dtype(), core.get_default_dtype().to_complex()) and (
+        t.dtype.name not in ("int64", "bool")
+    ):
+        notes.append(f"dtype={t.dtype}")
+    return [*notes, f"layout={t.layout}", *_list_history(t)]

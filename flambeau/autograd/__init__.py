@@ -104,6 +104,8 @@ def backward(
         for t in wanted:
             if isinstance(t, Tensor):
                 t.retain_grad()
+        wanted = _values_of(wanted)
+    roots, grads = _values_of(roots), _gradients_of_values(roots, grads)
     keep = create_graph if retain_graph is None else retain_graph
     core.run_backward(roots, grads, bool(keep), bool(create_graph), wanted, True)
 
@@ -172,8 +174,11 @@ def grad(
     if is_grads_batched:
         found = _batched(roots, wanted, given, keep, bool(create_graph))
     else:
-        grads = _start_gradients(roots, given, create_graph)
-        found = core.run_backward(roots, grads, keep, bool(create_graph), wanted, False)
+        grads = _gradients_of_values(roots, _start_gradients(roots, given, create_graph))
+        ends = _values_of(wanted)
+        found = core.run_backward(_values_of(roots), grads, keep, bool(create_graph), ends, False)
+        if ends is not wanted:
+            found = [_as_sparse(g, x) for g, x in zip(found, wanted, strict=True)]
     return tuple(
         [
             _checked(g, x, allow_unused, materialize_grads)
@@ -230,6 +235,34 @@ def _listed(value: Any) -> list:
 
 def _is_edge(value: Any) -> bool:
     return isinstance(value, tuple) and hasattr(value, "output_nr")
+
+
+def _values_of(tensors: list) -> list:
+    """The values in place of each sparse tensor: they have its history."""
+    if not core.any_sparse(tensors):
+        return tensors
+    return [t.value if isinstance(t, Tensor) and t.is_sparse else t for t in tensors]
+
+
+def _gradients_of_values(roots: list, grads: list) -> list:
+    """The gradients of each root's values."""
+    if not core.any_sparse(roots):
+        return grads
+    from ..ops.sparse.tensor import part_of
+
+    return [
+        part_of(t, g) if isinstance(t, Tensor) and t.is_sparse else g
+        for t, g in zip(roots, grads, strict=True)
+    ]
+
+
+def _as_sparse(gradient: Tensor | None, x: Any) -> Tensor | None:
+    """The gradient of a sparse tensor, from that of its values."""
+    if gradient is None or not (isinstance(x, Tensor) and x.is_sparse):
+        return gradient
+    from ..ops.sparse.tensor import like
+
+    return like(x, gradient)
 
 
 def _gradients_given(grads: Any, count: int) -> list:

@@ -4,7 +4,7 @@
 """The core: tensors, op calls, autograd and its engine, in one extension module.
 
 Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
-metadata, build, storage, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
+metadata, build, storage, sparse, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
 engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); history of
 primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, short cuts
 for ops written in Python (shortcuts), dlpack; nn.Module's lookup and call (module).
@@ -166,6 +166,7 @@ include "numbers.pxi"
 include "metadata.pxi"
 include "build.pxi"
 include "storage.pxi"
+include "sparse.pxi"
 include "operators.pxi"
 include "node.pxi"
 include "leaves.pxi"

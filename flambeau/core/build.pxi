@@ -215,6 +215,7 @@ cdef int _fill_legacy(Tensor self, tuple args, dict kwargs) except -1:
 
 cdef int become(Tensor self, Tensor other) except -1:
     """Give self the elements, shape and strides of other; not its history."""
+    check_not_sparse(other, "taking the memory of")
     cdef Storage* old = self.storage
     if self.shape_ != &self.metadata[0]:
         free(self.shape_)

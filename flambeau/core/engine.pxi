@@ -98,6 +98,8 @@ cdef class _Run:
         cdef object have
         if self.needed is not None and n not in self.needed:
             return 0
+        if is_sparse(grad) and type(n) is not AccumulateGrad:  # leaves take it as it is, derivatives do not
+            grad = <Tensor?>_densify(grad)
         if self.elsewhere is not None and n in self.elsewhere:
             return self.send_elsewhere(n, nr, grad)
         if n.run == NULL:
@@ -135,6 +137,8 @@ cdef object merge_pending(Node n, object have, int nr, Tensor grad, bint alone):
     if n.outputs == 1:
         if have is None:
             return grad
+        if is_sparse(<Tensor>have) or is_sparse(grad):
+            return _add_sparse(have, grad)
         if alone and is_spare(<Tensor>have) and same_shape(<Tensor>have, grad) and (<Tensor>have).code == grad.code:
             add_into(<Tensor>have, grad)
             return have

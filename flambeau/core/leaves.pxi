@@ -71,7 +71,9 @@ cdef int accumulate(Tensor leaf, Tensor grad, bint alone) except -1:
     alone: nobody else holds grad, so it may become leaf.grad without a copy.
     """
     cdef Tensor have
-    if leaf.grad_ is None:
+    if is_sparse(grad) or type(leaf.grad_) is _sparse_type:
+        leaf.grad_ = _accumulate_sparse(leaf.grad_, grad)
+    elif leaf.grad_ is None:
         if alone and grad.storage.references == 1 and grad.base is None and (
                 not grad.needs_grad or grad_mode_on()) and laid_out_like(grad, leaf):
             leaf.grad_ = grad

@@ -177,11 +177,11 @@ def disable_overrides(off):
 cdef bint overrides(type t):
     """Does this type want to see the ops called on it (PyTorch's __torch_function__ protocol)?"""
     if overrides_off():
-        return False
+        return t in _sparse_types  # no op may read one as a plain tensor
     found = _override_cache.get(t)
     if found is None:
         handler = getattr(t, "__torch_function__", None)
-        found = handler is not None and handler is not _disabled_override and t is not Tensor
+        found = t in _sparse_types or (handler is not None and handler is not _disabled_override and t is not Tensor)
         if len(_override_cache) > 4096:
             _override_cache.clear()
         _override_cache[t] = found

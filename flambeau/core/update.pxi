@@ -30,7 +30,7 @@ def launch_update(find, list lists, tuple scalars, tuple written):
         fits = CATEGORY[p.code] == 2
         for k in range(m):
             t = <Tensor?>(<list>lists[k])[i]
-            if t.code != p.code or t.count != n or not same_layout(t, p):
+            if t.code != p.code or t.count != n or not same_layout(t, p) or is_sparse(t):
                 fits = False
             args[w + k] = t.data_ptr_
         if not fits:

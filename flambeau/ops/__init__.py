@@ -44,6 +44,7 @@ from . import (
     search,
     services,
     sort,
+    sparse_methods,
     special,
     splitting,
     statistics,

@@ -19,6 +19,7 @@ from .factory import (
     take_out,
 )
 from .record import function
+from .sparse_methods import SPARSE_COO, empty_sparse
 
 
 def _blank(
@@ -31,6 +32,17 @@ def _blank(
     if out is not None:
         return take_out(name, out, size, dtype)
     return core.empty(size, default_float() if dtype is None else read_dtype(dtype))
+
+
+def _blank_sparse(
+    name: str, size: tuple, named: dict, dtype: Any, device: Any, requires_grad: bool
+) -> Any:
+    """The same in the sparse layout: without any element."""
+    check_device(name, device)
+    made = empty_sparse(
+        read_size(name, size, named), default_float() if dtype is None else read_dtype(dtype)
+    )
+    return made.requires_grad_() if requires_grad else made
 
 
 @function("empty", shortcut=True)
@@ -51,6 +63,8 @@ def empty(
     >>> torch.empty(2, 3).shape
     torch.Size([2, 3])
     """
+    if layout is SPARSE_COO and out is None:
+        return _blank_sparse("empty", size, named, dtype, device, requires_grad)
     made = _blank("empty", size, named, out, dtype, layout, device)
     if memory_format is not None:
         if memory_format._name == "preserve_format":
@@ -78,6 +92,8 @@ def zeros(
     >>> torch.zeros(3)
     tensor([0., 0., 0.])
     """
+    if layout is SPARSE_COO and out is None:
+        return _blank_sparse("zeros", size, named, dtype, device, requires_grad)
     made = core.fill_number(_blank("zeros", size, named, out, dtype, layout, device), 0)
     return finish(made, requires_grad)
 

@@ -68,7 +68,7 @@ def test_numbers_are_converted() -> None:
         (lambda: torch.tensor([1.0], dtype="f"), TypeError, "dtype"),
         (lambda: torch.tensor([1], requires_grad=True), RuntimeError, "floating point and complex"),
         (lambda: torch.tensor([1.0], device="cuda"), RuntimeError, "CPU only"),
-        (lambda: torch.zeros(2, layout=torch.sparse_coo), RuntimeError, "strided"),
+        (lambda: torch.zeros(2, layout=torch.sparse_csr), RuntimeError, "strided"),
         (lambda: torch.zeros(2, dtype=3), TypeError, "dtype"),
         (lambda: torch.zeros(-1), RuntimeError, "negative"),
         (lambda: torch.zeros(), TypeError, "size"),

@@ -1,0 +1,28 @@
+"""Sparse tensors: coordinates of the elements that are there, and their values.
+
+`tensor.py` has the type, `dispatch.py` which function answers an op called on one; the other files
+are families of those functions. Nothing here is imported before the first sparse tensor is made.
+"""
+
+from __future__ import annotations
+
+from ... import core
+from . import convert, gradients, joins, pointwise, products, reduce, slices
+from .dispatch import dispatch
+from .tensor import SparseTensor, make
+
+core.set_sparse_types(
+    (SparseTensor,), SparseTensor, gradients.add, gradients.accumulate, convert.to_dense
+)
+
+__all__ = [
+    "SparseTensor",
+    "convert",
+    "dispatch",
+    "joins",
+    "make",
+    "pointwise",
+    "products",
+    "reduce",
+    "slices",
+]
