@@ -78,6 +78,8 @@ class GradScaler:
         with flambeau.no_grad():
             for gradient in _gradients(optimizer):
                 gradient.mul_(1.0 / self._scale)
+                if gradient.is_sparse:  # rows that occur several times overflow when they are added
+                    gradient = gradient.coalesce()._values()
                 overflowed = overflowed or not bool(flambeau.isfinite(gradient).all())
         self._overflowed[id(optimizer)] = overflowed
 

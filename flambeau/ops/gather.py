@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import core
 from ..core import Tensor
 from . import launch_index as launch
@@ -9,6 +11,7 @@ from .convert import fill_plain
 from .dims import check_tensor, wrap
 from .launch_index import Bounds, as_index, bounds
 from .record import composite, deliver, function, primitive
+from .sparse_methods import make_sparse
 
 # ---- rows of a dimension -------------------------------------------------------------------------
 
@@ -244,20 +247,38 @@ def take(input: Tensor, index: Tensor, *, out: Tensor | None = None) -> Tensor:
 
 @primitive(register=False, name="embedding", shortcut="embedding_rows")
 def embedding_rows(
-    weight: Tensor, index: Tensor, padding_idx: int, scale_grad_by_freq: bool
+    weight: Tensor, index: Tensor, padding_idx: int, scale_grad_by_freq: bool, sparse: bool = False
 ) -> Tensor:
     """weight[index]."""
     return launch.take_rows(weight, 0, index, bounds("embedding", weight, 0))
 
 
 @embedding_rows.vjp
-def _(g, weight_like, index, padding_idx, scale_grad_by_freq):
+def _(g, weight_like, index, padding_idx, scale_grad_by_freq, sparse):
     shape = weight_like.shape
+    if sparse:
+        return _sparse_gradient(g, shape, index, padding_idx, scale_grad_by_freq), None
     if scale_grad_by_freq:
         g = g * _inverse_counts(shape[0], index, g.dtype)
     if padding_idx < 0:
         return spread_rows(g, shape, 0, index, False), None
     return _spread_but_padding(g, shape, index, padding_idx), None
+
+
+def _sparse_gradient(
+    g: Tensor, shape: tuple[int, ...], index: Tensor, padding_idx: int, scale_grad_by_freq: bool
+) -> Any:
+    """The gradient of a look-up as the rows looked up: nothing of the table's size is touched."""
+    if scale_grad_by_freq:
+        raise RuntimeError(
+            "embedding_backward: scale_grad_by_freq not supported with sparse gradients"
+        )
+    rows, values = index.reshape(-1), g.reshape(-1, shape[1])
+    if padding_idx >= 0:
+        kept = (rows != padding_idx).nonzero().reshape(-1)
+        rows = select_rows(rows, 0, kept, False, "embedding")
+        values = select_rows(values, 0, kept, False, "embedding")
+    return make_sparse(core.view(rows, (1, rows.shape[0])), values, shape)
 
 
 @primitive(register=False)
@@ -301,7 +322,7 @@ def embedding(
     if weight.ndim != 2:
         raise RuntimeError(f"embedding: 'weight' must be 2-D, got shape {tuple(weight.shape)}")
     index = as_index("embedding", indices)
-    return embedding_rows(weight, index, padding_idx, scale_grad_by_freq)
+    return embedding_rows(weight, index, padding_idx, scale_grad_by_freq, sparse)
 
 
 @function("embedding", namespaces=("nn.functional",), shortcut=True)
@@ -313,7 +334,8 @@ def functional_embedding(
     sparse: bool = False,
 ) -> Tensor:
     """Rows of weight at the indices `input`; row `padding_idx` gets no gradient."""
-    return embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+    padding_idx = -1 if padding_idx is None else padding_idx
+    return embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
 
 
 for _op, _name in (

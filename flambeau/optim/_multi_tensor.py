@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flambeau
+from flambeau import core
 
 from ._fused import apply_rule, fused_update
 from ._gradient import GradientOptimizer
@@ -20,6 +21,7 @@ class MultiTensorOptimizer(GradientOptimizer):
     """
 
     _counts: tuple[str, ...] = ("step",)
+    _sparse_refusal = ""  # what to say of sparse gradients instead of the plain sentence
 
     def _state_names(self, group: dict[str, Any]) -> tuple[str, ...]:
         """Names of the state tensors: the rule's operands after (param, grad); it writes all."""
@@ -51,11 +53,15 @@ class MultiTensorOptimizer(GradientOptimizer):
         return [step.item() for step in steps]
 
     def _update_group(self, group: dict[str, Any], params: list, grads: list) -> None:
+        if core.any_sparse(grads):
+            params, grads = self._update_sparse_ones(group, params, grads)
+            if not params:
+                return
         names = self._state_names(group)
         if not names:
             self._apply(group, None, [params, grads])
             return
-        states = self._find_states(group, params, grads)
+        states = self._find_states(group, params)
         keys = self._group_keys(group, params, states)
         tensors = [params, grads, *([state[name] for state in states] for name in names)]
         if keys.count(keys[0]) == len(keys):
@@ -65,22 +71,33 @@ class MultiTensorOptimizer(GradientOptimizer):
             chosen = [i for i, other in enumerate(keys) if other == key]
             self._apply(group, key, [[row[i] for i in chosen] for row in tensors])
 
-    def _find_states(self, group: dict[str, Any], params: list, grads: list) -> list[dict]:
+    def _find_states(self, group: dict[str, Any], params: list) -> list[dict]:
         known = self.state
         states = [known[param] for param in params]
         if not all(states):
-            for param, grad, state in zip(params, grads, states, strict=True):
+            for param, state in zip(params, states, strict=True):
                 if not state:
-                    self._check_gradient(grad)
                     self._init_state(group, param, state)
         return states
 
-    def _check_gradient(self, grad: Any) -> None:
-        if grad.layout != flambeau.strided:
-            raise RuntimeError(
-                f"{type(self).__name__} does not support sparse gradients, please consider"
-                " SparseAdam instead"
-            )
+    def _update_sparse_ones(
+        self, group: dict[str, Any], params: list, grads: list
+    ) -> tuple[list, list]:
+        """Update the parameters whose gradients are sparse; the others and their gradients."""
+        dense: tuple[list, list] = ([], [])
+        for param, grad in zip(params, grads, strict=True):
+            if grad.is_sparse:
+                with flambeau.no_grad():
+                    self._update_sparse(group, param, grad)
+            else:
+                dense[0].append(param)
+                dense[1].append(grad)
+        return dense
+
+    def _update_sparse(self, group: dict[str, Any], param: Any, grad: Any) -> None:
+        """Update a parameter from a sparse gradient: RuntimeError unless a subclass can."""
+        plain = f"{type(self).__name__} does not support sparse gradients"
+        raise RuntimeError(self._sparse_refusal or plain)
 
     def _apply(self, group: dict[str, Any], key: Any, tensors: list[list]) -> None:
         update = apply_rule if group["differentiable"] else fused_update

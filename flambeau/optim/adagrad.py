@@ -15,6 +15,7 @@ from ._multi_tensor import (
     check_option,
     make_step,
 )
+from ._rows import update_rows
 from .optimizer import Params
 
 __all__ = ["Adagrad"]
@@ -118,3 +119,15 @@ class Adagrad(MultiTensorOptimizer):
             "eps": group["eps"],
             "weight_decay": group["weight_decay"],
         }
+
+    def _update_sparse(self, group: dict[str, Any], param: Any, grad: Any) -> None:
+        """The step for the rows of a sparse gradient; the other rows and their sums stay."""
+        if group["fused"]:
+            raise RuntimeError("`fused` does not support sparse grad or complex param")
+        if group["weight_decay"] != 0:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        (state,) = self._find_states(group, [param])
+        (count,) = self._keys([param], [state])
+        grad = grad.coalesce()  # the update is not linear, so no row may come twice
+        scalars = self._scalars(group, count)
+        update_rows(self._rule(group, count), param, grad, [state["sum"]], scalars)

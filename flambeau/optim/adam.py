@@ -89,6 +89,7 @@ class Adam(MultiTensorOptimizer):
         "fused": None,
         "decoupled_weight_decay": False,
     }
+    _sparse_refusal = "Adam does not support sparse gradients, please consider SparseAdam instead"
 
     def __init__(
         self,

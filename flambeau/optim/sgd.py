@@ -134,3 +134,24 @@ class SGD(MultiTensorOptimizer):
             scalars["momentum"] = group["momentum"]
             scalars["dampening"] = group["dampening"]
         return scalars
+
+    def _update_sparse(self, group: dict[str, Any], param: Any, grad: Any) -> None:
+        """The step with a sparse gradient; the momentum buffer is sparse, too."""
+        if group["fused"]:
+            raise RuntimeError("`_fused_sgd` does not support sparse gradients")
+        grad = -grad if group["maximize"] else grad
+        if group["weight_decay"] != 0:
+            grad = grad.add(param, alpha=group["weight_decay"])  # raises: the sum is not sparse
+        if group["momentum"] != 0:
+            grad = self._add_momentum(group, self.state[param], grad)
+        param.add_(grad, alpha=-float(group["lr"]))
+
+    def _add_momentum(self, group: dict[str, Any], state: dict[str, Any], grad: Any) -> Any:
+        buffer = state.get("momentum_buffer")
+        if buffer is None:
+            buffer = state["momentum_buffer"] = grad.detach().clone()
+        else:
+            buffer.mul_(group["momentum"]).add_(grad, alpha=1 - group["dampening"])
+            if buffer.is_sparse:  # else it would list the rows of every step that there has been
+                state["momentum_buffer"] = buffer = buffer.coalesce()
+        return grad.add(buffer, alpha=group["momentum"]) if group["nesterov"] else buffer

@@ -7,11 +7,21 @@ from typing import Any
 
 import flambeau
 
+from ._fused import specialise, sqrt
 from ._gradient import GradientOptimizer
 from ._multi_tensor import check_betas
+from ._rows import update_rows
 from .optimizer import Params
 
 __all__ = ["SparseAdam"]
+
+
+def sparse_adam_update(p, g, m, v, *, size, beta1, beta2, eps, maximize: bool):
+    """m and v are moved towards g and g^2; p - size * m / (sqrt(v) + eps)."""
+    g = -g if maximize else g
+    m = m + (1 - beta1) * (g - m)
+    v = v + (1 - beta2) * (g * g - v)
+    return p - size * (m / (sqrt(v) + eps)), m, v
 
 
 class SparseAdam(GradientOptimizer):
@@ -21,9 +31,8 @@ class SparseAdam(GradientOptimizer):
     v = beta2 * v + (1 - beta2) * g^2, p = p - lr * sqrt(1 - beta2^t) / (1 - beta1^t) * m /
     (sqrt(v) + eps).
 
-    A gradient must have the sparse layout, with the methods `coalesce`, `_indices`, `_values` and
-    `_nnz`. Flambeau makes no such tensors itself yet: `Embedding(sparse=True)` has dense gradients,
-    which this refuses, as PyTorch does.
+    Gradients must be sparse, as those of `Embedding(sparse=True)` are; a row that one holds several
+    times counts once, with the sum.
 
     Args:
         params: dense real tensors or groups of them.
@@ -33,9 +42,11 @@ class SparseAdam(GradientOptimizer):
         maximize: go up the gradient instead of down.
 
     >>> import flambeau as torch
-    >>> weight = torch.nn.Parameter(torch.ones(3, 2))
-    >>> torch.optim.SparseAdam([weight], lr=0.5).defaults["betas"]
-    (0.9, 0.999)
+    >>> table = torch.nn.Embedding.from_pretrained(torch.ones(3, 1), freeze=False, sparse=True)
+    >>> optimizer = torch.optim.SparseAdam(table.parameters(), lr=0.5)
+    >>> table(torch.tensor([1])).sum().backward(); optimizer.step()
+    >>> table.weight.data.round(decimals=3).tolist()
+    [[1.0], [0.5], [1.0]]
     """
 
     def __init__(
@@ -71,26 +82,19 @@ class SparseAdam(GradientOptimizer):
             state["exp_avg_sq"] = flambeau.zeros_like(param).detach()
         state["step"] += 1
         grad = grad.coalesce()  # the update is not linear, so no row may come twice
-        if grad._nnz():
-            values = -grad._values() if group["maximize"] else grad._values()
-            _update_rows(group, state, param, tuple(grad._indices()), values)
+        if not grad._values().numel():
+            return
+        (beta1, beta2), step = group["betas"], state["step"]
+        scalars = {
+            "size": float(group["lr"]) * (1 - beta2**step) ** 0.5 / (1 - beta1**step),
+            "beta1": beta1,
+            "beta2": beta2,
+            "eps": group["eps"],
+        }
+        rule = specialise(sparse_adam_update, group.get("maximize", False))
+        update_rows(rule, param, grad, [state["exp_avg"], state["exp_avg_sq"]], scalars)
 
 
 def _refuse(groups: list[list], predicate: Callable[[Any], bool], reason: str) -> None:
     if any(predicate(param) for params in groups for param in params):
         raise ValueError(f"SparseAdam {reason}")
-
-
-def _update_rows(
-    group: dict[str, Any], state: dict[str, Any], param: Any, rows: tuple[Any, ...], grad: Any
-) -> None:
-    """Adam on `param[rows]`."""
-    (beta1, beta2), step = group["betas"], state["step"]
-    m = state["exp_avg"][rows]
-    m = m + (1 - beta1) * (grad - m)
-    v = state["exp_avg_sq"][rows]
-    v = v + (1 - beta2) * (grad * grad - v)
-    state["exp_avg"][rows] = m
-    state["exp_avg_sq"][rows] = v
-    size = float(group["lr"]) * (1 - beta2**step) ** 0.5 / (1 - beta1**step)
-    param[rows] = param[rows] - size * (m / (v.sqrt() + group["eps"]))

@@ -248,33 +248,13 @@ def test_the_line_search_satisfies_the_wolfe_conditions(length):
     assert abs(point.slope.item()) <= 0.9 * abs(slope.item())
 
 
-class RowGradient(torch.Tensor):
-    """A stand-in for a sparse gradient: rows of a matrix."""
-
-    is_sparse = True
-
-    def coalesce(self):
-        return self
-
-    def _nnz(self):
-        return len(self.rows)
-
-    def _indices(self):
-        return torch.tensor([self.rows])
-
-    def _values(self):
-        return self.values
-
-
 def test_sparse_adam_touches_the_rows_of_the_gradient():
     sparse, dense = make_parameter(1.0, (4, 2)), make_parameter(1.0, (4, 2))
     optimizer, other = optim.SparseAdam([sparse], lr=0.1), optim.Adam([dense], lr=0.1)
     for step in range(3):
         values = torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64) + step
-        gradient = RowGradient(4, 2)
-        gradient.rows, gradient.values = [0, 2], values
-        with torch.no_grad():
-            optimizer._update(optimizer.param_groups[0], sparse, gradient)
+        sparse.grad = torch.sparse_coo_tensor([[0, 2]], values, (4, 2))
+        optimizer.step()
         dense.grad = torch.zeros_like(dense)
         dense.grad[[0, 2]] = values
         other.step()

@@ -27,6 +27,7 @@ def embedding(
         padding_idx: a row that gets no gradient.
         max_norm: scale the rows that are used down to this `norm_type`-norm, in place, first.
         scale_grad_by_freq: divide each row's gradient by how often the row occurs in `input`.
+        sparse: the gradient of `weight` is a sparse tensor of the rows that were picked.
 
     Errors:
         IndexError: an index outside 0 .. V - 1.
@@ -82,12 +83,15 @@ def embedding_bag(
         per_sample_weights: factors of the rows, shaped like `input`; only with mode "sum".
         include_last_offset: the last offset is the end, not the start of a bag.
         padding_idx: a row that is left out of the bags.
+        sparse: the gradient of `weight` is a sparse tensor; not with mode "max".
 
     Errors:
         ValueError: `input` and `offsets` do not fit, or an unknown mode.
     """
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
+    if sparse and mode == "max":
+        raise ValueError("max mode does not support sparse weights")
     if per_sample_weights is not None and mode != "sum":
         raise NotImplementedError(
             "embedding_bag: per_sample_weights was not None. per_sample_weights is only supported "

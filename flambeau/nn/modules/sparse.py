@@ -32,6 +32,8 @@ class Embedding(Module):
         padding_idx: a row that starts at 0 and gets no gradient.
         max_norm: scale rows down to this `norm_type`-norm when they are used.
         scale_grad_by_freq: divide a row's gradient by how often the row occurs in the batch.
+        sparse: the gradient of `weight` is a sparse tensor of the rows used, for SGD, Adagrad and
+            SparseAdam, which then touch those rows only.
 
     `weight` (num_embeddings, embedding_dim) starts normal with mean 0 and variance 1.
 
@@ -135,6 +137,7 @@ class EmbeddingBag(Module):
 
     Args:
         mode: "sum", "mean" or "max".
+        sparse: the gradient of `weight` is a sparse tensor of the rows used; not with "max".
         include_last_offset: the last offset is the end of the last bag.
         padding_idx: a row left out of the bags.
 
