@@ -88,6 +88,9 @@ class CheckpointPickler:
             return _name("torch._utils", "_rebuild_meta_tensor_no_storage"), tensor.describe()
         if tensor.is_meta or issubclass(kind, flambeau.nn.Parameter):
             return self._reduce_parameter(tensor)
+        if tensor.is_sparse:
+            parts = (tensor._indices(), tensor._values(), tensor.shape, tensor.is_coalesced())
+            return _name("torch._utils", "_rebuild_sparse_tensor"), (tensor.layout, parts)
         if kind.__reduce_ex__ is not flambeau.Tensor.__reduce_ex__:
             return NotImplemented  # the subclass says for itself how it is pickled
         function, arguments = self._describe_tensor(tensor)

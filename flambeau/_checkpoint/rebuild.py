@@ -164,6 +164,22 @@ def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
     return tensor
 
 
+def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
+    """A sparse tensor of the parts in a file, with every index checked."""
+    if layout is not flambeau.sparse_coo or not isinstance(data, tuple) or len(data) not in (3, 4):
+        raise CheckpointError(f"sparse tensors of layout {layout} cannot be loaded")
+    index, values, size = data[:3]
+    if not (type(index) is type(values) is flambeau.Tensor) or index.dtype != flambeau.int64:
+        raise CheckpointError("a sparse tensor is to be built on something that is none")
+    if any(type(n) is not int for n in size) or values.dim() == 0:
+        raise CheckpointError("the sizes of a sparse tensor must be integers")
+    is_coalesced = len(data) == 4 and data[3] is True
+    try:
+        return flambeau.sparse_coo_tensor(index, values, size, is_coalesced=is_coalesced)
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(f"a sparse tensor in the file is damaged: {error}") from None
+
+
 def _rebuild_parameter(data: Any, requires_grad: Any, backward_hooks: Any) -> Any:
     if not isinstance(data, flambeau.Tensor):
         raise CheckpointError("a parameter is to be built on something that is no tensor")
@@ -315,6 +331,7 @@ _REBUILDERS: tuple[Callable, ...] = (
     _rebuild_tensor_v2,
     _rebuild_tensor_v3,
     _rebuild_meta_tensor_no_storage,
+    _rebuild_sparse_tensor,
     _rebuild_parameter,
     _rebuild_parameter_with_state,
 )
