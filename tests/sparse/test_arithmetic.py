@@ -116,9 +116,31 @@ def test_products_of_matrices():
     assert same(torch.addmm(x, a, db, beta=2, alpha=3), 2 * x + 3 * (da @ db))
     assert same(torch.sparse.addmm(x, a, db, beta=0.5), 0.5 * x + da @ db)
     assert same(torch.sparse.mm(a, db), da @ db)
+    wide = torch.randn(5, 70000, dtype=torch.float64)  # one element a block
+    assert same(a @ wide, da @ wide)
     batch = draw((2, 4, 5), nnz=20)
     y = torch.randn(2, 5, 3, dtype=torch.float64)
     assert same(torch.bmm(batch, y), batch.to_dense() @ y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64, torch.complex64])
+def test_products_of_other_types(dtype):
+    t = torch.sparse_coo_tensor([[0, 1, 1], [2, 0, 2]], [1, 2, 3], (2, 3)).to(dtype)
+    x = torch.arange(6).view(3, 2).to(dtype)
+    assert torch.equal(t @ x, torch.tensor([[4, 5], [12, 17]]).to(dtype))
+
+
+def test_products_are_the_same_with_any_number_of_threads():
+    t = draw((500, 300), nnz=20000, dtype=torch.float32).coalesce()
+    x = torch.randn(300, 40)
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        found.append(t @ x)
+    torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("dim", [None, 0, 1, 2, -1, (0, 1), (0, 2), (0, 1, 2)])
@@ -182,6 +204,15 @@ def test_gradients(name):
 
     assert gradcheck(run, (values, x))
     assert gradgradcheck(run, (values, x))
+
+
+def test_gradients_of_complex_products():
+    from flambeau.autograd.gradcheck import gradcheck
+
+    index = draw()._indices()
+    values = torch.randn(7, dtype=torch.complex128, requires_grad=True)
+    x = torch.randn(5, 2, dtype=torch.complex128, requires_grad=True)
+    assert gradcheck(lambda v, x: torch.sparse_coo_tensor(index, v, (4, 5)) @ x, (values, x))
 
 
 def test_the_gradient_of_a_sparse_leaf_is_sparse():

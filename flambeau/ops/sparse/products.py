@@ -6,12 +6,13 @@ from typing import Any
 
 from ... import core
 from ...core import Tensor
-from ..gather import select_rows, spread_rows
+from ..gather import select_rows
 from ..join import stack
 from .convert import coalesce, empty
 from .dispatch import implements
 from .joins import transpose
 from .pointwise import add, is_sparse
+from .row_products import add_rows
 from .tensor import make
 
 
@@ -47,8 +48,7 @@ def mm(input: Any, mat2: Any) -> Any:
 def _sparse_by_dense(t: Any, x: Tensor) -> Tensor:
     """Row r of the result adds t's value at (r, c) times row c of x."""
     rows, columns = (core.contiguous_plain(core.basic_index(t.index, d)) for d in (0, 1))
-    terms = select_rows(x, 0, columns, False, "mm") * t.value.unsqueeze(1)
-    return spread_rows(terms, (t.shape[0], x.shape[1]), 0, rows, False)
+    return add_rows(t.value, rows, columns, x, t.shape[0])
 
 
 def _sparse_by_sparse(a: Any, b: Any) -> Any:
