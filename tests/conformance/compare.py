@@ -72,8 +72,10 @@ def _compare_tensors(
         raise MismatchError(f"dtype: expected {expected.dtype}, got {actual.dtype}")
     if expected.shape != actual.shape:
         raise MismatchError(f"shape: expected {tuple(expected.shape)}, got {tuple(actual.shape)}")
+    if expected.layout != actual.layout:
+        raise MismatchError(f"layout: expected {expected.layout}, got {actual.layout}")
     if values:
-        _assert_close(expected, actual, tolerance)
+        _assert_close(expected.to_dense(), actual.to_dense(), tolerance)
 
 
 def _assert_close(expected: torch.Tensor, actual: torch.Tensor, tolerance: Tolerance) -> None:

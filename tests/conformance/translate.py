@@ -282,6 +282,10 @@ class Translator:
             return plain.resolve_conj().resolve_neg().clone()
         for resolve in ("resolve_conj", "resolve_neg"):
             plain = getattr(plain, resolve, lambda same=plain: same)()
+        if value.is_sparse:
+            index, values = (self.to_torch(part()) for part in (plain._indices, plain._values))
+            made = torch.sparse_coo_tensor(index, values, tuple(plain.shape))
+            return made._coalesced_(plain.is_coalesced())
         name = str(value.dtype).rpartition(".")[2]
         carrier = BIT_CARRIERS.get(getattr(torch, name))
         if carrier is None:

@@ -137,7 +137,7 @@ def _on_values(name: str) -> None:
 
 for _name in (
     *("bool", "byte", "char", "short", "int", "long", "half", "bfloat16", "float", "double"),
-    *("cfloat", "cdouble", "cpu", "positive", "pin_memory"),
+    *("cfloat", "cdouble", "cpu", "positive", "conj", "resolve_conj", "resolve_neg"),
 ):
     if _name in METHODS:
         _on_values(_name)
