@@ -38,6 +38,7 @@ namespace platform {
 constexpr int kMaxProcessors = 256;
 constexpr size_t kWorkerStack = size_t(8) << 20;
 constexpr auto kSpinTime = std::chrono::microseconds(80);
+constexpr auto kNapTime = std::chrono::microseconds(500);
 
 inline void relax() noexcept {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -59,6 +60,11 @@ class Event {
   void wait(uint32_t seen) noexcept {
     syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
   }
+  // For kNapTime at most.
+  void nap(uint32_t seen) noexcept {
+    const timespec limit = {0, std::chrono::nanoseconds(kNapTime).count()};
+    syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, seen, &limit, nullptr, 0);
+  }
   void wake(int count) noexcept {
     syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
   }
@@ -66,6 +72,10 @@ class Event {
   void wait(uint32_t seen) noexcept {
     std::unique_lock<std::mutex> lock(mutex_);
     while (word.load() == seen) changed_.wait(lock);
+  }
+  void nap(uint32_t seen) noexcept {
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (word.load() == seen) changed_.wait_for(lock, kNapTime);
   }
   void wake(int) noexcept {
     // Taking the lock closes the gap between a sleeper's test of the word and its going to sleep.
@@ -108,12 +118,12 @@ class Guard {
   SpinLock& lock_;
 };
 
-// Spins until word differs from seen, for kSpinTime at most; false when time ran out.
-inline bool spin_until_changed(const std::atomic<uint32_t>& word, uint32_t seen,
-                               bool may_spin) noexcept {
+// Spins until word differs from seen, for a limited time; false when time ran out.
+inline bool spin_until_changed(const std::atomic<uint32_t>& word, uint32_t seen, bool may_spin,
+                               std::chrono::microseconds limit = kSpinTime) noexcept {
   if (word.load(std::memory_order_acquire) != seen) return true;
   if (!may_spin) return false;  // on one core the thread we wait for needs the processor
-  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  const auto deadline = std::chrono::steady_clock::now() + limit;
   do {
     for (int i = 0; i < 32; ++i) {
       if (word.load(std::memory_order_acquire) != seen) return true;

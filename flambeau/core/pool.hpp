@@ -20,6 +20,7 @@
 #include <initializer_list>
 #include <new>
 
+#include "placement.hpp"
 #include "platform.hpp"
 
 namespace flambeau {
@@ -35,6 +36,8 @@ namespace pool_detail {
 
 using platform::Event;
 using platform::spin_until_changed;
+
+constexpr auto kGlance = std::chrono::microseconds(10);
 
 inline int default_threads(int processors) noexcept {
   for (const char* name : {"FLAMBEAU_NUM_THREADS", "OMP_NUM_THREADS"}) {
@@ -81,6 +84,7 @@ class Pool {
       return;
     }
     if (workers_ != wanted - 1) resize(wanted - 1);
+    keep_workers_off(platform::current_processor());
     const int64_t chunks = publish(f, args, desc, n, grain, threads);
     work(0);
     await(uint32_t(chunks));
@@ -94,6 +98,7 @@ class Pool {
   static constexpr uint64_t kIndexMask = (uint64_t(1) << kIndexBits) - 1;
   struct alignas(64) Ticket {
     std::atomic<uint64_t> value{0};
+    std::atomic<bool> owner_works{false};
   };
   // Written by the caller, read by workers *before* their claim is confirmed, hence atomic members.
   struct alignas(64) Job {
@@ -141,6 +146,15 @@ class Pool {
     return chunks;
   }
 
+  // Before workers are woken: where they must not start. Costs nothing while the caller stays. A
+  // caller bound to one processor may be so with the whole process: then nobody is moved.
+  void keep_workers_off(int processor) noexcept {
+    if (processor == avoided_) return;
+    avoided_ = processor;
+    if (processor < 0 || !platform::has_a_choice()) return;
+    for (int id = 1; id <= workers_; ++id) placements_[id].keep_off(handles_[id], processor);
+  }
+
   void announce(int count) noexcept {
     ready_.word.fetch_add(1);  // sequentially consistent: pairs with the sleeper's count below
     if (sleepers_.load() > 0) ready_.wake(count);
@@ -149,12 +163,14 @@ class Pool {
   // Claims and runs chunks until none is left; id is the thread's index in the job.
   void work(int id) noexcept {
     const int parts = job_.parts.load(std::memory_order_relaxed);
+    tickets_[id].owner_works.store(true, std::memory_order_relaxed);
     for (int k = 0; k < parts; ++k) {
       const uint32_t ran = drain((id + k) % parts, id);
       if (ran == 0) continue;
       done_.word.fetch_add(ran);
       if (caller_sleeps_.load()) done_.wake(1);
     }
+    tickets_[id].owner_works.store(false, std::memory_order_relaxed);
   }
 
   uint32_t drain(int owner, int id) noexcept {
@@ -178,13 +194,40 @@ class Pool {
     }
   }
 
+  // Waits until every chunk is done: watches for a while, then naps, and looks between the naps
+  // whether a worker stands still.
   void await(uint32_t chunks) noexcept {
-    uint32_t done;
-    while ((done = done_.word.load(std::memory_order_acquire)) != chunks) {
-      if (spin_until_changed(done_.word, done, processors_ > 1)) continue;
-      caller_sleeps_.store(true);
-      if (done_.word.load() == done) done_.wait(done);
-      caller_sleeps_.store(false);
+    const bool may_spin = processors_ > 1;
+    for (uint32_t done, last = ~chunks; (done = load_done()) != chunks; last = done) {
+      if (done != last && spin_until_changed(done_.word, done, may_spin, kGlance)) continue;
+      for_those_at_work([this](int id) { placements_[id].note(handles_[id]); });
+      if (done == last) {
+        caller_sleeps_.store(true);
+        if (done_.word.load() == done) done_.nap(done);
+        caller_sleeps_.store(false);
+      } else {
+        spin_until_changed(done_.word, done, may_spin);
+      }
+      if (load_done() == done) pull_workers(platform::current_processor());
+    }
+  }
+
+  uint32_t load_done() const noexcept { return done_.word.load(std::memory_order_acquire); }
+
+  // Hands the processor of the caller, which is about to sleep, to workers that wait for one.
+  void pull_workers(int processor) noexcept {
+    if (processor < 0 || !platform::has_a_choice()) return;
+    for_those_at_work([this, processor](int id) {
+      if (placements_[id].ran(handles_[id])) return;
+      placements_[id].pull_to(handles_[id], processor);
+      avoided_ = -1;
+    });
+  }
+
+  template <class F>
+  void for_those_at_work(F f) noexcept {
+    for (int id = 1; id <= workers_; ++id) {
+      if (tickets_[id].owner_works.load(std::memory_order_relaxed)) f(id);
     }
   }
 
@@ -207,7 +250,8 @@ class Pool {
     keep_.store(count, std::memory_order_release);
     if (before > count) announce(before);
     for (; workers_ > count; --workers_) platform::join_thread(handles_[workers_]);
-    while (workers_ < count && start(workers_ + 1)) ++workers_;
+    while (workers_ < count && start(workers_ + 1)) placements_[++workers_].forget();
+    avoided_ = -1;
   }
 
   bool start(int id) noexcept {
@@ -228,10 +272,14 @@ class Pool {
   void reset_in_child() noexcept {
     new (&ready_) Event();
     new (&done_) Event();
-    for (Ticket& ticket : tickets_) ticket.value.store(0, std::memory_order_relaxed);
+    for (Ticket& ticket : tickets_) {
+      ticket.value.store(0, std::memory_order_relaxed);
+      ticket.owner_works.store(false, std::memory_order_relaxed);
+    }
     sleepers_.store(0);
     caller_sleeps_.store(false);
     workers_ = 0;
+    avoided_ = -1;
     busy_.store(false);
   }
 
@@ -239,8 +287,10 @@ class Pool {
   std::atomic<int> wanted_;
   int workers_ = 0;      // started, ids 1..workers_; guarded by busy_, like number_ and handles_
   uint64_t number_ = 0;  // of the current job
+  int avoided_ = -1;     // the processor that workers are kept off
   std::atomic<int> keep_{0};  // workers with a larger id leave
   platform::Thread handles_[kMaxThreads] = {};
+  platform::Placement placements_[kMaxThreads];
   alignas(64) std::atomic<bool> busy_{false};
   alignas(64) Event ready_;  // changes when there is a job
   std::atomic<int> sleepers_{0};

@@ -105,6 +105,32 @@ def test_pool_has_no_data_races(builder: Builder, test: str) -> None:
     drive(builder.build("pool", *THREADS), test)
 
 
+PLACEMENT_TESTS = [
+    "workers_leave_the_callers_processor",
+    "a_bound_caller_moves_nobody",
+    "a_waiting_caller_gives_its_processor",
+    "a_mask_set_by_others_is_obeyed",
+]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are placed on Linux only")
+@pytest.mark.parametrize("flags", [("-O2",), THREADS], ids=["plain", "sanitized"])
+@pytest.mark.parametrize("test", PLACEMENT_TESTS)
+def test_placement_of_workers(builder: Builder, test: str, flags: tuple[str, ...]) -> None:
+    drive(builder.build("pool", *flags), test)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
+@pytest.mark.parametrize("test", ["ranges", "many_callers", "nested", *PLACEMENT_TESTS])
+def test_pool_on_one_processor(builder: Builder, test: str) -> None:
+    program, before = builder.build("pool", "-O2"), os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        drive(program, test)
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 # Sanitizers hold locks of their own across fork, so these two run without.
 def test_pool_works_in_a_forked_child(builder: Builder) -> None:
     drive(builder.build("pool", "-O2"), "fork")

@@ -2,10 +2,12 @@
 // process.
 #include "pool.hpp"
 
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -206,6 +208,126 @@ static void test_fork() {
   check_once(1000, 7, 3);
 }
 
+#if defined(__linux__)
+typedef std::vector<int> Processors;
+
+static Processors mask() {
+  cpu_set_t set;
+  CHECK(sched_getaffinity(0, sizeof set, &set) == 0);
+  Processors found;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &set)) found.push_back(i);
+  }
+  return found;
+}
+
+static void move_to(const Processors& processors, pid_t thread = 0) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (int i : processors) CPU_SET(i, &set);
+  CHECK(sched_setaffinity(thread, sizeof set, &set) == 0);
+}
+
+// args: Visitor. Both threads are inside at once; the worker does something there.
+struct Visitor {
+  void (*visit)(void*);
+  void* argument;
+};
+static void meet_and_visit(void** args, const int64_t*, int64_t, int64_t, int64_t thread) {
+  const Visitor* visitor = static_cast<Visitor*>(args[0]);
+  if (thread == 1) visitor->visit(visitor->argument);
+  arrived++;
+  CHECK(wait_for_arrivals(2));
+}
+static void in_worker(void (*visit)(void*), void* argument) {
+  arrived = 0;
+  Visitor visitor{visit, argument};
+  void* args[] = {&visitor};
+  parallel_for(meet_and_visit, args, nullptr, 2, 1);
+}
+static Processors worker_mask() {
+  Processors found;
+  in_worker([](void* argument) { *static_cast<Processors*>(argument) = mask(); }, &found);
+  return found;
+}
+
+static void test_workers_leave_the_callers_processor() {
+  const Processors all = mask();
+  set_num_threads(2);
+  check_meeting(2);  // the worker was started with the whole mask
+  int moved = 0;
+  for (int round = 0; round < 200; ++round) {
+    const int before = sched_getcpu();
+    const Processors workers = worker_mask();
+    CHECK(mask() == all);
+    CHECK(workers.size() == std::max(all.size() - 1, size_t(1)));
+    for (int i : workers) moved += i == before;  // the caller, between two instructions
+    if (round % 3 == 0) usleep(1000);            // the worker falls asleep
+  }
+  CHECK(moved < 100 || all.size() == 1);
+}
+
+// Bound to one processor, as one thread of the process or with all of them.
+static void test_a_bound_caller_moves_nobody() {
+  const Processors all = mask();
+  set_num_threads(2);
+  const Processors workers = worker_mask();
+  for (int here : all) {
+    move_to({here});
+    for (int i = 0; i < 20; ++i) CHECK(worker_mask() == workers);
+    usleep(1000);
+    CHECK(worker_mask() == workers);
+  }
+}
+
+// args: int, rounds in which the worker, standing still in its chunk, came to the caller's processor.
+static void stand_still(void** args, const int64_t*, int64_t, int64_t, int64_t thread) {
+  arrived++;
+  CHECK(wait_for_arrivals(2));
+  if (thread == 0) return;
+  const Processors before = mask();
+  for (int i = 0; i < 200; ++i) {
+    const Processors now = mask();
+    if (now.size() == 1 && now != before) {
+      ++*static_cast<int*>(args[0]);
+      return;
+    }
+    usleep(1000);
+  }
+}
+
+static void test_a_waiting_caller_gives_its_processor() {
+  const Processors all = mask();
+  set_num_threads(2);
+  int pulled = 0;
+  for (int i = 0; i < 20; ++i) {
+    arrived = 0;
+    void* args[] = {&pulled};
+    parallel_for(stand_still, args, nullptr, 2, 1);
+    CHECK(mask() == all);
+    const Processors workers = worker_mask();  // and leaves it again
+    CHECK(workers.size() == std::max(all.size() - 1, size_t(1)));
+  }
+  CHECK(pulled > 0 || all.size() == 1);
+}
+
+// The whole process is moved; of several processors, the worker still leaves one to the caller.
+static void test_a_mask_set_by_others_is_obeyed() {
+  const Processors all = mask();
+  pid_t worker = 0;
+  set_num_threads(2);
+  in_worker([](void* found) { *static_cast<pid_t*>(found) = pid_t(syscall(SYS_gettid)); }, &worker);
+  for (size_t count : {size_t(1), all.size() / 2, all.size() - 1}) {
+    const Processors some(all.begin(), all.begin() + std::max(count, size_t(1)));
+    move_to(some);
+    move_to(some, worker);
+    for (int i = 0; i < 20; ++i) {
+      for (int k : worker_mask()) CHECK(std::count(some.begin(), some.end(), k) == 1);
+    }
+  }
+}
+#endif
+
 // argv[2]: what get_num_threads() must say, given the environment the test was started with.
 static int expected_threads = 0;
 static void test_default_threads() { CHECK(get_num_threads() == expected_threads); }
@@ -223,6 +345,12 @@ int main(int argc, char** argv) {
       {"oversubscribed", test_oversubscribed},
       {"idle_burns_nothing", test_idle_burns_nothing},
       {"fork", test_fork},
+#if defined(__linux__)
+      {"workers_leave_the_callers_processor", test_workers_leave_the_callers_processor},
+      {"a_bound_caller_moves_nobody", test_a_bound_caller_moves_nobody},
+      {"a_waiting_caller_gives_its_processor", test_a_waiting_caller_gives_its_processor},
+      {"a_mask_set_by_others_is_obeyed", test_a_mask_set_by_others_is_obeyed},
+#endif
       {"default_threads", test_default_threads},
   };
   return run_named(tests, argc, argv);
