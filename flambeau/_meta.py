@@ -34,6 +34,11 @@ def make(shape: Any, dtype: Any, strides: Any = None, requires_grad: bool = Fals
     return core.make_subclass(MetaTensor, plain, requires_grad)
 
 
+def rebuild(dtype: Any, shape: Any, strides: Any, requires_grad: bool) -> MetaTensor:
+    """The tensor that `MetaTensor.describe` described: how one is unpickled."""
+    return make(shape, dtype, strides, requires_grad)
+
+
 def strip(tensor: Tensor, dtype: Any = None) -> MetaTensor:
     """A leaf of the same shape, strides and dtype (or another one) without the data."""
     return make(tensor.shape, dtype or tensor.dtype, tensor.stride())
@@ -73,7 +78,7 @@ class MetaTensor(Tensor):
     def __torch_function__(
         cls, func: Callable, types: tuple, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        from .ops.meta_rules import infer
+        from ._meta_rules import infer
 
         return infer(func, args, kwargs or {})
 
@@ -120,9 +125,7 @@ class MetaTensor(Tensor):
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
-        from ._utils import _rebuild_meta_tensor_no_storage
-
-        return _rebuild_meta_tensor_no_storage, self.describe(), self.__dict__ or None
+        return rebuild, self.describe(), self.__dict__ or None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -165,7 +168,7 @@ for _name in ("T", "mT", "H", "mH"):
 
 def answer(op: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     """The result of `op(*args, device="meta", **kwargs)` for ordinary arguments."""
-    from .ops.meta_rules import create
+    from ._meta_rules import create
 
     with no_modes():
         return create(op, args, kwargs)
@@ -178,7 +181,7 @@ class _DeviceMode(Mode):
         self.device = device
 
     def intercept(self, op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-        from .ops.meta_rules import is_factory
+        from ._meta_rules import is_factory
 
         if kwargs.get("device") is None and is_factory(op):
             return op(*args, **{**kwargs, "device": self.device})

@@ -25,7 +25,7 @@ FLOORS = (
     {"core"},
     {"kernels"},
     {"ops"},
-    {"_modes", "_tensor", "_tensor_str", "autograd"},
+    {"_meta", "_meta_rules", "_modes", "_tensor", "_tensor_str", "autograd"},
     set(LIBRARIES.split()),
     {"graph", "fx", "jit", "compiler", "export"},
     {"audio", "distributed", "serve", "text", "vision"},

@@ -307,11 +307,12 @@ class RowKernel(ReducedKernel):
         if self.masked or self.lanes == 1:
             carry = list(zip(vector_types[:width], vectors[:width], strict=True))
             with self.b.loop(main.index, end, self.lanes, carry) as tail:
-                i, mask = tail.index, None
+                i = tail.index
+                rest: str | None = None
                 if self.lanes > 1:
-                    mask = self.b.lanes_below(self.b.sub(end, i), self.lanes)
+                    rest = self.b.lanes_below(self.b.sub(end, i), self.lanes)
                 have = tail.values
-                tail.next(*self._step(wide, row, states, dict(known), i, base, mask, have, keep))
+                tail.next(*self._step(wide, row, states, dict(known), i, base, rest, have, keep))
             return list(tail.values) + vectors[width:]
         known = self._known(row, 1)
         carry = list(zip(types[width * unroll :], carried[width * unroll :], strict=True))

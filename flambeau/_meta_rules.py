@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .. import core
-from .._meta import NO_DATA, MetaTensor, make, strip
-from ..core import Tensor
-from .factory import DTYPES, read_dtype
-from .parts import broadcast_shapes
-from .record import METHODS
+from . import core
+from ._meta import NO_DATA, MetaTensor, make, strip
+from .core import Tensor
+from .ops.factory import DTYPES, read_dtype
+from .ops.parts import broadcast_shapes
+from .ops.record import METHODS
 
 
 def _names(text: str) -> frozenset[str]:
@@ -174,7 +174,7 @@ def _create_strided(op: Any, args: tuple, options: dict[str, Any]) -> MetaTensor
 
 def _move(args: tuple, kwargs: dict[str, Any]) -> Tensor:
     """x.to(device, dtype, ...) to or from the device meta."""
-    from .convert import _read_targets
+    from .ops.convert import _read_targets
 
     source, dtype, device = args[0], kwargs.get("dtype"), kwargs.get("device")
     other, flags = kwargs.get("other"), []
