@@ -262,10 +262,11 @@ class _Tiles:
         b, d = self.b, self.d
         with b.loop("%begin", "%end") as task:
             b.store(self.inner.vector, "zeroinitializer", self.check, self.line)
-            rest, k_task = b.divide(task.index, d.k_tasks)
-            rest, column = b.divide(rest, d.column_tasks)
+            rest, column = b.divide(task.index, d.column_tasks)
             rest, strip = b.divide(rest, d.strips)
-            group, block = b.divide(rest, d.plane_tasks)
+            rest, block = b.divide(rest, d.plane_tasks)
+            # The filters last: most threads then read the factors that they have made themselves.
+            group, k_task = b.divide(rest, d.k_tasks)
             at = self.input.find_strip(d, strip, column)
             at.group, at.column = group, column
             at.plane = b.mul(block, d.plane_block)

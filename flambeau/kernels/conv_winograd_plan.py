@@ -15,6 +15,10 @@ from .winograd import OUTPUTS, PRODUCTS, TAPS
 TILES = 64  # of a task: products should stay in the second-level cache
 FACTORS = 1 << 23  # bytes of factors of filters kept at a time
 FLAG = 64  # bytes in front of the workspace
+# Cycles to load a byte of factors that the thread has made itself, or that others have: their
+# caches may be far away.
+OWN, FOREIGN = 0.05, 0.25
+KEPT = 1 << 20  # bytes of factors that stay in a thread's cache from one task to the next
 
 
 class Shape(NamedTuple):
@@ -111,16 +115,28 @@ def _choices(c: Convolution, shape: Shape) -> Iterator[Choice]:
     panel = VECTORS * lanes
     line = c.target.vector_bytes
     row = c.groups * c.channels * c.depth_taps * shape.places * line
-    slice_ = max(panel, min(round_up(c.filters, panel), FACTORS // row * lanes // panel * panel))
-    for strip in strips(shape, c.batch * c.output[0], TILES):
-        tasks = c.groups * count_strips(shape, strip, c.batch * c.output[0])
-        for parts in sorted({1, min(c.threads, ceil_div(slice_, panel))}):
-            k_block = round_up(ceil_div(slice_, parts), panel)
-            used = ceil_div(min(k_block, c.filters), lanes)
-            k_tasks = ceil_div(min(slice_, c.filters), k_block)
-            cost = _task_cost(c, shape, strip, used)
-            total = ceil_div(tasks * k_tasks, c.threads) * cost * ceil_div(c.filters, slice_)
-            yield Choice(total + _filter_cost(c, shape), shape, strip, k_block, slice_)
+    most = max(panel, min(round_up(c.filters, panel), FACTORS // row * lanes // panel * panel))
+    # Slices that all threads share evenly let each thread keep to factors of its own.
+    even = most // (panel * c.threads) * panel * c.threads
+    for slice_ in sorted({most, even or most}):
+        for strip in strips(shape, c.batch * c.output[0], TILES):
+            for parts in sorted({1, min(c.threads, ceil_div(slice_, panel))}):
+                k_block = round_up(ceil_div(slice_, parts), panel)
+                cost = _slice_cost(c, shape, strip, slice_, k_block)
+                cost = cost * ceil_div(c.filters, slice_) + _filter_cost(c, shape)
+                yield Choice(cost, shape, strip, k_block, slice_)
+
+
+def _slice_cost(c: Convolution, shape: Shape, strip: Strip, slice_: int, k_block: int) -> float:
+    filters = min(k_block, c.filters)
+    used = ceil_div(filters, c.element.compute.lanes)
+    k_tasks = ceil_div(min(slice_, c.filters), k_block)
+    tasks = c.groups * count_strips(shape, strip, c.batch * c.output[0]) * k_tasks
+    factors = used * c.channels * c.depth_taps * shape.places * c.target.vector_bytes
+    foreign = 0 if k_tasks % c.threads == 0 else 1 - 1 / c.threads
+    load = factors * (OWN + foreign * (FOREIGN - OWN))
+    turns = ceil_div(tasks, c.threads)
+    return turns * _task_cost(c, shape, strip, used) + load * (turns if factors > KEPT else 1)
 
 
 def strips(shape: Shape, planes: int, most: int) -> Iterator[Strip]:

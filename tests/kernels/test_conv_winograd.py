@@ -10,7 +10,7 @@ from flambeau.kernels import (
     conv_winograd_plan,
     conv_winograd_weight_plan,
 )
-from flambeau.kernels.target import NEON, host
+from flambeau.kernels.target import AVX512, NEON, host
 from tests.kernels import reference
 from tests.kernels.harness import assemble, run_plan, runnable
 from tests.kernels.samples import assert_near, draw, wide
@@ -106,6 +106,27 @@ def test_filters_in_slices(always, monkeypatch):
     plan = conv.plan_conv_forward("f32", *settings_of(case), 2, bias=False)
     assert len(plan.phases) > 4
     check("f32", case, threads=2)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_keep_to_factors_of_their_own(always, monkeypatch, threads):
+    chosen, choose = [], conv_winograd_plan.choose
+    monkeypatch.setattr(
+        conv_winograd_plan, "choose", lambda c: chosen.append(choose(c)) or chosen[-1]
+    )
+    # Factors of 512 filters of 512 channels: far more than a thread's own cache holds.
+    case = (8, 512, 7, 7), (512, 512, 3, 3), (1, 1), (1, 1), 1
+    conv.plan_conv_forward("f32", *settings_of(case), threads, bias=False, target=AVX512)
+    (found,) = chosen
+    assert found.slice == threads * found.k_block
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_slices_shared_by_threads(always, monkeypatch, threads):
+    monkeypatch.setattr(conv_winograd_plan, "FACTORS", 36 * 4 * 16 * 100)  # about 96 filters
+    monkeypatch.setattr(conv_winograd_plan, "KEPT", 0)
+    check("f32", ((5, 16, 9, 8), (208, 16, 3, 3), (1, 1), (1, 1), 1), threads=threads)
+    check("f32", ((3, 32, 9, 8), (208, 16, 3, 3), (1, 1), (1, 1), 2), threads=threads)
 
 
 def test_same_bits_for_any_number_of_threads(always):
