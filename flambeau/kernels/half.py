@@ -1,12 +1,21 @@
 """Conversions of half-precision numbers by integer arithmetic, and whether a target needs them.
 
+bfloat16 is rounded by the processor where it can, but for subnormal numbers, which it takes as 0,
+and NaN, which is to be the same one everywhere.
+
 After F. Giesen, "Half to float done quick" and "float->half variants" (2012).
 """
 
 from __future__ import annotations
 
+from functools import cache
+
+from .. import core
 from .ir import Builder
-from .target import Target
+from .target import AVX512, Target
+
+_ROUND = "avx512bf16"
+_SPECIAL = str(0x01 | 0x20 | 0x80)  # quiet NaN, subnormal, signalling NaN, as VFPCLASSPS has them
 
 
 def converts_half(target: Target) -> bool:
@@ -81,3 +90,41 @@ def float_to_half(b: Builder, value: str, lanes: int) -> str:
     chosen = v.select(is_large, large, v.select(is_small, small, normal))
     whole = v.op("or", chosen, v.op("lshr", sign, 16))
     return v.cast(v.cast(whole, "i32", "i16", "trunc"), "i16", "half")
+
+
+@cache
+def rounds_bfloat(target: Target) -> bool:
+    """Does this machine have the instruction that rounds 16 float32 numbers to bfloat16?"""
+    return target == AVX512 and _ROUND in core.cpu_features()
+
+
+def float_to_bfloat(b: Builder, value: str, lanes: int) -> str:
+    """float to the bits of a bfloat16, to nearest even; NaN stays NaN."""
+    if lanes != 16 or not rounds_bfloat(b.target):
+        return _round_bits(b, value, lanes)
+    b.need(_ROUND)
+    vector, mask = "<16 x float>", "<16 x i1>"
+    special = ("llvm.x86.avx512.fpclass.ps.512", mask, (vector, value), ("i32", _SPECIAL))
+    found = b.emit(f"bitcast {mask} {b.intrinsic(*special)} to i16")
+
+    def convert() -> list[str]:
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        rounded = b.intrinsic(name, "<16 x bfloat>", (vector, value))
+        return [b.emit(f"bitcast <16 x bfloat> {rounded} to <16 x i16>")]
+
+    return b.choose(
+        b.emit(f"icmp ne i16 {found}, 0"),
+        lambda: [_round_bits(b, value, lanes)],
+        convert,
+        ["<16 x i16>"],
+        rare=True,
+    )[0]
+
+
+def _round_bits(b: Builder, value: str, lanes: int) -> str:
+    v = _Bits(b, lanes)
+    bits = v.cast(value, "float", "i32")
+    odd = v.op("and", v.op("lshr", bits, 16), 1)
+    rounded = v.op("lshr", v.op("add", bits, v.op("add", odd, 0x7FFF)), 16)
+    is_nan = b.emit(f"fcmp uno {v.floats} {value}, {value}")
+    return v.cast(v.select(is_nan, 0x7FC0, rounded), "i32", "i16", "trunc")

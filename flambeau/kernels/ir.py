@@ -81,6 +81,11 @@ class Builder:
         """Declare an external function or intrinsic once."""
         self._declarations.setdefault(name, declaration)
 
+    def need(self, feature: str) -> None:
+        """Let the module use a feature beyond the target's."""
+        if feature not in self.features:
+            self.features = (*self.features, feature)
+
     def intrinsic(self, name: str, result: str, *args: tuple[str, str]) -> str:
         """Call `@name` with (type, value) arguments."""
         types = ", ".join(t for t, _ in args)

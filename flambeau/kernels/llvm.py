@@ -268,7 +268,7 @@ class Emitter(GraphEmitter):
         if source == "bf16":
             return self.cast(self._from_bf16(value), "f32", target)
         if target == "bf16":
-            return self._to_bf16(self.cast(value, source, "f32"))
+            return half.float_to_bfloat(self.b, self.cast(value, source, "f32"), self.lanes)
         a, b = dt.INFO[source], dt.INFO[target]
         if "f16" in (source, target) and "f32" not in (source, target):
             return self.cast(self.cast(value, source, "f32"), "f32", target)
@@ -315,21 +315,6 @@ class Emitter(GraphEmitter):
         wide = self.b.emit(f"zext {self.type('i16')} {value} to {self.type('i32')}")
         shifted = self.b.emit(f"shl {self.type('i32')} {wide}, {self.constant(16, 'i32')}")
         return self.b.emit(f"bitcast {self.type('i32')} {shifted} to {self.type('f32')}")
-
-    def _to_bf16(self, value: str) -> str:
-        """Round to nearest even on the bits; NaN stays a quiet NaN."""
-        i = self.type("i32")
-        bits = self.b.emit(f"bitcast {self.type('f32')} {value} to {i}")
-        top = self.b.emit(f"lshr {i} {bits}, {self.constant(16, 'i32')}")
-        odd = self.b.emit(f"and {i} {top}, {self.constant(1, 'i32')}")
-        bias = self.b.emit(f"add {i} {odd}, {self.constant(0x7FFF, 'i32')}")
-        rounded = self.b.emit(f"add {i} {bits}, {bias}")
-        high = self.b.emit(f"lshr {i} {rounded}, {self.constant(16, 'i32')}")
-        nan = self.b.emit(f"fcmp uno {self.type('f32')} {value}, {value}")
-        result = self.b.emit(
-            f"select {self.type('bool')} {nan}, {i} {self.constant(0x7FC0, 'i32')}, {i} {high}"
-        )
-        return self.b.emit(f"trunc {i} {result} to {self.type('i16')}")
 
     # ---- memory ----------------------------------------------------------------------------------
 
