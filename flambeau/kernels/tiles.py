@@ -11,6 +11,10 @@ from .ir import Builder
 from .llvm import Emitter
 from .scalar import Expr
 
+# From this cost on the body is in the kernel for a few rows of a tile, in a loop, not for each row.
+_WORTH_A_LOOP = 40
+_ROWS = 4
+
 
 def transpose(b: Builder, rows: list[str], vector: str) -> list[str]:
     """The transpose of a square of vectors: log2(n) stages of two-input shuffles."""
@@ -48,15 +52,14 @@ class _Tiles:
         self.rows = [b.size(1 + 2 * i) for i in range(len(k.operands))]
         self.columns = [b.size(2 + 2 * i) for i in range(len(k.operands))]
         k.count = self.size
-        last = b.sub("%end", self.side - 1)
-        with b.loop("%begin", last, self.side) as blocks:
-            full = b.sub(self.size, self.side - 1)
-            with b.loop("0", full, self.side) as across:
+        with b.loop("%begin", "%end", self.side) as blocks:
+            height = b.min(b.sub("%end", blocks.index), str(self.side))
+            partial = b.less(height, str(self.side))
+            last = b.select(partial, "i64", "0", b.sub(self.size, self.side - 1))
+            with b.loop("0", last, self.side) as across:
                 self._tile(blocks.index, across.index)
-            with b.loop("0", str(self.side)) as row:
+            with b.loop("0", height) as row:
                 self._single_row(b.add(blocks.index, row.index), across.index)
-        with b.loop(blocks.index, "%end") as row:
-            self._single_row(row.index, "0")
 
     def _at(self, i: int, row: str, column: str) -> str:
         moved = self.b.offset(self.pointers[i], self.b.mul(row, self.rows[i]))
@@ -65,32 +68,51 @@ class _Tiles:
     def _tile(self, row: str, column: str) -> None:
         b, k = self.b, self.k
         em = Emitter(b, self.side)
-        outs = len(k.spec.outs)
         blocks: dict[int, list[str]] = {}
-        for i, o in enumerate(k.operands[outs:], outs):
+        for i, o in enumerate(k.operands[len(k.spec.outs) :], len(k.spec.outs)):
             if o.access == "t":
-                vector = em.type(o.dtype)
                 columns = [
                     em.load(o.dtype, self._at(i, row, b.add(column, j))) for j in range(self.side)
                 ]
-                blocks[i] = transpose(b, columns, vector)
-        for j in range(self.side):
-            here = b.add(row, j)
-            at = [self._at(i, here, column) for i in range(len(k.operands))]
+                blocks[i] = transpose(b, columns, em.type(o.dtype))
+        if k.weight < _WORTH_A_LOOP:
+            for j in range(self.side):
+                self._row_of_tile(em, b.add(row, j), column, {i: v[j] for i, v in blocks.items()})
+            return
+        kept = {i: self._keep(em, i, rows) for i, rows in blocks.items()}
+        with b.loop("0", str(self.side), _ROWS) as group:
+            for j in (b.add(group.index, u) for u in range(_ROWS)):
+                turned = {i: self._kept(em, i, at, j) for i, at in kept.items()}
+                self._row_of_tile(em, b.add(row, j), column, turned)
 
-            def leaf(n: Expr, at: list[str] = at, j: int = j) -> str | None:
-                if n.op != "input":
-                    return em.cast(k.count, "i64", n.dtype) if n.op == "count" else None
-                return self._value(em, n, outs + n.value, at, blocks, j)
+    def _keep(self, em: Emitter, i: int, rows: list[str]) -> str:
+        """Rows in memory, for a loop over them; where they are."""
+        vector = em.type(self.k.operands[i].dtype)
+        at = self.b.stack(f"[{self.side} x {vector}]")
+        for j, row in enumerate(rows):
+            self.b.store(vector, row, self.b.offset(at, str(4 * self.side * j)), 4 * self.side)
+        return at
 
-            values = em.graph(k.flat_roots, leaf, {})
-            for out, value in enumerate(values):
-                self._store(em, out, value, at[out])
+    def _kept(self, em: Emitter, i: int, at: str, j: str) -> str:
+        place = self.b.offset(at, self.b.mul(j, 4 * self.side))
+        return self.b.load(em.type(self.k.operands[i].dtype), place, 4 * self.side)
 
-    def _value(self, em: Emitter, n: Expr, i: int, at: list[str], blocks: dict, j: int) -> str:
+    def _row_of_tile(self, em: Emitter, row: str, column: str, turned: dict[int, str]) -> None:
+        k = self.k
+        at = [self._at(i, row, column) for i in range(len(k.operands))]
+
+        def leaf(n: Expr) -> str | None:
+            if n.op != "input":
+                return em.cast(k.count, "i64", n.dtype) if n.op == "count" else None
+            return self._value(em, n, len(k.spec.outs) + n.value, at, turned)
+
+        for out, value in enumerate(em.graph(k.flat_roots, leaf, {})):
+            self._store(em, out, value, at[out])
+
+    def _value(self, em: Emitter, n: Expr, i: int, at: list[str], turned: dict[int, str]) -> str:
         access = self.k.operands[i].access
         if access == "t":
-            return blocks[i][j]
+            return turned[i]
         if access in "s0":
             return em.splat(Emitter(self.b, 1).load(n.dtype, at[i]), n.dtype)
         return em.load(n.dtype, at[i])
