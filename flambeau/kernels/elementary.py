@@ -30,7 +30,7 @@ class Function:
     # partials(out, *args) -> one derivative per argument, NotImplemented for one there is none for
     partials: Callable | None
     libm: str | None  # C name for float64; the float32 name has an f behind it
-    # bodies by dtype; "complex" serves both complex types
+    # bodies by dtype; "complex" serves both complex types, ROUGH what ends in a half type
     expand: dict[str, Callable] = field(default_factory=dict)
 
 
@@ -64,6 +64,8 @@ def expansion(name: str, *types: str) -> Callable:
     return register
 
 
+ROUGH = "rough"  # computes in float32, with relative errors of 1e-5 at most
+
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 
 exp: Call = define("exp", lambda out, x: [out])
@@ -89,6 +91,10 @@ atanh: Call = define("atanh", lambda out, x: [1 / (1 - x * x)])
 erf: Call = define("erf", lambda out, x: [TWO_OVER_SQRT_PI * exp(-x * x)])
 erfinv: Call = define(
     "erfinv", lambda out, x: [0.5 * math.sqrt(math.pi) * exp(out * out)], libm=None
+)
+# the normal distribution function; special.ndtr is more exact far out on the left
+normal_cdf: Call = define(
+    "normal_cdf", lambda out, x: [exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))], libm=None
 )
 erfc: Call = define("erfc", lambda out, x: [-TWO_OVER_SQRT_PI * exp(-x * x)])
 lgamma: Call = define("lgamma", lambda out, x: [digamma(x)])

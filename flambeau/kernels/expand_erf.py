@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from .elementary import define, exp, expansion, log, log1p, polynomial
-from .expand_exp import exp2_of_moderate, exp_and_tail, exp_of_moderate
+from .elementary import ROUGH, define, erf, exp, expansion, log, log1p, polynomial
+from .expand_exp import exp2_of_moderate, exp2_of_product, exp_and_tail, exp_of_moderate
 from .scalar import Expr, absolute, cast, const, copysign, eq, fma, sqrt, where
 
 _TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
@@ -86,6 +86,37 @@ _EXP2_SHORT = [
     0.693147,
     1.0,
 ]
+# The same three for results that are rounded to a half type: relative errors of 3e-6.
+_ERF_ROUGH = [0.0036855905, -0.025764729, 0.11250338, -0.37609005, 0.12837852]
+_LOG2_ERFC_ROUGH = [0.01317197, -0.11545399, -0.94745596, -1.618692]
+_EXP2_ROUGH = [0.0095698932, 0.055917835, 0.24024749, 0.69312182, 0.99999926]
+# log2(2 Q(t)) / t in t, Q(t) the normal distribution's tail, t < 13. The error in Q: 3e-8, growing
+# to 1e-8 / Q and 1e-2 far out (1 + erf(x / sqrt 2) has six times that); 7e-6, growing to 2e-4.
+_LOG2_TAIL_F32 = [
+    5.0026122e-10,
+    -2.8617954e-08,
+    6.8119379e-07,
+    -8.7229355e-06,
+    6.3978456e-05,
+    -0.00024196548,
+    -6.6016575e-05,
+    0.0070141559,
+    -0.0524792,
+    -0.45921046,
+    -1.1511052,
+]
+_LOG2_TAIL_ROUGH = [
+    -1.9086144e-09,
+    1.426866e-07,
+    -4.6348155e-06,
+    8.6740169e-05,
+    -0.0010502574,
+    0.0088192075,
+    -0.054380413,
+    -0.45821509,
+    -1.1512862,
+]
+_NO_TAIL = 13.0  # the exponent there is -127: 2**-127 comes out as 0
 # erfcx(x) (1 + 2x) in (x - 3) / (x + 3), to float32's precision; in (x - 4) / (x + 4), to float64's
 _ERFCX_SHORT = [
     7.57670356884005e-05,
@@ -249,13 +280,22 @@ _INVERSE_FARTHEST = [
 ]
 
 
-@expansion("erf", "f32")
-def _erf_f32(x: Expr) -> Expr:
+def _erf_single(x: Expr, near: list[float], log2_erfc: list[float], exp2: list[float]) -> Expr:
     t, q = absolute(x), x * x
     bounded = where(t > 4.0, const(4.0, "f32"), t)
-    large = 1.0 - exp2_of_moderate(bounded * polynomial(bounded, _LOG2_ERFC_F32), _EXP2_SHORT)
-    small = fma(polynomial(q, _ERF_F32), t, t)
+    large = 1.0 - exp2_of_moderate(bounded * polynomial(bounded, log2_erfc), exp2)
+    small = fma(polynomial(q, near), t, t)
     return copysign(where(t > 0.927734375, large, small), x)
+
+
+@expansion("erf", "f32")
+def _erf_f32(x: Expr) -> Expr:
+    return _erf_single(x, _ERF_F32, _LOG2_ERFC_F32, _EXP2_SHORT)
+
+
+@expansion("erf", ROUGH)
+def _erf_rough(x: Expr) -> Expr:
+    return _erf_single(x, _ERF_ROUGH, _LOG2_ERFC_ROUGH, _EXP2_ROUGH)
 
 
 @expansion("erf", "f64")
@@ -265,6 +305,29 @@ def _erf_f64(x: Expr) -> Expr:
     large = 1.0 - exp_of_moderate(polynomial(bounded - 2.5, _LOG_ERFC_F64))
     small = fma(polynomial(q, _ERF_F64), t, t)
     return copysign(where(t > 1.0, large, small), x)
+
+
+def _normal_single(x: Expr, log2_tail: list[float], exp2: list[float]) -> Expr:
+    """2**(t P(t) - 1), t = |x|, is what lies beyond t; nothing beyond what has no exponent."""
+    t = absolute(x)
+    t = where(t > _NO_TAIL, const(_NO_TAIL, "f32"), t)
+    tail = exp2_of_product(t, polynomial(t, log2_tail), exp2, -1)
+    return where(x > 0.0, 1.0 - tail, tail)
+
+
+@expansion("normal_cdf", "f32")
+def _normal_f32(x: Expr) -> Expr:
+    return _normal_single(x, _LOG2_TAIL_F32, _EXP2_SHORT)
+
+
+@expansion("normal_cdf", ROUGH)
+def _normal_rough(x: Expr) -> Expr:
+    return _normal_single(x, _LOG2_TAIL_ROUGH, _EXP2_ROUGH)
+
+
+@expansion("normal_cdf", "f64")
+def _normal_f64(x: Expr) -> Expr:
+    return 0.5 * (1.0 + erf(x * math.sqrt(0.5)))
 
 
 def _gaussian(t: Expr) -> Expr:

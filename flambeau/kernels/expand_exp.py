@@ -8,9 +8,11 @@ be shifted into an exponent. The polynomials are our own Remez fits.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
-from .elementary import expansion, polynomial
+from .elementary import ROUGH, expansion, polynomial
 from .scalar import Expr, absolute, bitcast, bitwise, const, copysign, fma, where
 
 
@@ -135,6 +137,26 @@ _F64 = _Format(
     ],
 )
 
+# in float32, for results that are rounded to a half type: relative errors of 3e-6
+_ROUGH = replace(
+    _F32,
+    exp=[0.041457704, 0.167909, 0.50004367, 0.99996342, 0.99999926],
+    exp2=[0.0095698932, 0.055917835, 0.24024749, 0.69312182, 0.99999926],
+    expm1=[0.0083386123, 0.041872693, 0.16666825, 0.49999401],
+    tanh=[-0.041385776, 0.13086336, -0.33319067],
+)
+
+
+def _each_precision(name: str) -> Callable:
+    """Decorator: this body computes function `name` with the polynomials it is given."""
+
+    def register(body: Callable[[Expr, _Format], Expr]) -> Callable[[Expr, _Format], Expr]:
+        for key, form in (("f32", _F32), ("f64", _F64), (ROUGH, _ROUGH)):
+            expansion(name, key)(partial(body, form=form))
+        return body
+
+    return register
+
 
 def _format(x: Expr) -> _Format:
     return _F32 if x.dtype == "f32" else _F64
@@ -167,9 +189,8 @@ def _scale(p: Expr, bits: Expr) -> Expr:
     return p * _power(half, p.dtype) * _power(bits - half, p.dtype)
 
 
-@expansion("exp", "f32", "f64")
-def _exp(x: Expr) -> Expr:
-    form = _format(x)
+@_each_precision("exp")
+def _exp(x: Expr, form: _Format) -> Expr:
     bits, f = _split(_clamp(x, form.smallest, form.largest), 2 * form.bias)
     return _scale(polynomial(f, form.exp), bits)
 
@@ -181,9 +202,8 @@ def exp_of_moderate(x: Expr) -> Expr:
     return polynomial(f, form.exp) * _power(bits, x.dtype)
 
 
-@expansion("exp2", "f32", "f64")
-def _exp2(x: Expr) -> Expr:
-    form = _format(x)
+@_each_precision("exp2")
+def _exp2(x: Expr, form: _Format) -> Expr:
     x = _clamp(x, form.smallest / math.log(2) - 1, form.bias + 2.0)
     magic = form.magic + 2 * form.bias
     shifted = x + magic
@@ -208,6 +228,15 @@ def exp2_of_moderate(x: Expr, power: list[float]) -> Expr:
     return p * _power(bitcast(shifted, form.integer), x.dtype)
 
 
+def exp2_of_product(x: Expr, y: Expr, power: list[float], exponent: int) -> Expr:
+    """2**(x y + exponent), x y not rounded, where that is a normal number or 0, or x y NaN."""
+    form = _format(x)
+    magic = form.magic + form.bias + exponent
+    shifted = fma(x, y, magic)
+    p = polynomial(fma(x, y, magic - shifted), power)
+    return p * _power(bitcast(shifted, form.integer), x.dtype)
+
+
 def exp_and_tail(x: Expr, tail: Expr) -> Expr:
     """exp(x + tail) for a tail far below the last bit of x."""
     form = _format(x)
@@ -226,9 +255,8 @@ def _half_exp(t: Expr) -> Expr:
     return 2.0 * fma(em, s, s)
 
 
-@expansion("expm1", "f32", "f64")
-def _expm1(x: Expr) -> Expr:
-    form = _format(x)
+@_each_precision("expm1")
+def _expm1(x: Expr, form: _Format) -> Expr:
     bits, f = _split(_clamp(x, -form.one, form.largest), form.bias - 1)
     em = fma(f * f, polynomial(f, form.expm1), f)
     s = _power(bits, x.dtype)  # 2**(j - 1): 2**j would overflow early
@@ -254,19 +282,17 @@ def _cosh(x: Expr) -> Expr:
     return half + 0.25 / half
 
 
-@expansion("sigmoid", "f32", "f64")
-def _sigmoid(x: Expr) -> Expr:
+@_each_precision("sigmoid")
+def _sigmoid(x: Expr, form: _Format) -> Expr:
     """1 / (1 + exp(-x)) as 0.5 / (0.5 + exp(-x) / 2); 0 where exp(-x) overflows."""
-    form = _format(x)
     highest = form.largest + 0.5  # there the power of two is an infinity, bit for bit
     bits, f = _split(_clamp(-x, -form.largest + 2.0, highest), form.bias - 1)
     return 0.5 / fma(polynomial(f, form.exp), _power(bits, x.dtype), 0.5)
 
 
-@expansion("tanh", "f32", "f64")
-def _tanh(x: Expr) -> Expr:
+@_each_precision("tanh")
+def _tanh(x: Expr, form: _Format) -> Expr:
     """1 - 2 / (exp(2t) + 1) for t >= 0.6, a polynomial below."""
-    form = _format(x)
     t = absolute(x)
     bounded = where(t > form.one, const(form.one, x.dtype), t)
     shifted = fma(bounded, 2 / math.log(2), form.magic + form.bias)

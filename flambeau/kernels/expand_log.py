@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .elementary import expansion, log1p, polynomial
+from .elementary import ROUGH, expansion, log1p, polynomial
 from .scalar import Expr, absolute, bitcast, bitwise, cast, const, copysign, eq, fma, sqrt, where
 
 
@@ -75,6 +75,9 @@ _F64 = _Format(
     ],
 )
 
+# R for results that are rounded to a half type: a relative error of 1.2e-6
+_LOG_ROUGH = [0.17017381, -0.19388337, 0.19813302, -0.24844741, 0.33336949, -0.50002132]
+
 
 def _format(x: Expr) -> _Format:
     return _F32 if x.dtype == "f32" else _F64
@@ -125,6 +128,12 @@ def _log(x: Expr) -> Expr:
     return _domain(x, _combine(k, m))
 
 
+@expansion("log", ROUGH)
+def _log_rough(x: Expr) -> Expr:
+    k, m = split(x)
+    return _domain(x, fma(k, math.log(2), fma(m * m, polynomial(m, _LOG_ROUGH), m)))
+
+
 def _combine(k: Expr, m: Expr) -> Expr:
     """k ln2 + log(1 + m)."""
     if m.dtype == "f32":
@@ -142,6 +151,12 @@ def _to_base(m: Expr, high: float, low: float) -> Expr:
 def _log2_f32(x: Expr) -> Expr:
     k, m = split(x)
     return _domain(x, k + _to_base(m, 1.44269502, 1.9259629e-8))
+
+
+@expansion("log2", ROUGH)
+def _log2_rough(x: Expr) -> Expr:
+    k, m = split(x)
+    return _domain(x, fma(fma(m * m, polynomial(m, _LOG_ROUGH), m), 1 / math.log(2), k))
 
 
 @expansion("log2", "f64")

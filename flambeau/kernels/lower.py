@@ -7,8 +7,11 @@ the C library where mathlib has no expansion for the type.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from . import dtypes as dt
 from . import scalar
+from .elementary import ROUGH
 from .lazy import mathlib
 from .scalar import Expr, node
 
@@ -18,16 +21,42 @@ Pair = tuple[Expr, Expr]
 def lower(roots: list[Expr]) -> list[Expr | Pair]:
     """Machine-level graphs of the roots; a complex root becomes (real part, imaginary part)."""
     image: dict[Expr, Expr] = {}
-    return split_complex([expand_calls(root, image) for root in roots])
+    rough = find_rough_calls(roots)
+    return split_complex([expand_calls(root, image, rough) for root in roots])
 
 
-def expand_calls(root: Expr, image: dict[Expr, Expr]) -> Expr:
+def find_rough_calls(roots: list[Expr]) -> set[Expr]:
+    """The calls that may be inexact in the last third of float32's digits.
+
+    They end in outputs of half types, and on the way there is nothing that makes relative errors
+    larger: no sum (it may cancel), no argument of another function.
+    """
+    if not any(_is_narrowing(root) for root in roots):
+        return set()
+    nodes = scalar.topological(roots)
+    exact = {root for root in roots if not _is_narrowing(root)}
+    for n in reversed(nodes):
+        narrows = _is_narrowing(n)
+        passed = n.op in _KEEPS_RELATIVE_ERRORS and (narrows or n not in exact)
+        kept = n.args[1:] if n.op == "select" else n.args
+        exact.update(a for a in n.args if not (passed and a in kept))
+    return {n for n in nodes if n.op == "call" and n.dtype == "f32" and n not in exact}
+
+
+_KEEPS_RELATIVE_ERRORS = ("mul", "div", "neg", "abs", "copysign", "select", "cast", "detach")
+
+
+def _is_narrowing(n: Expr) -> bool:
+    return n.op == "cast" and n.dtype in ("f16", "bf16") and n.args[0].dtype == "f32"
+
+
+def expand_calls(root: Expr, image: dict[Expr, Expr], rough: Set[Expr] = frozenset()) -> Expr:
     """Replace calls by their expansions until none is left that has one."""
     for current in scalar.topological([root]):
         if current not in image:
             args = tuple(image[a] for a in current.args)
             if current.op == "call":
-                image[current] = _expand(current, args, image)
+                image[current] = _expand(current, args, image, current in rough)
             else:
                 image[current] = _with_args(current, args)
     return image[root]
@@ -41,10 +70,11 @@ def _with_args(current: Expr, args: tuple[Expr, ...]) -> Expr:
     return node(current.op, args, current.dtype, current.value)
 
 
-def _expand(current: Expr, args: tuple[Expr, ...], image: dict[Expr, Expr]) -> Expr:
+def _expand(current: Expr, args: tuple[Expr, ...], image: dict[Expr, Expr], rough: bool) -> Expr:
     function = mathlib.FUNCTIONS[current.value]
     dtype = args[0].dtype
-    body = function.expand.get("complex" if dt.is_complex(dtype) else dtype)
+    body = function.expand.get(ROUGH) if rough else None
+    body = body or function.expand.get("complex" if dt.is_complex(dtype) else dtype)
     if body is not None:
         return expand_calls(body(*args), image)
     if dt.is_complex(dtype) or function.libm is None:

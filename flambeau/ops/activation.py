@@ -312,15 +312,11 @@ _SQRT_HALF, _INV_SQRT_2PI, _SQRT_2_PI = (
 @pointwise(register=False, accepts="f")
 def gelu_erf(input):
     """input * Phi(input), Phi the normal distribution function."""
-    return 0.5 * input * (1 + mathlib.erf(input * _SQRT_HALF))
+    return input * mathlib.normal_cdf(input)
 
 
 gelu_erf.vjp = lambda g, input: (
-    g
-    * (
-        0.5 * (1 + mathlib.erf(input * _SQRT_HALF))
-        + input * _INV_SQRT_2PI * mathlib.exp(-0.5 * input * input)
-    )
+    g * (mathlib.normal_cdf(input) + input * _INV_SQRT_2PI * mathlib.exp(-0.5 * input * input))
 )
 
 

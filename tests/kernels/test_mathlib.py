@@ -212,3 +212,18 @@ def test_every_function_has_float32_code():
     """No function falls back to the C library for float32."""
     missing = [n for n, f in mathlib.FUNCTIONS.items() if "f32" not in f.expand and n != "sqrt"]
     assert missing == []
+
+
+def test_normal_distribution_keeps_small_tails():
+    """Where (1 + erf(x / sqrt 2)) / 2 has lost its digits there are some left, and then 0."""
+    x = between("f32", -14, 14, 100_000)
+    wide = x.astype(np.float64) * -math.sqrt(0.5)
+    exact = 0.5 * over(math.erfc)(wide)
+    got = compiled(function_body("normal_cdf"), "f32", 1, HOST)(x)
+    allowed = np.maximum(4e-7, np.minimum(2e-8 / np.maximum(exact, 1e-300), 2e-2))
+    inside = x > -12.9
+    assert (np.abs(got[inside] - exact[inside]) <= allowed[inside] * exact[inside]).all()
+    assert (got[x < -13] == 0).all()
+    ends = compiled(function_body("normal_cdf"), "f32", 1, HOST)(SPECIAL[np.abs(SPECIAL) > 14])
+    assert set(ends.tolist()) == {0.0, 1.0}
+    assert math.isnan(compiled(function_body("normal_cdf"), "f32", 1, HOST)(np.array([np.nan]))[0])
