@@ -150,7 +150,7 @@ _ROUGH = replace(
 def _each_precision(name: str) -> Callable:
     """Decorator: this body computes function `name` with the polynomials it is given."""
 
-    def register(body: Callable[[Expr, _Format], Expr]) -> Callable[[Expr, _Format], Expr]:
+    def register(body: Callable[..., Expr]) -> Callable[..., Expr]:
         for key, form in (("f32", _F32), ("f64", _F64), (ROUGH, _ROUGH)):
             expansion(name, key)(partial(body, form=form))
         return body

@@ -276,7 +276,7 @@ class LoopKernel:
         b, lanes = self.b, self.lanes
         wide, known = Emitter(b, lanes), self._known(row, lanes)
         moving = [k for k, o in enumerate(self.operands) if o.access in "cg"]
-        buffers = [b.stack(f"[{lanes} x {self._kept_type(k)}]") for k in moving]
+        buffers = [b.stack(f"[{lanes} x {self._word_of(k)}]") for k in moving]
         rest = b.emit(f"and i64 {b.sub(end, begin)}, {lanes - 1}")
         whole, is_rest = b.sub(end, rest), b.less("0", rest)
         carry = [("i64", begin), ("i64", whole), ("i64", position or "0")]
@@ -291,7 +291,7 @@ class LoopKernel:
             first = b.emit(f"icmp eq i64 {turn.index}, 0")
             with b.when(b.emit(f"and i1 {first}, {is_rest}")):
                 for k, buffer in zip(moving, buffers, strict=True):
-                    b.store(f"[{lanes} x {self._kept_type(k)}]", "zeroinitializer", buffer)
+                    b.store(f"[{lanes} x {self._word_of(k)}]", "zeroinitializer", buffer)
                 self._copy(row, moving, whole, rest, buffers, out=False)
             sizes = [str(dt.INFO[self.operands[k].dtype].size) for k in moving]
             turn.next("0", str(lanes), b.add(base, whole), *buffers, *sizes)
@@ -315,11 +315,11 @@ class LoopKernel:
         with b.loop("0", count) as one:
             at = self._advance(row, b.add(first, one.index))
             for k, buffer in zip(which, buffers, strict=False):
-                cell, kept = self._kept_type(k), b.offset(buffer, one.index, self._kept_type(k))
+                cell, kept = self._word_of(k), b.offset(buffer, one.index, self._word_of(k))
                 source, to = (kept, at[k]) if out else (at[k], kept)
                 b.store(cell, b.load(cell, source), to)
 
-    def _kept_type(self, k: int) -> str:
+    def _word_of(self, k: int) -> str:
         """An integer of the size of an operand's elements."""
         return _CELL[dt.INFO[self.operands[k].dtype].size]
 

@@ -290,9 +290,10 @@ class RowKernel(ReducedKernel):
         vector_types, vectors = types[: width * unroll], list(carried[: width * unroll])
         carry = list(zip(vector_types, vectors, strict=True))
         if self.masked and unroll == 1:
-            with self.b.blocks("0", end, self.lanes, carry) as (block, mask):
+            with self.b.blocks("0", end, self.lanes, carry) as (block, inside):
                 i, have = block.index, block.values
-                block.next(*self._step(wide, row, states, dict(known), i, base, mask, have, keep))
+                now = self._step(wide, row, states, dict(known), i, base, inside, have, keep)
+                block.next(*now)
             return list(block.values)
         with self.b.loop("0", self.b.sub(end, step - 1), step, carry) as main:
             updated = []
@@ -307,12 +308,11 @@ class RowKernel(ReducedKernel):
         if self.masked or self.lanes == 1:
             carry = list(zip(vector_types[:width], vectors[:width], strict=True))
             with self.b.loop(main.index, end, self.lanes, carry) as tail:
-                i = tail.index
-                rest: str | None = None
+                i, mask = tail.index, None
                 if self.lanes > 1:
-                    rest = self.b.lanes_below(self.b.sub(end, i), self.lanes)
+                    mask = self.b.lanes_below(self.b.sub(end, i), self.lanes)
                 have = tail.values
-                tail.next(*self._step(wide, row, states, dict(known), i, base, rest, have, keep))
+                tail.next(*self._step(wide, row, states, dict(known), i, base, mask, have, keep))
             return list(tail.values) + vectors[width:]
         known = self._known(row, 1)
         carry = list(zip(types[width * unroll :], carried[width * unroll :], strict=True))

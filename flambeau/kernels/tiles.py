@@ -81,9 +81,9 @@ class _Tiles:
             return
         kept = {i: self._keep(em, i, rows) for i, rows in blocks.items()}
         with b.loop("0", str(self.side), _ROWS) as group:
-            for j in (b.add(group.index, u) for u in range(_ROWS)):
-                turned = {i: self._kept(em, i, at, j) for i, at in kept.items()}
-                self._row_of_tile(em, b.add(row, j), column, turned)
+            for line in (b.add(group.index, u) for u in range(_ROWS)):
+                turned = {i: self._kept(em, i, at, line) for i, at in kept.items()}
+                self._row_of_tile(em, b.add(row, line), column, turned)
 
     def _keep(self, em: Emitter, i: int, rows: list[str]) -> str:
         """Rows in memory, for a loop over them; where they are."""
