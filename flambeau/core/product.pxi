@@ -5,7 +5,7 @@ cdef object _product_planner = None
 
 
 def set_product_planner(planner):
-    """planner(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> Plan."""
+    """planner(code, m, n, k, a_strides, b_strides, batch, biased, relu, accumulate, threads) -> Plan."""
     global _product_planner
     _product_planner = planner
 
@@ -15,10 +15,12 @@ cdef int raise_inner(str name, Tensor a, Tensor b, int64_t ka, int64_t kb) excep
                        "(mat1 and mat2 shapes cannot be multiplied)")
 
 
-def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, bint relu=False, str name="matmul"):
+def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, bint relu=False, str name="matmul",
+            Tensor start=None):
     """a @ b (+ bias of the columns) of 2-d or batched 3-d tensors; ta, tb: with their last dimensions swapped.
 
-    No history. A batch of 1 or a 2-d operand is repeated.
+    No history. A batch of 1 or a 2-d operand is repeated. `start`, of the result's shape and type, is added too;
+    all is rounded once.
     """
     cdef int64_t key[14]
     cdef int la = a.ndim_ - 2
@@ -45,6 +47,10 @@ def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, 
     r = new_dense(a.code, 3, shape) if la or lb else new_dense(a.code, 2, &shape[1])
     if r.count == 0:
         return r
+    if start is not None:
+        if start.code != a.code or tuple(start.shape) != tuple(r.shape):
+            raise RuntimeError(f"{name}: expected a start of shape {tuple(r.shape)} and the operands' type, got {tuple(start.shape)}")
+        copy_into(r, start)
     if bias is not None and (bias.code != a.code or bias.ndim_ != 1 or bias.shape_[0] != n or bias.strides_[0] != 1):
         raise RuntimeError(f"{name}: expected a contiguous bias of {n} numbers of type {(<dtype>DTYPES[a.code]).name}, got shape {tuple(bias.shape)} "
                            f"of type {(<dtype>DTYPES[bias.code]).name}")
@@ -57,13 +63,13 @@ def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, 
     key[8] = batch
     key[9] = a.strides_[0] if la and batch_a != 1 else 0
     key[10] = b.strides_[0] if lb and batch_b != 1 else 0
-    key[11] = (1 if bias is not None else 0) | (2 if relu else 0)
+    key[11] = (1 if bias is not None else 0) | (2 if relu else 0) | (4 if start is not None else 0)
     key[12] = get_num_threads()
     cdef bytes raw = PyBytes_FromStringAndSize(<char*>key, 13 * sizeof(int64_t))
     cdef object plan = _product_plans.get(raw)
     if plan is None:
         plan = _product_planner(a.code, m, n, ka, (key[4], key[5]), (key[6], key[7]),
-                                (batch, key[9], key[10], m * n), bias is not None, relu, key[12])
+                                (batch, key[9], key[10], m * n), bias is not None, relu, start is not None, key[12])
         if len(_product_plans) > 4096:
             _product_plans.clear()
         _product_plans[raw] = plan

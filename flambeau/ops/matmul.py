@@ -13,7 +13,9 @@ from .plans import find_plan
 from .record import alias, composite, deliver, primitive
 
 
-def _plan(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> core.Plan:
+def _plan(
+    code, m, n, k, a_strides, b_strides, batch, biased, relu, accumulate, threads
+) -> core.Plan:
     def make(threads: int) -> Any:
         return gemm.plan_gemm(
             NAMES[code],
@@ -26,10 +28,11 @@ def _plan(code, m, n, k, a_strides, b_strides, batch, biased, relu, threads) -> 
             threads,
             bias="column" if biased else None,
             activation="relu" if relu else None,
+            accumulate=accumulate,
             batch=batch,
         )
 
-    key = ("gemm", NAMES[code], m, n, k, a_strides, b_strides, batch, biased, relu)
+    key = ("gemm", NAMES[code], m, n, k, a_strides, b_strides, batch, biased, relu, accumulate)
     return find_plan(key, threads, make)
 
 
@@ -331,6 +334,31 @@ def _scaled_sum(name, input, value, beta, alpha):
     return scaled + (input if beta == 1 else input * beta)
 
 
+_HALVES = ("float16", "bfloat16")
+
+
+def _scaled_product(name, input, a, b, beta, alpha, multiply):
+    """beta * input + alpha * multiply(a, b); half types are added in float32 and rounded once."""
+    if a.dtype.name not in _HALVES or not a.dtype == b.dtype == input.dtype:
+        return _scaled_sum(name, input, multiply(a, b), beta, alpha)
+    plain = beta == 1 and alpha == 1 and a.dim() == b.dim() == {mm: 2, bmm: 3}.get(multiply)
+    if plain and a.shape[-1] == b.shape[-2] and a.shape[:-2] == b.shape[:-2]:
+        return _add_product(input.expand(*a.shape[:-1], b.shape[-1]), a, b)
+    total = _scaled_sum(name, input.float(), multiply(a.float(), b.float()), beta, alpha)
+    return total.to(a.dtype)
+
+
+@primitive(register=False)
+def _add_product(input, mat1, mat2):
+    """input + mat1 @ mat2 of matrices or two batches; input has the product's shape."""
+    return product(mat1, mat2, name="addmm", start=input)
+
+
+@_add_product.vjp
+def _add_product_vjp(g, mat1, mat2, needs):
+    return (g if needs[0] else None, *_product_vjp(g, mat1, mat2, needs[1:]))
+
+
 def _whole(name, beta, alpha):
     """Factors of integers: the products of matrices take their whole parts, addr refuses
     fractions.
@@ -346,13 +374,13 @@ def _whole(name, beta, alpha):
 @composite(inplace=True, out=True)
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
-    return _scaled_sum("addmm", input, mm(mat1, mat2), beta, alpha)
+    return _scaled_product("addmm", input, mat1, mat2, beta, alpha, mm)
 
 
 @composite(inplace=True, out=True)
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat @ vec)."""
-    return _scaled_sum("addmv", input, mv(mat, vec), beta, alpha)
+    return _scaled_product("addmv", input, mat, vec, beta, alpha, mv)
 
 
 @composite(inplace=True, out=True)
@@ -369,7 +397,7 @@ def baddbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """beta * input + alpha * bmm(batch1, batch2)."""
-    return _scaled_sum("baddbmm", input, bmm(batch1, batch2), beta, alpha)
+    return _scaled_product("baddbmm", input, batch1, batch2, beta, alpha, bmm)
 
 
 @composite(inplace=True, out=True)
@@ -377,7 +405,11 @@ def addbmm(
     input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, alpha: Any = 1
 ) -> Tensor:
     """beta * input + alpha * sum of the batch's products."""
-    return _scaled_sum("addbmm", input, bmm(batch1, batch2).sum(0), beta, alpha)
+
+    def multiply(a: Tensor, b: Tensor) -> Tensor:
+        return bmm(a, b).sum(0)
+
+    return _scaled_product("addbmm", input, batch1, batch2, beta, alpha, multiply)
 
 
 alias("matmul", matmul, namespaces=("linalg",))

@@ -156,3 +156,36 @@ def test_derivatives_of_empty_products():
     (a @ b).sum().backward()
     assert a.grad.shape == (2, 3, 0)
     assert b.grad.shape == (0, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["addmm", "addmv", "baddbmm", "addbmm"])
+@pytest.mark.parametrize("factors", [{}, {"beta": 0.5, "alpha": 3}, {"beta": 0}])
+def test_sums_with_products_of_half_types_are_rounded_once(dtype, name, factors):
+    """beta * input + alpha * product in float32, then rounded; whatever the input's shape."""
+    torch.manual_seed(5)
+    shapes = {
+        "addmm": [((30, 20), (20,), (30, 1)), (30, 40), (40, 20)],
+        "addmv": [((30,), (1,)), (30, 40), (40,)],
+        "baddbmm": [((3, 30, 20), (20,), (3, 1, 1)), (3, 30, 40), (3, 40, 20)],
+        "addbmm": [((30, 20), (20,)), (3, 30, 40), (3, 40, 20)],
+    }[name]
+    a, b = (torch.randn(*shape).to(dtype) for shape in shapes[1:])
+    for shape in shapes[0]:
+        start = torch.randn(*shape).to(dtype) * 10
+        got = getattr(torch, name)(start, a, b, **factors)
+        wide = getattr(torch, name)(start.double(), a.double(), b.double(), **factors)
+        assert got.dtype == dtype
+        near = (got.double() - wide).abs()
+        # Half a unit in the last place of the result; float32's sums can tip a tie.
+        assert (near <= torch.finfo(dtype).eps * 0.51 * wide.abs() + 1e-4).all()
+
+
+def test_gradients_of_a_sum_with_a_product_of_half_types():
+    torch.manual_seed(6)
+    tensors = [torch.randn(*s).bfloat16().requires_grad_() for s in ((5, 1), (5, 4), (4, 3))]
+    torch.addmm(*tensors).sum().backward()
+    wide = [t.detach().double().requires_grad_() for t in tensors]
+    torch.addmm(*wide).sum().backward()
+    for t, w in zip(tensors, wide, strict=True):
+        assert (t.grad.double() - w.grad).abs().max() <= 0.02 * w.grad.abs().max()
