@@ -61,7 +61,7 @@ def scaled_dot_product_attention(
 
 
 _FUSED_TYPES = (flambeau.float32, flambeau.float64, flambeau.bfloat16, flambeau.float16)
-_FEWEST_QUERIES = 4
+_FEWEST_QUERIES = 5
 
 
 def _can_fuse(
