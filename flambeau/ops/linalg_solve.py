@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import core
 from ..core import Tensor
+from ..kernels.lazy import triangular as kernel
 from .lapack import (
     array,
     broadcast_batches,
@@ -21,6 +23,7 @@ from .lapack import (
     quiet,
     tensor,
 )
+from .plans import planned
 from .record import composite, primitive
 
 # ---- general square matrices
@@ -242,9 +245,27 @@ def _substitute_rows(a: Any, b: Any, upper: bool, unit: bool) -> Any:
 @primitive(register=False)
 def triangular(a, b, upper, unit):
     """x with a x = b; only the named triangle of a is read (unit: its diagonal counts as ones)."""
+    if not a.is_complex():
+        return _solve_real(a, b, upper, unit)
     left, right = array(a), array(b)
     with quiet():  # a zero on the diagonal gives inf and NaN, as in LAPACK
         return tensor(substitute(left, right, upper, unit), right)
+
+
+def _solve_real(a: Tensor, b: Tensor, upper: bool, unit: bool) -> Tensor:
+    n, columns = b.shape[-2:]
+    x = core.empty(tuple(b.shape), b.dtype)
+    if x.numel() == 0:
+        return x
+    count = x.numel() // (n * columns)
+    a, b = a.reshape(count, n, n), b.reshape(count, n, columns)
+    problem = b.dtype.short, n, columns, count, tuple(a.stride()), tuple(b.stride())
+    plan = planned(
+        ("triangular", problem, upper, unit),
+        lambda threads: kernel.plan_triangular(*problem, threads, upper=upper, unit=unit),
+    )
+    plan.run(x, a, b)
+    return x
 
 
 @triangular.vjp
