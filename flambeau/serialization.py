@@ -147,8 +147,9 @@ def _write_records(
         for key, storage in storages.items():
             writer.write_room(f"data/{key}", storage.nbytes())
         storages = {}
-    hosts = {k: s if s.device.type == "cpu" else s.cpu() for k, s in storages.items()}
-    writer.write_records({f"data/{key}": view_storage(host) for key, host in hosts.items()})
+    for key, storage in storages.items():
+        host = storage if storage.device.type == "cpu" else storage.cpu()
+        writer.write_record(f"data/{key}", view_storage(host))
     writer.write_record("version", _FORMAT_VERSION)
     writer.write_record(".data/serialization_id", f"{uuid.uuid4().int:040d}"[:40].encode())
 
