@@ -187,7 +187,7 @@ def _convert(result: Any, cls: type) -> Any:
     if cls is Tensor:
         return result
     if isinstance(result, Tensor):
-        keep = isinstance(result, cls) or result.is_sparse
+        keep = isinstance(result, cls) or core.any_sparse([result])
         return result if keep else core.as_subclass(result, cls)
     if isinstance(result, tuple | list):
         parts = [_convert(r, cls) for r in result]

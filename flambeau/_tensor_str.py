@@ -235,12 +235,15 @@ def tensor_to_str(t: Tensor, contents: str | None = None) -> str:
     """The text of `repr(t)`; `contents` replaces the numbers."""
     options = _options
     kind = type(t)
-    plain = kind is Tensor or t.is_sparse or getattr(t, "_is_param", False)
+    sparse = core.any_sparse([t])
+    plain = kind is Tensor or sparse or getattr(t, "_is_param", False)
     prefix = "tensor(" if plain else f"{kind.__name__}("
     indent = len(prefix)
-    if t.is_sparse:
+    if sparse:
         text = _write_parts(t, indent, options) if contents is None else contents
         notes = _list_sparse_notes(t)
+        if t.is_sparse_csr:
+            return _add_notes(prefix + text, notes, indent, options)
         return _add_notes(f"{prefix}{text},\n{' ' * indent}{notes[0]}", notes[1:], indent, options)
     text = _write_elements(t, indent, options) if contents is None else contents
     return _add_notes(prefix + text, _list_notes(t), indent, options)
@@ -258,9 +261,11 @@ def _write_elements(t: Tensor, indent: int, options: PrintOptions) -> str:
 
 
 def _write_parts(t: Any, indent: int, options: PrintOptions) -> str:
-    """The indices and values of a sparse tensor, below each other."""
+    """Where the elements of a sparse tensor are, and their values, below each other."""
     parts = []
-    for name, part in (("indices", t._indices()), ("values", t._values())):
+    places = ("crow_indices", "col_indices") if t.is_sparse_csr else ("_indices",)
+    for name in (*places, "_values"):
+        part, name = getattr(t, name)().detach(), name.lstrip("_")
         prefix = f"{name}=tensor("
         text = _write_elements(part, indent + len(prefix), options)
         size = f", size={tuple(part.shape)}" if part.numel() == 0 else ""

@@ -1,4 +1,4 @@
-"""Functions for sparse tensors in coordinate (COO) format; see `flambeau.sparse_coo_tensor`."""
+"""Functions for sparse tensors; see `flambeau.sparse_coo_tensor` and `sparse_csr_tensor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import flambeau
 from flambeau import Tensor
-from flambeau.ops.sparse import SparseTensor, products, reduce
 
 __all__ = ["addmm", "log_softmax", "mm", "softmax", "sum"]
 
@@ -37,7 +36,7 @@ def addmm(
     tensor([[3.],
             [3.]])
     """
-    return products.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
+    return flambeau.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
 
 
 def sum(input: Tensor, dim: Any = None, dtype: Any = None) -> Tensor:
@@ -50,7 +49,7 @@ def sum(input: Tensor, dim: Any = None, dtype: Any = None) -> Tensor:
     tensor([4., 6.])
     """
     _check_sparse("sum", input)
-    return reduce.sum(input, dim, dtype=dtype)
+    return flambeau.sum(input, dim, dtype=dtype)
 
 
 def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -64,7 +63,7 @@ def softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     tensor([0.5000, 0.5000])
     """
     _check_sparse("softmax", input)
-    return reduce.softmax(input, dim, dtype)
+    return flambeau.softmax(input, dim, dtype)
 
 
 def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
@@ -75,9 +74,9 @@ def log_softmax(input: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     tensor([0.])
     """
     _check_sparse("log_softmax", input)
-    return reduce.softmax(input, dim, dtype, log=True)
+    return flambeau.log_softmax(input, dim, dtype)
 
 
 def _check_sparse(name: str, input: Any) -> None:
-    if not isinstance(input, SparseTensor):
+    if input.layout is flambeau.strided:
         raise RuntimeError(f"sparse.{name}: expected a sparse tensor, got a dense one")

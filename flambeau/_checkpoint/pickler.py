@@ -88,9 +88,9 @@ class CheckpointPickler:
             return _name("torch._utils", "_rebuild_meta_tensor_no_storage"), tensor.describe()
         if tensor.is_meta or issubclass(kind, flambeau.nn.Parameter):
             return self._reduce_parameter(tensor)
-        if tensor.is_sparse:
-            parts = (tensor._indices(), tensor._values(), tensor.shape, tensor.is_coalesced())
-            return _name("torch._utils", "_rebuild_sparse_tensor"), (tensor.layout, parts)
+        if tensor.layout is not flambeau.strided:
+            arguments = (tensor.layout, _list_parts(tensor))
+            return _name("torch._utils", "_rebuild_sparse_tensor"), arguments
         if kind.__reduce_ex__ is not flambeau.Tensor.__reduce_ex__:
             return NotImplemented  # the subclass says for itself how it is pickled
         function, arguments = self._describe_tensor(tensor)
@@ -192,6 +192,13 @@ def make_pickler(base: Any) -> Any:
     if base is plain:
         dispatch[types.FunctionType] = CheckpointPickler.save_global
     return type("CheckpointPickler", (CheckpointPickler, base), {"dispatch": dispatch})
+
+
+def _list_parts(tensor: Any) -> tuple:
+    """What a file keeps of a sparse tensor."""
+    if tensor.is_sparse_csr:
+        return tensor.crow_indices(), tensor.col_indices(), tensor._values(), tensor.shape
+    return tensor._indices(), tensor._values(), tensor.shape, tensor.is_coalesced()
 
 
 def view_storage(storage: Any) -> memoryview:

@@ -166,16 +166,21 @@ def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
 
 def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
     """A sparse tensor of the parts in a file, with every index checked."""
-    if layout is not flambeau.sparse_coo or not isinstance(data, tuple) or len(data) not in (3, 4):
+    known = layout is flambeau.sparse_coo or layout is flambeau.sparse_csr
+    if not known or not isinstance(data, tuple) or len(data) not in (3, 4):
         raise CheckpointError(f"sparse tensors of layout {layout} cannot be loaded")
-    index, values, size = data[:3]
-    if not (type(index) is type(values) is flambeau.Tensor) or index.dtype != flambeau.int64:
+    split = 3 if layout is flambeau.sparse_csr else 2
+    parts, size, rest = data[:split], data[split], data[split + 1 :]
+    if any(type(part) is not flambeau.Tensor or not part.dim() for part in parts):
         raise CheckpointError("a sparse tensor is to be built on something that is none")
-    if any(type(n) is not int for n in size) or values.dim() == 0:
+    if any(part.dtype not in (flambeau.int64, flambeau.int32) for part in parts[:-1]):
+        raise CheckpointError("the indices of a sparse tensor must be integers")
+    if any(type(n) is not int for n in size):
         raise CheckpointError("the sizes of a sparse tensor must be integers")
-    is_coalesced = len(data) == 4 and data[3] is True
     try:
-        return flambeau.sparse_coo_tensor(index, values, size, is_coalesced=is_coalesced)
+        if layout is flambeau.sparse_csr:
+            return flambeau.sparse_csr_tensor(*parts, size)
+        return flambeau.sparse_coo_tensor(*parts, size, is_coalesced=rest == (True,))
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"a sparse tensor in the file is damaged: {error}") from None
 

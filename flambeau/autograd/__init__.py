@@ -241,28 +241,19 @@ def _values_of(tensors: list) -> list:
     """The values in place of each sparse tensor: they have its history."""
     if not core.any_sparse(tensors):
         return tensors
-    return [t.value if isinstance(t, Tensor) and t.is_sparse else t for t in tensors]
+    return [t.value if core.any_sparse([t]) else t for t in tensors]
 
 
 def _gradients_of_values(roots: list, grads: list) -> list:
     """The gradients of each root's values."""
     if not core.any_sparse(roots):
         return grads
-    from ..ops.sparse.tensor import part_of
-
-    return [
-        part_of(t, g) if isinstance(t, Tensor) and t.is_sparse else g
-        for t, g in zip(roots, grads, strict=True)
-    ]
+    return [t._part_of(g) if core.any_sparse([t]) else g for t, g in zip(roots, grads, strict=True)]
 
 
 def _as_sparse(gradient: Tensor | None, x: Any) -> Tensor | None:
     """The gradient of a sparse tensor, from that of its values."""
-    if gradient is None or not (isinstance(x, Tensor) and x.is_sparse):
-        return gradient
-    from ..ops.sparse.tensor import like
-
-    return like(x, gradient)
+    return gradient if gradient is None or not core.any_sparse([x]) else x._like(gradient)
 
 
 def _gradients_given(grads: Any, count: int) -> list:

@@ -137,7 +137,7 @@ cdef object merge_pending(Node n, object have, int nr, Tensor grad, bint alone):
     if n.outputs == 1:
         if have is None:
             return grad
-        if is_sparse(<Tensor>have) or is_sparse(grad):
+        if is_sparse(have) or is_sparse(grad):
             return _add_sparse(have, grad)
         if alone and is_spare(<Tensor>have) and same_shape(<Tensor>have, grad) and (<Tensor>have).code == grad.code:
             add_into(<Tensor>have, grad)

@@ -71,7 +71,7 @@ cdef int accumulate(Tensor leaf, Tensor grad, bint alone) except -1:
     alone: nobody else holds grad, so it may become leaf.grad without a copy.
     """
     cdef Tensor have
-    if is_sparse(grad) or type(leaf.grad_) is _sparse_type:
+    if is_sparse(grad) or (leaf.grad_ is not None and is_sparse(leaf.grad_)):
         leaf.grad_ = _accumulate_sparse(leaf.grad_, grad)
     elif leaf.grad_ is None:
         if alone and grad.storage.references == 1 and grad.base is None and (

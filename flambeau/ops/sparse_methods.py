@@ -15,6 +15,7 @@ from .record import NAMESPACES, alias, function
 
 INT64 = core.dtypes[5]
 SPARSE_COO = core._core._LAYOUTS["sparse_coo"]
+SPARSE_CSR = core._core._LAYOUTS["sparse_csr"]
 
 
 def make_sparse(index: Tensor, value: Tensor, size: Sequence[int], coalesced: bool = False) -> Any:
@@ -155,22 +156,111 @@ def _check_order(made: Any) -> None:
         )
 
 
+# ---- compressed rows -----------------------------------------------------------------------------
+
+
+@function("sparse_csr_tensor")
+def sparse_csr_tensor(
+    crow_indices: Any,
+    col_indices: Any,
+    values: Any,
+    size: Any = None,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    pin_memory: bool = False,
+    requires_grad: bool = False,
+    check_invariants: bool | None = None,
+) -> Any:
+    """A sparse matrix in compressed row format.
+
+    Args:
+        crow_indices: (rows + 1,) integers: where each row starts among the elements, and the end.
+        col_indices: (nnz,) integers: the columns, in each row sorted and distinct.
+        values: (nnz,): the elements.
+        size: (rows, columns); by default as many columns as the indices need.
+        check_invariants: accepted; all of this is checked always.
+
+    Raises RuntimeError for parts that do not fit together.
+
+    >>> import flambeau as torch
+    >>> torch.sparse_csr_tensor([0, 1, 2], [2, 0], [3.0, 4.0], (2, 3)).to_dense()
+    tensor([[0., 0., 3.],
+            [4., 0., 0.]])
+    """
+    from .sparse.compressed import make_csr
+
+    check_device("sparse_csr_tensor", device)
+    crow, column = (
+        x if isinstance(x, Tensor) else core.from_data(x, INT64)
+        for x in (crow_indices, col_indices)
+    )
+    value = _read_values(values, dtype)
+    if size is None:
+        size = (crow.numel() - 1, int(column.max()) + 1 if column.numel() else 0)
+    _check_csr(crow, column, value, tuple(size))
+    if value.requires_grad and core.grad_enabled():
+        value = core.alias(value)
+    made = make_csr(crow.detach(), column.detach(), value, tuple(size))
+    return made.requires_grad_() if requires_grad else made
+
+
+def _check_csr(crow: Tensor, column: Tensor, value: Tensor, size: tuple[int, ...]) -> None:
+    shapes = f"crow_indices {list(crow.shape)}, col_indices {list(column.shape)}, values"
+    shapes += f" {list(value.shape)}, size {list(size)}"
+    if len(size) != 2 or not crow.dim() == column.dim() == value.dim() == 1:
+        raise RuntimeError(
+            f"sparse_csr_tensor: expected one matrix with numbers in it, got {shapes}"
+        )
+    if crow.shape[0] != size[0] + 1 or column.shape != value.shape or size[1] < 0:
+        raise RuntimeError(f"sparse_csr_tensor: parts of sizes that do not fit: {shapes}")
+    if crow.dtype is not column.dtype or crow.dtype.name not in ("int32", "int64"):
+        raise RuntimeError("sparse_csr_tensor: the indices must be both int64 or both int32")
+    lengths, nnz = crow.diff(), column.shape[0]
+    if int(crow[0]) != 0 or int(crow[-1]) != nnz or bool((lengths < 0).any()):
+        raise RuntimeError(
+            f"sparse_csr_tensor: crow_indices must rise from 0 to the number of elements, {nnz}"
+        )
+    if nnz and not 0 <= int(column.min()) <= int(column.max()) < size[1]:
+        raise RuntimeError(f"sparse_csr_tensor: col_indices must be in 0 .. {size[1] - 1}")
+    rises = column.diff() > 0
+    starts = crow[1:-1].to(INT64)
+    rises[starts[(starts > 0) & (starts < nnz)] - 1] = True
+    if not bool(rises.all()):
+        raise RuntimeError(
+            "sparse_csr_tensor: col_indices must be sorted and distinct along each row"
+        )
+
+
+@function("to_sparse_csr", method=True, namespaces=())
+def to_sparse_csr(self: Tensor, dense_dim: int | None = None) -> Any:
+    """The matrix in compressed row format.
+
+    >>> import flambeau as torch
+    >>> torch.tensor([[0.0, 5.0], [6.0, 0.0]]).to_sparse_csr().col_indices()
+    tensor([1, 0])
+    """
+    from .sparse.compressed import to_csr
+
+    return to_csr(self)
+
+
 # ---- other layouts -------------------------------------------------------------------------------
 
 
 def _refuse(name: str) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise NotImplementedError(
-            f"{name}: of the sparse layouts only torch.sparse_coo is supported: use"
-            " sparse_coo_tensor or to_sparse"
+            f"{name}: of the sparse layouts only torch.sparse_coo and torch.sparse_csr are"
+            " supported: use sparse_coo_tensor, to_sparse or to_sparse_csr"
         )
 
-    refuse.__doc__ = "NotImplementedError: torch.sparse_coo is the one sparse layout here."
+    refuse.__doc__ = "NotImplementedError: the sparse layouts here are sparse_coo and sparse_csr."
     method = name.startswith("to_")
     function(name, namespaces=() if method else ("",), method=method)(refuse)
 
 
-for _layout in ("csr", "csc", "bsr", "bsc"):
+for _layout in ("csc", "bsr", "bsc"):
     _refuse(f"sparse_{_layout}_tensor")
     _refuse(f"to_sparse_{_layout}")
 _refuse("sparse_compressed_tensor")
@@ -185,7 +275,7 @@ def to_sparse(self: Tensor, sparse_dim: Any = None, *, layout: Any = None, **_: 
 
     Args:
         sparse_dim: how many dimensions, the first ones, have coordinates; all by default.
-        layout: torch.sparse_coo.
+        layout: torch.sparse_coo or torch.sparse_csr.
 
     >>> import flambeau as torch
     >>> torch.tensor([0.0, 5.0]).to_sparse().indices()
@@ -193,6 +283,8 @@ def to_sparse(self: Tensor, sparse_dim: Any = None, *, layout: Any = None, **_: 
     """
     if isinstance(sparse_dim, core.layout):
         sparse_dim, layout = None, sparse_dim
+    if layout is SPARSE_CSR:
+        return to_sparse_csr(self)
     if layout is not None and layout is not SPARSE_COO:
         raise NotImplementedError(f"to_sparse: layout {layout} is not supported: use sparse_coo")
     from .sparse import convert

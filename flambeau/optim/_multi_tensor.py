@@ -86,7 +86,7 @@ class MultiTensorOptimizer(GradientOptimizer):
         """Update the parameters whose gradients are sparse; the others and their gradients."""
         dense: tuple[list, list] = ([], [])
         for param, grad in zip(params, grads, strict=True):
-            if grad.is_sparse:
+            if core.any_sparse([grad]):
                 with flambeau.no_grad():
                     self._update_sparse(group, param, grad)
             else:

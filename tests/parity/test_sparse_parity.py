@@ -195,6 +195,36 @@ def test_files(source, target, coalesced):
     assert describe(made) == describe(wanted.coalesce() if coalesced else wanted)
 
 
+@pytest.mark.parametrize(("source", "target"), [(torch, flambeau), (flambeau, torch)])
+def test_files_with_compressed_rows(source, target):
+    stream = io.BytesIO()
+    source.save(make(source).to_sparse_csr(), stream)
+    stream.seek(0)
+    assert repr(target.load(stream)) == repr(make(source).to_sparse_csr())
+
+
+COMPRESSED = {
+    "text": lambda lib, s: repr(s.double()),
+    "mm": lambda lib, s: s @ lib.arange(10.0).view(5, 2),
+    "addmm": lambda lib, s: lib.addmm(lib.ones(4, 2), s, lib.ones(5, 2)),
+    "add": lambda lib, s: repr(s + s * 2),
+    "mul": lambda lib, s: repr(s * lib.full((4, 5), 2.0)),
+    "coordinates": lambda lib, s: repr(s.to_sparse()),
+    "dense + sparse": lambda lib, s: lib.ones(4, 5) + s,
+    "select": lambda lib, s: repr(s[1]),
+    "sum": lambda lib, s: s.sum(),
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_compressed_rows(name):
+    wanted, found = (
+        describe(COMPRESSED[name](library, make(library).to_sparse_csr()))
+        for library in (torch, flambeau)
+    )
+    assert found == wanted
+
+
 def test_gradients_of_a_product():
     grads = []
     for library in (torch, flambeau):

@@ -192,9 +192,9 @@ def test_no_op_of_one_operand_reads_the_placeholder():
 
 def test_other_layouts_say_what_to_use():
     with pytest.raises(NotImplementedError, match=r"only torch\.sparse_coo"):
-        torch.ones(2, 2).to_sparse_csr()
+        torch.ones(2, 2).to_sparse_csc()
     with pytest.raises(NotImplementedError, match=r"only torch\.sparse_coo"):
-        torch.sparse_csr_tensor([0, 1], [0], [1.0])
+        torch.sparse_bsr_tensor([0, 1], [0], [[[1.0]]])
 
 
 def test_text():

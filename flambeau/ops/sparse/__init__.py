@@ -7,16 +7,19 @@ are families of those functions. Nothing here is imported before the first spars
 from __future__ import annotations
 
 from ... import core
-from . import convert, gradients, joins, pointwise, products, reduce, slices
+from . import compressed, convert, gradients, joins, pointwise, products, reduce, slices
+from .compressed import CsrTensor
 from .dispatch import dispatch
 from .tensor import SparseTensor, make
 
 core.set_sparse_types(
-    (SparseTensor,), SparseTensor, gradients.add, gradients.accumulate, convert.to_dense
+    (SparseTensor, CsrTensor), gradients.add, gradients.accumulate, compressed.to_dense
 )
 
 __all__ = [
+    "CsrTensor",
     "SparseTensor",
+    "compressed",
     "convert",
     "dispatch",
     "joins",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ... import core
@@ -19,7 +20,6 @@ from .tensor import (
     keys_of,
     like,
     make,
-    prod,
     take_over,
 )
 
@@ -79,6 +79,13 @@ def _(t: Any, sparse_dim: Any = None, *, layout: Any = None, **_: Any) -> Any:
     if sparse_dim not in (None, t.sparse_dim()) and sparse_dim is not t.layout:
         raise RuntimeError("to_sparse: conversion from Sparse to Sparse with another sparse_dim")
     return t
+
+
+@implements("to_sparse_csr")
+def _(t: Any, dense_dim: int | None = None) -> Any:
+    from .compressed import to_csr
+
+    return to_csr(t)
 
 
 def sparse_mask(x: Tensor, mask: Any) -> Any:

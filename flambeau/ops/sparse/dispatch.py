@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ... import core
 from ..record import METHODS, NAMESPACES, REGISTRY
 
 _TABLE: dict[Any, Callable] = {}
@@ -42,10 +43,20 @@ def dispatch(op: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     name = getattr(op, "__name__", repr(op))
     if found is None:
         raise NotImplementedError(
-            f"{name}: not implemented for sparse tensors (layout torch.sparse_coo): convert them"
-            " with to_dense() first"
+            f"{name}: not implemented for sparse tensors (torch.sparse_coo, sparse_csr): convert"
+            " them with to_dense() first"
         )
     if kwargs.get("out") is not None:
         raise NotImplementedError(f"{name}: out= is not supported with sparse tensors")
     kwargs.pop("out", None)
+    if any(_is_compressed(x) for x in (*args, *kwargs.values())):
+        from . import compressed
+
+        return compressed.answer(op, found, args, kwargs)
     return found(*args, **kwargs)
+
+
+def _is_compressed(x: Any) -> bool:
+    if isinstance(x, list | tuple):
+        return any(_is_compressed(y) for y in x)
+    return isinstance(x, core.Tensor) and x.is_sparse_csr

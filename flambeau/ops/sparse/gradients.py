@@ -7,12 +7,14 @@ from typing import Any
 from ... import core
 from ...core import Tensor
 from . import pointwise
+from .compressed import to_coo
 from .tensor import SparseTensor, make
 
 
 def add(a: Tensor, b: Tensor) -> Tensor:
     """The sum of two gradients of one tensor, at least one of them sparse."""
-    if not isinstance(a, SparseTensor):
+    a, b = to_coo(a), to_coo(b)
+    if isinstance(b, SparseTensor):
         return pointwise.add(a, b)
     return pointwise.add(b, a)
 
@@ -22,6 +24,7 @@ def accumulate(have: Tensor | None, grad: Tensor) -> Tensor:
 
     A dense .grad is added to in place; a sparse one is replaced, by a dense one if `grad` is dense.
     """
+    have, grad = to_coo(have), to_coo(grad)
     if have is None:
         return _own(grad)
     if isinstance(have, SparseTensor) or core.grad_enabled():

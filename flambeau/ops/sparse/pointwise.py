@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ... import core
@@ -12,7 +13,7 @@ from ..join import cat
 from ..record import METHODS
 from .convert import coalesce, find, result_type, write
 from .dispatch import answer, implements, ops_named
-from .tensor import SparseTensor, flat_keys, keys_of, like, make, prod
+from .tensor import SparseTensor, flat_keys, keys_of, like, make
 
 
 def is_sparse(x: Any) -> bool:

@@ -8,6 +8,7 @@ from ... import core
 from ...core import Tensor
 from ..gather import select_rows
 from ..join import stack
+from .compressed import row_starts
 from .convert import coalesce, empty
 from .dispatch import implements
 from .joins import transpose
@@ -55,7 +56,7 @@ def _sparse_by_sparse(a: Any, b: Any) -> Any:
     """Every element (r, k) of a meets the elements (k, c) of b, which are sorted by k."""
     a, b = coalesce(a), coalesce(b)
     shape = (a.shape[0], b.shape[1])
-    edges = _row_starts(b)
+    edges = row_starts(core.contiguous_plain(core.basic_index(b.index, 0)), b.shape[0])
     inner = core.contiguous_plain(core.basic_index(a.index, 1))
     first, last = (select_rows(edges, 0, inner + k, False, "mm") for k in (0, 1))
     counts = last - first
@@ -74,14 +75,6 @@ def _arange(n: int) -> Tensor:
     from ..sequences import arange
 
     return arange(n)
-
-
-def _row_starts(t: Any) -> Tensor:
-    """Where each row of a coalesced matrix starts among its elements, and the end: (rows + 1,)."""
-    from ..search import searchsorted
-
-    rows = core.contiguous_plain(core.basic_index(t.index, 0))
-    return searchsorted(rows, _arange(t.shape[0] + 1))
 
 
 @implements("addmm")
