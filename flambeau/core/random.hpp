@@ -74,8 +74,14 @@ class Generator {
 
   // Uniform in [0, 1) from the low 53 bits of two words.
   double next_double() {
+    const uint32_t high = next32();
+    return to_double(high, next32());
+  }
+
+  static double to_double(uint32_t high, uint32_t low) {
     constexpr uint64_t mask = (uint64_t{1} << 53) - 1;
-    return static_cast<double>(static_cast<int64_t>(next64() & mask)) * 0x1p-53;
+    const uint64_t both = (uint64_t{high} << 32) | low;
+    return static_cast<double>(static_cast<int64_t>(both & mask)) * 0x1p-53;
   }
 
   // Standard normal by Box-Muller; the sine half waits in the generator for the next caller.

@@ -290,8 +290,25 @@ inline bool fill_rrelu_noise(Generator& gen, void* out, int64_t n, int dtype, co
     using T = typename decltype(tag)::type;
     const double low = static_cast<Wide<T>>(lower);
     const double width = static_cast<double>(static_cast<Wide<T>>(upper)) - low;
-    const T* x = static_cast<const T*>(input);
-    write_each<T>(out, n, [&] { return widen(*x++) <= 0 ? gen.next_double() * width + low : 1.0; });
+    uint32_t words[2 * fill_chunk];
+    int32_t places[fill_chunk + 1];
+    for (int64_t start = 0; start < n; start += fill_chunk) {
+      const int32_t count = static_cast<int32_t>(std::min(fill_chunk, n - start));
+      const T* x = static_cast<const T*>(input) + start;
+      T* target = static_cast<T*>(out) + start;
+      // Signs cannot be foretold: a branch would cost more than a draw.
+      int32_t draws = 0;
+      for (int32_t i = 0; i < count; ++i) {
+        target[i] = Element<T>::from(1.0);
+        places[draws] = i;
+        draws += widen(x[i]) <= 0;
+      }
+      gen.fill_words(words, 2 * draws);
+      for (int32_t k = 0; k < draws; ++k) {
+        const double u = Generator::to_double(words[2 * k], words[2 * k + 1]);
+        target[places[k]] = Element<T>::from(u * width + low);
+      }
+    }
   });
 }
 
