@@ -181,7 +181,7 @@ def grad(
             found = [_as_sparse(g, x) for g, x in zip(found, wanted, strict=True)]
     return tuple(
         [
-            _checked(g, x, allow_unused, materialize_grads)
+            _missing(x, allow_unused, materialize_grads) if g is None else g
             for g, x in zip(found, wanted, strict=True)
         ]
     )
@@ -210,11 +210,7 @@ def _batched(
     ]
 
 
-def _checked(
-    gradient: Tensor | None, x: Any, allow_unused: bool, materialize: bool
-) -> Tensor | None:
-    if gradient is not None:
-        return gradient
+def _missing(x: Any, allow_unused: bool, materialize: bool) -> Tensor | None:
     if not allow_unused:
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
@@ -273,9 +269,9 @@ def _start_gradients(roots: Sequence, grads: Sequence, create_graph: bool) -> li
 
 
 def _start(i: int, root: Any, gradient: Any, create_graph: bool) -> Tensor:
-    from ..ops import ones_like
-
     if gradient is None:
+        from ..ops import ones_like
+
         if not isinstance(root, Tensor):
             raise RuntimeError("a gradient edge has no shape: give its gradient explicitly")
         _check_scalar(i, root)

@@ -195,7 +195,6 @@ def add_pieces(shape, Tensor g, tuple pieces):
     cdef PlaneRun run
     cdef PlaneRuns all
     cdef Tensor out
-    cdef void* args[3]
     if (g.code != F32 and g.code != F64) or not g.dense or n != g.ndim_ or <int>len(pieces) != n or g.count == 0:
         return None
     out = new_dense(g.code, n, sizes)
@@ -209,8 +208,60 @@ def add_pieces(shape, Tensor g, tuple pieces):
         return None
     run.to, run.at, run.dims = 0, 0, n - lead
     note_plane_runs(out, g, pieces, lead, lead, &run, &covered, &all)
+    add_all_planes(out, g, planes, &all)
+    return out
+
+
+cdef void add_all_planes(Tensor out, Tensor g, int64_t planes, PlaneRuns* all):
+    cdef void* args[3]
+    args[0], args[1], args[2] = all, out.data_ptr_, g.data_ptr_
     all.to_size, all.from_step = out.count // planes, g.count // planes
-    args[0], args[1], args[2] = &all, out.data_ptr_, g.data_ptr_
     with nogil:
-        parallel_for(add_planes_f32 if g.code == F32 else add_planes_f64, args, NULL, planes, COPY_GRAIN // inside + 1)
+        parallel_for(add_planes_f32 if g.code == F32 else add_planes_f64, args, NULL, planes,
+                     COPY_GRAIN // (all.from_step + 1) + 1)
+
+
+def add_blocks(shape, Tensor g, tuple dilation, tuple padding, tuple stride):
+    """Blocks g (N, C, kh, kw, rows, columns), dense, added into zeros (N, C, H, W) where they were taken from.
+
+    None where this has no kernel or would keep cores idle: other types, few planes.
+    """
+    cdef int64_t sizes[64]
+    cdef int64_t first, last, count, reach
+    cdef int64_t tap[2]
+    cdef int64_t steps[2]
+    cdef int n = read_sizes(shape, sizes)
+    cdef int d
+    cdef int64_t planes = sizes[0] * sizes[1]
+    cdef bint empty
+    cdef PlaneRun run
+    cdef PlaneRuns all
+    cdef Tensor out
+    if (g.code != F32 and g.code != F64) or not g.dense or n != 4 or g.ndim_ != 6 or g.count == 0:
+        return None
+    if planes < get_num_threads() and g.count > COPY_GRAIN:
+        return None
+    out = new_dense(g.code, n, sizes)
+    run.dims, run.first = 2, False
+    for tap[0] in range(g.shape_[2]):
+        for tap[1] in range(g.shape_[3]):
+            run.to = 0
+            run.at = (tap[0] * g.shape_[3] + tap[1]) * g.shape_[4] * g.shape_[5]
+            empty = False
+            for d in range(2):  # the blocks whose tap is inside
+                steps[d] = stride[d]
+                reach = tap[d] * <int64_t>dilation[d] - <int64_t>padding[d]
+                first = 0 if reach >= 0 else (-reach + steps[d] - 1) // steps[d]
+                last = g.shape_[4 + d] if reach < sizes[2 + d] else 0
+                if reach < sizes[2 + d] and (sizes[2 + d] - 1 - reach) // steps[d] + 1 < last:
+                    last = (sizes[2 + d] - 1 - reach) // steps[d] + 1
+                count = last - first
+                empty |= count <= 0
+                run.shape[d], run.to_strides[d] = count, steps[d] * out.strides_[2 + d]
+                run.from_strides[d] = g.shape_[5] if d == 0 else 1
+                run.to += (reach + first * steps[d]) * out.strides_[2 + d]
+                run.at += first * run.from_strides[d]
+            if not empty:
+                all.note(run)
+    add_all_planes(out, g, planes, &all)
     return out

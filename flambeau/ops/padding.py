@@ -15,14 +15,13 @@ def pad_constant(input, widths, value):
 
     Widths from the last dimension inwards.
     """
-    pieces = _pieces_around(tuple(input.shape), widths)
-    shape = [length(p) for p in pieces]
+    shape, pieces = _pieces_around(tuple(input.shape), widths)
     return core.copy_pieces(shape, input, pieces, core.from_data(value, input.dtype))
 
 
 @remember_result(maxsize=4096)
 def _pieces_around(shape, widths):
-    """What padding with a constant is made of."""
+    """The shape of an input padded with a constant, and what it is made of."""
     pieces = []
     for k, size in enumerate(shape):
         at = 2 * (len(shape) - 1 - k)
@@ -37,7 +36,7 @@ def _pieces_around(shape, widths):
         inside, after = max(left, 0), max(left, 0) + kept
         parts = (0, left, 0, FILL), (inside, kept, skipped, 1), (after, right, 0, FILL)
         pieces.append(tuple([p for p in parts if p[1] > 0]))
-    return tuple(pieces)
+    return tuple([length(p) for p in pieces]), tuple(pieces)
 
 
 @pad_constant.vjp

@@ -45,10 +45,15 @@ def runs(positions: Sequence[int], to: int = 0) -> list[Piece]:
     return found
 
 
+@remember_result(maxsize=4096)
+def _shape_of(pieces: Pieces) -> tuple[int, ...]:
+    return tuple([length(p) for p in pieces])
+
+
 @primitive(register=False, name="flip")
 def compose(input: Tensor, pieces: Pieces) -> Tensor:
     """The copy that the pieces describe; none of them a fill."""
-    return core.copy_pieces([length(p) for p in pieces], input, pieces)
+    return core.copy_pieces(_shape_of(pieces), input, pieces)
 
 
 @compose.vjp

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from .. import core
 from ..kernels.lazy import pooling as planner
 from .plans import planned
@@ -22,6 +24,32 @@ def tuple_of(name, what, value, n):
             f"{name}: {what} must either be a single int, or a tuple of {n} ints, got {values}"
         )
     return values
+
+
+def _read_windows(name, n, kernel_size, stride, padding, dilation):
+    """Kernel, stride (the kernel's where none is given), padding and dilation as tuples of n."""
+    try:
+        return _read_windows_once(name, n, kernel_size, stride, padding, dilation)
+    except TypeError:  # a list, which cannot be remembered
+        read = _read_windows_once.__wrapped__
+        return read(name, n, kernel_size, stride, padding, dilation)
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _read_windows_once(name, n, kernel_size, stride, padding, dilation):
+    kernel = tuple_of(name, "kernel_size", kernel_size, n)
+    same = stride is None or stride == [] or stride == ()
+    return (
+        kernel,
+        kernel if same else tuple_of(name, "stride", stride, n),
+        tuple_of(name, "padding", padding, n),
+        tuple_of(name, "dilation", dilation, n),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _pooled_shape(op, shape, *window):
+    return planner.pooled_shape(op, shape, *window)
 
 
 def _batched(name, input, n):
@@ -47,7 +75,7 @@ def max_windows(input, window):
     """(values, indices) of the maxima of windows (kernel, stride, padding, dilation, ceil_mode)."""
     kernel, stride, padding, dilation, ceil_mode = window
     x = core.contiguous_plain(input)
-    shape = planner.pooled_shape("max_pool", x.shape, *window)
+    shape = _pooled_shape("max_pool", x.shape, *window)
     out, where = core.empty(shape, x.dtype), core.empty(shape, core.dtypes[5])
     if out.numel():
         plan = planned(
@@ -70,7 +98,7 @@ def max_values(input, window):
     """The maxima alone, for when no gradient will ask where they were."""
     kernel, stride, padding, dilation, ceil_mode = window
     x = core.contiguous_plain(input)
-    out = core.empty(planner.pooled_shape("max_pool", x.shape, *window), x.dtype)
+    out = core.empty(_pooled_shape("max_pool", x.shape, *window), x.dtype)
     if out.numel():
         plan = planned(
             ("max_values", x.dtype.code, tuple(x.shape), window),
@@ -114,19 +142,10 @@ def _from_indices_vjp(g, indices, spatial):
 
 
 def _max_pool(name, n, input, kernel_size, stride, padding, dilation, ceil_mode, indices=True):
-    kernel = tuple_of(name, "kernel_size", kernel_size, n)
-    stride = (
-        kernel
-        if stride is None or stride == [] or stride == ()
-        else tuple_of(name, "stride", stride, n)
+    kernel, stride, padding, dilation = _read_windows(
+        name, n, kernel_size, stride, padding, dilation
     )
-    window = (
-        kernel,
-        stride,
-        tuple_of(name, "padding", padding, n),
-        tuple_of(name, "dilation", dilation, n),
-        bool(ceil_mode),
-    )
+    window = (kernel, stride, padding, dilation, bool(ceil_mode))
     x, added = _batched(name, input, n)
     if x.is_complex() or x.dtype.code == 0:
         raise RuntimeError(f"{name}: \"max_pool{n}d\" not implemented for '{x.dtype.name}'")
@@ -193,9 +212,8 @@ def mean_windows(input, window):
     kernel, stride, padding, ceil_mode, include, divisor = window
     x = core.contiguous_plain(input)
     ones = (1,) * len(kernel)
-    out = core.empty(
-        planner.pooled_shape("avg_pool", x.shape, kernel, stride, padding, ones, ceil_mode), x.dtype
-    )
+    shape = _pooled_shape("avg_pool", x.shape, kernel, stride, padding, ones, ceil_mode)
+    out = core.empty(shape, x.dtype)
     if out.numel():
         plan = planned(
             ("avg_pool", x.dtype.code, tuple(x.shape), window),
@@ -248,18 +266,11 @@ def _define_avg_pool(n):
         count_include_pad=True,
         divisor_override=None,
     ):
-        kernel = tuple_of(name, "kernel_size", kernel_size, n)
-        stride = (
-            kernel
-            if stride is None or stride == [] or stride == ()
-            else tuple_of(name, "stride", stride, n)
-        )
+        kernel, stride, padding, _ = _read_windows(name, n, kernel_size, stride, padding, 1)
         if divisor_override == 0:
             raise RuntimeError(f"{name}: divisor must be not zero")
-        window = (
-            kernel, stride, tuple_of(name, "padding", padding, n), bool(ceil_mode),
-            bool(count_include_pad), divisor_override,
-        )  # fmt: skip
+        include = bool(count_include_pad)
+        window = (kernel, stride, padding, bool(ceil_mode), include, divisor_override)
         x, added = _batched(name, input, n)
         if not x.is_floating_point() and x.dtype.code != 5:
             raise RuntimeError(f"{name}: \"avg_pool{n}d\" not implemented for '{x.dtype.name}'")

@@ -4,6 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 import flambeau as torch
 import flambeau.nn.functional as F
@@ -261,3 +263,39 @@ def test_fold_of_blocks_that_do_not_overlap(stride):
     covered = torch.nn.functional.unfold(torch.ones(2, 3, 11, 12), 3, stride=stride)
     mask = torch.nn.functional.fold(covered, (11, 12), 3, stride=stride)
     assert torch.equal(back, x * mask)
+
+
+@given(
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    stride=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    channels=st.integers(1, 4),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.float16]),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=80, deadline=None)
+def test_fold_adds_every_block_where_it_was_taken(
+    kernel, dilation, padding, stride, channels, dtype, threads
+):
+    size = (7, 9)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    assume(all(s + 2 * p >= r for s, p, r in zip(size, padding, reach, strict=True)))
+    counts = [
+        (s + 2 * p - r) // t + 1 for s, p, r, t in zip(size, padding, reach, stride, strict=True)
+    ]
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(-8, 8, (2, channels, *kernel, *counts))  # sums are exact in every type
+    wanted = np.zeros((2, channels, size[0] + 2 * padding[0], size[1] + 2 * padding[1]))
+    for i, j, y, x in np.ndindex(*kernel, *counts):
+        at = y * stride[0] + i * dilation[0], x * stride[1] + j * dilation[1]
+        wanted[:, :, at[0], at[1]] += blocks[:, :, i, j, y, x]
+    wanted = wanted[:, :, padding[0] :, padding[1] :][:, :, : size[0], : size[1]]
+    columns = torch.tensor(blocks.reshape(2, -1, counts[0] * counts[1]), dtype=dtype)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        made = F.fold(columns, size, kernel, dilation, padding, stride)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(made.double().numpy(), wanted)
