@@ -25,6 +25,7 @@ _CHANGING = frozenset(("compiled",))  # module variables that are counters
 
 attention = _Module("attention")
 axis_maps = _Module("axis_maps")
+bags = _Module("bags")
 cache = _Module("cache")
 cdialect = _Module("cdialect")
 compress = _Module("compress")

@@ -250,6 +250,44 @@ def test_embedding_limits_norms_of_used_rows_only():
     assert_near(norms, [1.0, 4.0, 1.0], 1e-4)
 
 
+@pytest.mark.parametrize("width", [1, 16, 70, 131])
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("last", [False, True])
+def test_embedding_bags_between_offsets(width, mode, last):
+    flambeau.manual_seed(0)
+    starts = [0, 3, 3, 4, 40]
+    index = flambeau.randint(0, 9, (47,))
+    for dtype, close in ((flambeau.float64, 1e-12), (flambeau.float32, 1e-5)):
+        table = flambeau.randn(9, width, dtype=dtype, requires_grad=True)
+        offsets = flambeau.tensor([*starts, 47] if last else starts)
+        found = F.embedding_bag(index, table, offsets, mode=mode, include_last_offset=last)
+        rows = []
+        for begin, end in zip(starts, [*starts[1:], 47], strict=True):
+            bag = table[index[begin:end]]
+            if begin == end:
+                rows.append(table.new_zeros(width))
+            else:
+                rows.append(bag.amax(0) if mode == "max" else getattr(bag, mode)(0))
+        wanted = flambeau.stack(rows)
+        assert flambeau.allclose(found, wanted, rtol=close, atol=close)
+        if mode == "max":  # ties share the gradient of amax
+            continue
+        g = flambeau.randn(5, width, dtype=dtype)
+        a, b = (flambeau.autograd.grad(y, table, g)[0] for y in (found, wanted))
+        assert flambeau.allclose(a, b, rtol=close, atol=close)
+
+
+def test_embedding_bag_checks_indices_and_offsets():
+    table, index = flambeau.randn(4, 3), flambeau.tensor([0, 1, 3])
+    for wrong in ([1, 2], [0, 4], [0, 2, 1]):
+        with pytest.raises(RuntimeError, match="embedding_bag: offsets"):
+            F.embedding_bag(index, table, flambeau.tensor(wrong), mode="sum")
+    for bad in (-1, 4):
+        with pytest.raises(IndexError, match="out of range"):
+            F.embedding_bag(index.clone().fill_(bad), table, flambeau.tensor([0]), mode="sum")
+    assert F.embedding_bag(index[:0], table, flambeau.tensor([0, 0])).tolist() == [[0.0] * 3] * 2
+
+
 def test_embedding_bag():
     table = nn.EmbeddingBag.from_pretrained(flambeau.arange(10.0).reshape(5, 2), mode="mean")
     flat = flambeau.tensor([0, 1, 4, 2])

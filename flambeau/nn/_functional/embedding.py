@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ...ops.bags import bag_rows
 from . import primitives
 
 if TYPE_CHECKING:
@@ -103,6 +104,14 @@ def embedding_bag(
         if per_sample_weights is not None:
             rows = rows * per_sample_weights.unsqueeze(2)
         return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
+    plain = max_norm is None and padding_idx is None and not (scale_grad_by_freq or sparse)
+    if (
+        plain
+        and mode != "max"
+        and per_sample_weights is None
+        and _in_one_launch(input, weight, offsets, include_last_offset)
+    ):
+        return bag_rows(weight, input, offsets, bool(include_last_offset), mode == "mean")[0]
     indices, bags, count = _assign_bags(input, offsets, include_last_offset)
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if padding_idx is not None:
@@ -113,6 +122,19 @@ def embedding_bag(
     if factors is not None:
         rows = rows * factors.unsqueeze(1)
     return _pool_bags(rows, bags, count, mode)
+
+
+def _in_one_launch(
+    input: Tensor, weight: Tensor, offsets: Tensor | None, include_last: bool
+) -> bool:
+    if offsets is None or not weight.is_floating_point() or weight.dim() != 2:
+        return False
+    kinds = {input.dtype, offsets.dtype}
+    return (
+        input.dim() == offsets.dim() == 1
+        and kinds == {flambeau.int64}
+        and offsets.numel() > bool(include_last)
+    )
 
 
 def _assign_bags(

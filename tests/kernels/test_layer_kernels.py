@@ -1,8 +1,8 @@
-"""Kernels of losses on other machines than this one; tests/nn/test_losses.py has their values."""
+"""Kernels of layers and losses on other machines than this one; tests/nn has their values."""
 
 import pytest
 
-from flambeau.kernels import ctc, margin_lists
+from flambeau.kernels import bags, ctc, margin_lists
 from flambeau.kernels.target import NEON
 from tests.kernels.harness import assemble
 
@@ -17,3 +17,8 @@ def test_lists_of_classes_on_arm64(dtype: str) -> None:
 def test_alignments_on_arm64(dtype: str, backward: bool) -> None:
     (phase,) = ctc.plan(dtype, 3, 1, backward, NEON).phases
     assert "\tbl\t" not in assemble(phase.kernel.build(), NEON)
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16"])
+def test_bags_on_arm64(dtype: str) -> None:
+    assert "\tbl\t" not in assemble(bags.source(dtype, NEON).build(), NEON)
