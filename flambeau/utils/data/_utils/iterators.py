@@ -15,6 +15,7 @@ from ..dataset import IterableDataset
 from ..sampler import BatchSampler, RandomSampler, SequentialSampler, _draw_seed
 from . import processes, threads
 from .fetch import make_fetcher, make_gatherer
+from .heap import keep_freed_memory
 from .worker import WorkerPlan
 
 _TENSOR_SAMPLERS = (RandomSampler, SequentialSampler)
@@ -34,6 +35,7 @@ class SingleProcessIterator:
             self._next_index: Any = loader.batch_sampler._index_tensors().__next__
             self._fetch = gather
             return
+        keep_freed_memory()
         self._next_index = iter(loader._index_sampler).__next__
         self._fetch = make_fetcher(
             loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last

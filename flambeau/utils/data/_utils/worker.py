@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import ExceptionWrapper
 from .fetch import make_fetcher
+from .heap import keep_freed_memory
 
 STOP_SECONDS = 5.0
 _process_info: WorkerInfo | None = None
@@ -100,6 +101,7 @@ class WorkerPlan:
 
 def start(plan: WorkerPlan) -> Callable:
     """The fetcher of a worker's first epoch, after its `worker_init_fn`."""
+    keep_freed_memory()
     if plan.init_fn is not None:
         plan.init_fn(plan.worker_id)
     return restart(plan)
