@@ -210,7 +210,7 @@ class StateMethods:
         incompatible = _IncompatibleKeys(missing, unexpected)
         for hook in self._load_state_dict_post_hooks.values():
             if hook(self, incompatible) is not None:
-                raise RuntimeError(
+                raise AssertionError(
                     "Hooks registered with ``register_load_state_dict_post_hook`` are not expected "
                     "to return "
                     "new values, if incompatible_keys need to be modified, it should be done "
