@@ -3,9 +3,9 @@
     python -m tools.first_calls [--op REGEX] [--dtype float32] [--slowest 40] [--backward]
 
 Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it
-needs has been compiled. The compiler and the nn library are loaded beforehand. Columns, in milliseconds of
-processor time: the whole call; of it making the IR's text, LLVM's parsing and its code generation;
-then modules compiled and the IR's size.
+needs has been compiled. The compiler and the nn library are loaded beforehand. Columns, in
+milliseconds of processor time: the whole call; of it making the IR's text, LLVM's parsing and its
+code generation; then modules compiled and the IR's size.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def _load_compiler() -> None:
         x = flambeau.ones(3, dtype=next(_types))
         x / x, x.sum()
     cache.generator_version(), identity.floor_version(), loops, target.host(), mathlib.exp
-    flambeau.nn.functional.scaled_dot_product_attention  # libraries load when first used
+    _ = flambeau.nn.functional.relu  # libraries load when first used
 
 
 def _in_child(run: Callable[[], First], entry: Any) -> First:
