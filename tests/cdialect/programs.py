@@ -154,9 +154,12 @@ def prepare(program: Program, shape: tuple[int, ...], graph: Expr, with_oracle: 
     # what is the same all along a row may cancel to nothing, and infinity times nothing is NaN
     special = not (rows and any(o.access == "0" for o in spec.ins))
     operands = []
-    for o in spec.ins[: record.operands]:
+    for name, o in zip(record.names, spec.ins[: record.operands], strict=False):
+        # NaN has no integer to be read as
+        finite = record.fixed.get(name) == "i64"
         x = lay_out(
-            o.dtype, o.access, _turned(shape, columns), 0 if columns else rows, rng, special
+            *(o.dtype, o.access, _turned(shape, columns), 0 if columns else rows, rng),
+            special=special and not finite,
         )
         operands.append(np.moveaxis(x, -1, 0) if columns else x)
     numbers = _numbers(program)
