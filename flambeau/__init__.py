@@ -53,6 +53,7 @@ _LAZY = frozenset(
         "backends",
         "overrides",
         "distributed",
+        "func",
         "fx",
         "jit",
         "hub",
