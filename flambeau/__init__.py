@@ -56,6 +56,8 @@ _LAZY = frozenset(
         "func",
         "fx",
         "jit",
+        "accelerator",
+        "compiler",
         "hub",
         "signal",
         "sparse",

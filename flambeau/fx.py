@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-__all__ = ["wrap"]
+__all__ = ["Proxy", "wrap"]
 
 T = TypeVar("T")
+
+
+class Proxy:
+    """The type of values in a symbolic trace, of which there are none."""
+
+    def __init__(self) -> None:
+        raise TypeError("fx.Proxy: Flambeau has no symbolic tracing; modules run as they are")
 
 
 def wrap(fn_or_name: T) -> T:

@@ -14,7 +14,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "flambeau"
 LIBRARIES = """
-    _C _checkpoint _settings _utils amp backends cpu cuda distributions
+    _C _checkpoint _settings accelerator _utils amp backends cpu cuda distributions
     fft func futures hub library linalg masked mps multiprocessing nested nn onnx optim overrides
     profiler quasirandom random return_types safetensors serialization signal sparse special storage
     testing

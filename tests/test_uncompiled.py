@@ -39,13 +39,48 @@ def test_marks_give_back_what_they_mark():
         assert mark(function) is function
 
 
+def test_compiler_is_not_at_work():
+    compiler = torch.compiler
+    assert not compiler.is_compiling()
+    assert not compiler.is_dynamo_compiling()
+    assert not compiler.is_exporting()
+    assert compiler.disable(len) is compiler.disable()(len) is compiler.allow_in_graph(len) is len
+    compiler.reset()
+    compiler.cudagraph_mark_step_begin()
+
+
+def test_no_accelerator():
+    assert not torch.accelerator.is_available()
+    assert torch.accelerator.device_count() == 0
+    assert torch.accelerator.current_accelerator() is None
+    torch.accelerator.synchronize()
+    torch.accelerator.empty_cache()
+    for name in ("CUDAGraph", "Event", "Stream", "StreamContext", "graph", "stream"):
+        with pytest.raises(AssertionError, match="CUDA"):
+            getattr(torch.cuda, name)()
+
+
+def test_types_without_instances():
+    from flambeau.distributed.fsdp import FullyShardedDataParallel
+
+    with pytest.raises(RuntimeError, match="one process"):
+        FullyShardedDataParallel(torch.nn.Linear(1, 1))
+    for kind in (torch.fx.Proxy, torch.jit.ScriptFunction):
+        with pytest.raises(TypeError, match=r"Flambeau|Python"):
+            kind()
+
+
 def test_one_process():
     assert not torch.distributed.is_available()
     assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("jit", "save"), ("fx", "symbolic_trace"), ("distributed", "all_reduce")]
+    ("module", "name"),
+    [
+        *(("jit", "save"), ("fx", "symbolic_trace"), ("distributed", "all_reduce")),
+        *(("compiler", "set_stance"), ("accelerator", "set_stream")),
+    ],
 )
 def test_what_is_absent_says_so(module, name):
     holder = getattr(torch, module)
@@ -54,7 +89,7 @@ def test_what_is_absent_says_so(module, name):
         getattr(holder, name)
 
 
-@pytest.mark.parametrize("name", ["jit", "fx", "distributed", "hub"])
+@pytest.mark.parametrize("name", ["jit", "fx", "distributed", "hub", "compiler", "accelerator"])
 def test_public_names_exist(name):
     module = importlib.import_module(f"flambeau.{name}")
     assert [public for public in module.__all__ if not hasattr(module, public)] == []

@@ -12,6 +12,10 @@ from typing import Any, NoReturn
 from . import amp
 
 __all__ = [
+    "CUDAGraph",
+    "Event",
+    "Stream",
+    "StreamContext",
     "amp",
     "current_device",
     "current_stream",
@@ -21,6 +25,7 @@ __all__ = [
     "get_device_capability",
     "get_device_name",
     "get_device_properties",
+    "graph",
     "init",
     "is_available",
     "is_bf16_supported",
@@ -36,6 +41,7 @@ __all__ = [
     "seed",
     "seed_all",
     "set_device",
+    "stream",
     "synchronize",
 ]
 
@@ -170,3 +176,35 @@ def set_device(device: Any) -> None:
 def synchronize(device: Any = None) -> None:
     """Raise AssertionError: there is no CUDA."""
     _refuse("synchronize")
+
+
+# ---- classes that programs name in annotations --------------------------------------------------
+
+
+class _OfGPU:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse(type(self).__name__)
+
+
+class Stream(_OfGPU):
+    """A queue of a GPU; without one, making it is an AssertionError."""
+
+
+class Event(_OfGPU):
+    """A mark in a queue of a GPU; without one, making it is an AssertionError."""
+
+
+class CUDAGraph(_OfGPU):
+    """Recorded work of a GPU; without one, making it is an AssertionError."""
+
+
+class StreamContext(_OfGPU):
+    """A block that works in a queue; without a GPU, making it is an AssertionError."""
+
+
+class graph(_OfGPU):
+    """A block whose work is recorded; without a GPU, making it is an AssertionError."""
+
+
+class stream(StreamContext):
+    """A block that works in a queue; without a GPU, making it is an AssertionError."""
