@@ -6,8 +6,9 @@ from typing import Any
 
 import flambeau
 from flambeau import Tensor
+from flambeau.ops.sparse import products
 
-__all__ = ["addmm", "log_softmax", "mm", "softmax", "sum"]
+__all__ = ["addmm", "log_softmax", "mm", "sampled_addmm", "softmax", "sum"]
 
 
 def mm(mat1: Tensor, mat2: Tensor) -> Tensor:
@@ -37,6 +38,23 @@ def addmm(
             [3.]])
     """
     return flambeau.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
+
+
+def sampled_addmm(
+    input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1.0, alpha: Any = 1.0, out: Any = None
+) -> Tensor:
+    """beta * input + alpha * (mat1 @ mat2) at the elements that the sparse `input` lists.
+
+    Shapes: input (m, n) in compressed rows, mat1 (m, k), mat2 (k, n), dense. Only the products that
+    are listed are computed.
+
+    >>> import flambeau as torch
+    >>> listed = torch.eye(2).to_sparse_csr()
+    >>> torch.sparse.sampled_addmm(listed, torch.ones(2, 3), torch.ones(3, 2)).values()
+    tensor([4., 4.])
+    """
+    made = products.sampled_addmm(input, mat1, mat2, beta, alpha)
+    return made if out is None else out.copy_(made)
 
 
 def sum(input: Tensor, dim: Any = None, dtype: Any = None) -> Tensor:

@@ -282,6 +282,9 @@ class Translator:
             return plain.resolve_conj().resolve_neg().clone()
         for resolve in ("resolve_conj", "resolve_neg"):
             plain = getattr(plain, resolve, lambda same=plain: same)()
+        if value.is_sparse_csr:
+            parts = (plain.crow_indices, plain.col_indices, plain.values)
+            return torch.sparse_csr_tensor(*(self.to_torch(p()) for p in parts), tuple(value.shape))
         if value.is_sparse:
             index, values = (self.to_torch(part()) for part in (plain._indices, plain._values))
             made = torch.sparse_coo_tensor(index, values, tuple(plain.shape))

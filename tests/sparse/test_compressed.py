@@ -94,6 +94,23 @@ def test_products():
     assert torch.allclose(a.sum(), dense.sum())
 
 
+def test_sampled_products():
+    from flambeau.autograd.gradcheck import gradcheck
+
+    t = make().requires_grad_()
+    a, b = (torch.randn(n, dtype=torch.float64, requires_grad=True) for n in ((4, 3), (3, 5)))
+    made = torch.sparse.sampled_addmm(t, a, b, beta=2.0, alpha=0.5)
+    dense = t.detach().to_dense()
+    wanted = (2 * dense + 0.5 * (a @ b)) * (dense != 0)
+    assert made.is_sparse_csr
+    assert torch.allclose(made.to_dense(), wanted)
+    assert gradcheck(lambda a, b: torch.sparse.sampled_addmm(t.detach(), a, b).values(), (a, b))
+    with pytest.raises(RuntimeError, match="do not give"):
+        torch.sparse.sampled_addmm(t, b, a)
+    with pytest.raises(RuntimeError, match="compressed rows"):
+        torch.sparse.sampled_addmm(t.to_sparse(), a, b)
+
+
 def test_gradients():
     values = torch.tensor([3.0, 4.0, 5.0], requires_grad=True)
     t = torch.sparse_csr_tensor([0, 1, 3], [2, 0, 2], values, (2, 3))

@@ -8,12 +8,12 @@ from ... import core
 from ...core import Tensor
 from ..gather import select_rows
 from ..join import stack
-from .compressed import row_starts
+from .compressed import CsrTensor, row_starts, to_coo
 from .convert import coalesce, empty
 from .dispatch import implements
 from .joins import transpose
 from .pointwise import add, is_sparse
-from .row_products import add_rows
+from .row_products import add_rows, dot_rows
 from .tensor import make
 
 
@@ -75,6 +75,22 @@ def _arange(n: int) -> Tensor:
     from ..sequences import arange
 
     return arange(n)
+
+
+def sampled_addmm(t: Any, a: Tensor, b: Tensor, beta: Any, alpha: Any) -> Any:
+    """beta * t + alpha * (a @ b) at the elements of a compressed matrix."""
+    if not isinstance(t, CsrTensor):
+        raise RuntimeError("sampled_addmm: expected a matrix in compressed rows (sparse_csr)")
+    if a.dim() != 2 or b.dim() != 2 or (a.shape[0], b.shape[1]) != tuple(t.shape):
+        raise RuntimeError(
+            f"sampled_addmm: matrices of shapes {tuple(a.shape)} and {tuple(b.shape)} do not give"
+            f" one of shape {tuple(t.shape)}"
+        )
+    if a.shape[1] != b.shape[0]:
+        raise RuntimeError(f"sampled_addmm: inner sizes differ: {a.shape[1]} != {b.shape[0]}")
+    rows, columns = (core.contiguous_plain(r) for r in to_coo(t).index.unbind(0))
+    value = dot_rows(a, rows, b.t(), columns) * alpha
+    return t._like(value if beta == 0 else value + t.value * beta)
 
 
 @implements("addmm")
