@@ -53,6 +53,7 @@ def load_legacy(data: bytes, loader: Loader) -> Any:
     Where the bytes of a storage are follows from the object's pickle, which comes before them: so
     that is looked through first, without building anything, and then loaded.
     """
+    loader.file_size = len(data)
     header, start = _read_header(data, loader)
     found, position = list_storages(data, start, loader.encoding, loader.weights_only)
     keys, position = loader.unpickle(data, _refuse_persistent, position)

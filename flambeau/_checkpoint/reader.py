@@ -42,6 +42,7 @@ class Loader:
     ) -> None:
         self.map_location = map_location
         self.weights_only = weights_only
+        self.file_size = 0  # bytes, set when the file is opened
         self.check_crc = check_crc
         self.pickle_module = pickle_module
         self.pickle_options = {"encoding": "utf-8", **(pickle_options or {})}
@@ -53,7 +54,13 @@ class Loader:
         """The object pickled at `position`, and the position behind it."""
         if self.weights_only:
             machine = RestrictedUnpickler(
-                data, find_global, load_persistent, find_build, position, self.encoding
+                data,
+                find_global,
+                load_persistent,
+                find_build,
+                position,
+                self.encoding,
+                self.file_size,
             )
             return machine.load(), machine.position
         return self._unpickle_freely(data, load_persistent, position)
@@ -96,6 +103,7 @@ def set_dtype(storage: Any, kind: StorageKind) -> TypedStorage:
 def load_zip(file: BinaryIO, loader: Loader, mapped: bool) -> Any:
     """The object in a ZIP checkpoint; with `mapped` its storages are views of the file."""
     reader = ZipReader(file)
+    loader.file_size = reader.size
     if reader.find("data.pkl") is None:
         raise CheckpointError(_explain_missing_pickle(reader))
     with contextlib.closing(_ZipStorages(reader, file, loader, mapped)) as source:

@@ -5,6 +5,7 @@ The names are PyTorch's, so that its files can be read here and ours there.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,13 +156,17 @@ def _finish_tensor(tensor: Any, requires_grad: Any, metadata: Any) -> Any:
     """Backward hooks are not restored: what stands in their place in a file is always empty."""
     if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
         # These copy: a tensor that is expanded must not become an allocation of its whole size.
-        if tensor.numel() * tensor.dtype.itemsize > tensor.untyped_storage().nbytes():
+        if _is_expanded(tensor):
             raise CheckpointError("an expanded tensor cannot be conjugated or negated")
         tensor = tensor.conj() if metadata.get("conj") else tensor
         tensor = tensor.neg() if metadata.get("neg") else tensor
     if requires_grad is True:
         tensor.requires_grad_()
     return tensor
+
+
+def _is_expanded(tensor: Any) -> bool:
+    return tensor.numel() * tensor.dtype.itemsize > tensor.untyped_storage().nbytes()
 
 
 def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
@@ -177,10 +182,13 @@ def _rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
         raise CheckpointError("the indices of a sparse tensor must be integers")
     if any(type(n) is not int for n in size):
         raise CheckpointError("the sizes of a sparse tensor must be integers")
+    if any(map(_is_expanded, parts)):
+        raise CheckpointError("the parts of a sparse tensor must not be expanded")
+    is_coalesced = len(rest) == 1 and rest[0] is True
     try:
         if layout is flambeau.sparse_csr:
             return flambeau.sparse_csr_tensor(*parts, size)
-        return flambeau.sparse_coo_tensor(*parts, size, is_coalesced=rest == (True,))
+        return flambeau.sparse_coo_tensor(*parts, size, is_coalesced=is_coalesced)
     except (RuntimeError, IndexError) as error:
         raise CheckpointError(f"a sparse tensor in the file is damaged: {error}") from None
 
@@ -328,9 +336,39 @@ def get_allowed_globals() -> dict[str, Allowed]:
             table[f"torch.{name}"] = (getattr(flambeau, name), None)
     for factory in _FACTORIES:
         table.setdefault(f"builtins.{factory.__name__}", (factory, None))
-    return {name: Allowed(name, value, call) for name, (value, call) in table.items()}  # type: ignore[arg-type]
+    return {
+        name: Allowed(name, value, call, measure=_MEASURES.get(call))
+        for name, (value, call) in table.items()
+    }
 
 
+def _measure_metadata(place: int) -> Callable[[tuple], int]:
+    """The elements copied when the argument at `place` asks for a conjugate or a negative."""
+
+    def measure(arguments: tuple) -> int:
+        size = arguments[2] if len(arguments) > place and arguments[place] else ()
+        is_sound = len(size) <= _MAX_DIM and all(type(n) is int and n <= _MAX_INT64 for n in size)
+        return math.prod(size) if size and is_sound else 0  # the call refuses any other
+
+    return measure
+
+
+def _measure_sparse(arguments: tuple) -> int:
+    parts = arguments[1] if len(arguments) == 2 and isinstance(arguments[1], tuple) else ()
+    return sum(part.numel() for part in parts if isinstance(part, flambeau.Tensor))
+
+
+def _measure_wrapped(arguments: tuple) -> int:
+    measure = _MEASURES.get(arguments[0])
+    return measure(arguments[2]) if measure else 0
+
+
+_MEASURES: dict[Any, Callable[[tuple], int]] = {
+    _rebuild_tensor_v2: _measure_metadata(6),
+    _rebuild_tensor_v3: _measure_metadata(7),
+    _rebuild_sparse_tensor: _measure_sparse,
+    _rebuild_from_type_v2: _measure_wrapped,
+}
 _REBUILDERS: tuple[Callable, ...] = (
     _rebuild_tensor,
     _rebuild_tensor_v2,

@@ -106,7 +106,6 @@ def _allow(full: str, target: Any) -> Allowed:
 
 _ABSENT = {
     "torch._utils._rebuild_qtensor": "quantised tensors: save tensor.dequantize()",
-    "torch._utils._rebuild_sparse_tensor": "sparse tensors: save tensor.to_dense()",
     "torch._utils._rebuild_nested_tensor": "nested tensors: save the list tensor.unbind()",
     "torch._utils._rebuild_wrapper_subclass": "tensors that wrap others",
 }

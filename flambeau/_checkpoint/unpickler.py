@@ -26,6 +26,7 @@ _ENCODINGS = ("ascii", "utf-8", "utf8", "latin1", "latin-1", "bytes")
 # trick, what is copied are items of which each takes a byte of the file at least.
 _COPIES_OF_DATA = 2
 _FREE_COPIES = 1 << 16  # items
+_FREE_ELEMENTS = 1 << 16  # beyond one for each byte of the file
 _SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
 # Faults that damaged data causes in the machine; all of them are reported alike.
 _FAULTS = (
@@ -45,10 +46,11 @@ class Allowed:
     """A global of a pickle: `value` is what it means as data, `call` what calling it does.
 
     `make` serves NEWOBJ; what is left out is refused. A `trusted` global was added by the user: its
-    faults are shown as they are.
+    faults are shown as they are. `measure(arguments)` gives how many elements of tensors a call
+    goes through.
     """
 
-    __slots__ = ("call", "make", "name", "trusted", "value")
+    __slots__ = ("call", "make", "measure", "name", "trusted", "value")
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class Allowed:
         call: Callable | None = None,
         make: Callable | None = None,
         trusted: bool = False,
+        measure: Callable[[tuple], int] | None = None,
     ) -> None:
         self.name = name
         self.value = value
         self.call = call
         self.make = make
         self.trusted = trusted
+        self.measure = measure
 
 
 class Placeholder:
@@ -88,6 +92,7 @@ class Placeholder:
     make = call
     name = "a placeholder"
     trusted = True
+    measure = None
 
 
 class RestrictedUnpickler:
@@ -106,12 +111,14 @@ class RestrictedUnpickler:
         find_build: Callable[[Any], Callable | None],
         position: int = 0,
         encoding: str = "utf-8",
+        file_size: int = 0,
     ) -> None:
         if encoding.lower() not in _ENCODINGS:
             raise ValueError(f"load: unknown encoding {encoding!r}: use one of {_ENCODINGS}")
         self._data = memoryview(data)
         self._encoding = encoding.lower()
         self._copied = 0
+        self._elements_left = _FREE_ELEMENTS + file_size
         self.position = position
         self._find_global = find_global
         self._load_persistent = load_persistent
@@ -288,6 +295,10 @@ class RestrictedUnpickler:
             return
         for argument in arguments:
             self._count_copy(argument)
+        if function.measure is not None:
+            self._elements_left -= function.measure(arguments)
+            if self._elements_left < 0:
+                raise CheckpointError("the pickle goes through the same tensors again and again")
         try:
             self._push(function.call(*arguments))
         except CheckpointError:

@@ -159,7 +159,7 @@ class ZipReader:
         plain = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
         self.reads_in_parallel = plain and hasattr(os, "preadv")
         self._base = file.tell()
-        self._size = file.seek(0, 2) - self._base
+        self.size = file.seek(0, 2) - self._base
         entries = self._read_directory()
         self.prefix = entries[0][0].partition("/")[0] if entries else ""
         self.records = self._locate_all(entries)
@@ -210,7 +210,7 @@ class ZipReader:
     # ---- directory -------------------------------------------------------------------------------
 
     def _read_at(self, offset: int, size: int) -> bytes:
-        if offset < 0 or size < 0 or offset + size > self._size:
+        if offset < 0 or size < 0 or offset + size > self.size:
             raise _corrupt("its directory points outside the file")
         self._file.seek(self._base + offset)
         data = self._file.read(size)
@@ -233,14 +233,14 @@ class ZipReader:
 
     def _find_directory(self) -> tuple[int, int, int]:
         """Offset, size and number of entries of the directory, from the end of the file."""
-        tail_size = min(self._size, _END.size + _MAX_COMMENT)
-        tail = self._read_at(self._size - tail_size, tail_size)
+        tail_size = min(self.size, _END.size + _MAX_COMMENT)
+        tail = self._read_at(self.size - tail_size, tail_size)
         at = tail.rfind(_END_MARK)
         if at < 0 or at + _END.size > len(tail):
             raise _corrupt("it has no ZIP directory at its end: is it cut off?")
         _, _, _, _, count, size, start, _ = _END.unpack_from(tail, at)
         if count == _MAX16 or size == _MAX32 or start == _MAX32:
-            return self._find_directory64(self._size - tail_size + at)
+            return self._find_directory64(self.size - tail_size + at)
         return start, size, count
 
     def _find_directory64(self, end_at: int) -> tuple[int, int, int]:

@@ -26,7 +26,11 @@ from tests.hostile.pickles import (
 from tests.hostile.tensor_files import list_tensor_files
 
 TRAP = "owned"  # a file that attacks would make
-STORAGE = b"\0" * 16
+
+
+def wrap(pickled: bytes) -> bytes:
+    """An archive around a pickle, with a storage of 16 bytes and one of 16 000."""
+    return zip_around(pickled, data__0=bytes(16), data__1=bytes(16_000))
 
 
 def list_pickles(trap: str = TRAP) -> dict[str, bytes]:
@@ -45,7 +49,7 @@ def list_pickles(trap: str = TRAP) -> dict[str, bytes]:
 def list_refused(trap: str = TRAP) -> dict[str, bytes]:
     """Files by name that must be refused, each with the one documented exception."""
     pickles = list_pickles(trap)
-    files = {f"zip, {name}.pt": zip_around(p, data__0=STORAGE) for name, p in pickles.items()}
+    files = {f"zip, {name}.pt": wrap(p) for name, p in pickles.items()}
     del pickles["storage: missing record"]  # its storage "7" is one of those files
     files |= {f"legacy, {name}.pt": make_file(p) for name, p in pickles.items()}
     files |= {f"zip: {name}.pt": data for name, data in list_archives().items()}
@@ -56,9 +60,7 @@ def list_refused(trap: str = TRAP) -> dict[str, bytes]:
 
 def list_allowed() -> dict[str, bytes]:
     """Files by name that may load, in little time and memory."""
-    return {
-        f"zip, {name}.pt": zip_around(p, data__0=STORAGE) for name, p in list_harmless().items()
-    }
+    return {f"zip, {name}.pt": wrap(p) for name, p in list_harmless().items()}
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> list[Path]:

@@ -8,6 +8,7 @@ programs, running or compiling code, importing modules, opening other files, soc
 cannot be taken off. The memory of the process is limited, so that a claim of terabytes fails.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -107,8 +108,20 @@ def warm_up(folder: Path) -> None:
             torch.load(io.BytesIO(negated.getvalue()), map_location=location)
         except RuntimeError:
             continue
-    torch.ones(2).neg(), torch.ones(2, dtype=torch.complex64).conj()
+    load_kernels()
     warnings.simplefilter("ignore")
+
+
+def load_kernels() -> None:
+    """Load, or compile, the kernels that checks and conjugates use: they are files, too."""
+    rows = torch.zeros(2000, dtype=torch.int64)
+    for tensor in (torch.ones(2), torch.ones(2, dtype=torch.complex64), rows):
+        tensor.neg()
+        tensor.conj()
+    index = rows.view(1, -1)
+    for size in ((10,), (0,)):
+        with contextlib.suppress(RuntimeError):
+            torch.sparse_coo_tensor(index, rows, size, is_coalesced=False)
 
 
 def run(files: Iterator[tuple[str, bytes | None]], folder: Path) -> None:

@@ -232,7 +232,18 @@ def test_files_without_checksums_and_other_alignments(pair, tmp_path, alignment)
         assert [t.tolist() for t in target.load(path, mmap=mapped)] == [[0, 1, 2, 3, 4], [1] * 7]
 
 
-def test_quantised_and_sparse_tensors_are_refused_by_name(torch):
+def test_sparse_tensors_and_tensors_without_data(pair, send):
+    source, target = pair
+    sparse = source.tensor([[0.0, 2.0], [3.0, 0.0]]).to_sparse()
+    empty = source.empty((2, 3), dtype=source.float16, device="meta")
+    found = send([sparse, empty])
+    assert found[0].layout is target.sparse_coo
+    assert found[0].to_dense().tolist() == [[0, 2], [3, 0]]
+    assert found[1].device.type == "meta"
+    assert (tuple(found[1].shape), found[1].dtype) == ((2, 3), target.float16)
+
+
+def test_quantised_tensors_are_refused_by_name(torch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantised = torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
