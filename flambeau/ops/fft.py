@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms, through NumPy's pocketfft.
+"""Discrete Fourier transforms, through matrix products or NumPy's pocketfft.
 
 Three primitives make all of them: complex to complex over several dimensions, real to half-complex
 and back over one. Each one's derivative is another transform.
@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from . import fft_products
 from .dims import wrap_all
 from .factory import check_options, default_float, finish, read_dtype
 from .lapack import array, tensor
@@ -19,6 +20,7 @@ from .record import alias, composite, primitive
 # How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n; as NumPy calls it, forward and
 # backward.
 NONE, ROOT, FULL = 0, 1, 2
+_POWERS = (0.0, 0.5, 1.0)
 _FORWARD: Any = ("backward", "ortho", "forward")
 _BACKWARD: Any = ("forward", "ortho", "backward")
 
@@ -40,6 +42,10 @@ def complex_transform(input, dims, scale, forward):
 
     if not dims:
         return core.clone_plain(input)
+    if input.numel():
+        found = fft_products.transform(input, dims, _POWERS[scale], forward)
+        if found is not None:
+            return found
     run = numpy.fft.fftn if forward else numpy.fft.ifftn
     return _complex_array(
         run(array(input), axes=dims, norm=(_FORWARD if forward else _BACKWARD)[scale]), input.dtype
