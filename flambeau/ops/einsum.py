@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 from ..core import Tensor
@@ -193,6 +194,30 @@ def _contract(x: Tensor, lx: list, y: Tensor, ly: list, keep: set) -> tuple[Tens
     return product.reshape([size_of[n] for n in labels]), labels
 
 
+@lru_cache(maxsize=256)
+def _find_product(equation: str, x_rank: int, y_rank: int) -> tuple | None:
+    """How an equation is one product of matrices: the order (None: as it is) of the dimensions of
+    both operands, and the pairs of dimensions that must agree. None where it is not.
+    """
+    inputs, _, output = equation.replace(" ", "").partition("->")
+    x, _, y = inputs.partition(",")
+    if any(len(set(term)) != len(term) or not set(term) <= set(_LETTERS) for term in (x, y)):
+        return None
+    batch = [n for n in x if n in y and n in output]
+    summed = [n for n in x if n in y and n not in output]
+    rows, columns = [n for n in x if n not in y], [n for n in y if n not in x]
+    if not len(summed) == len(rows) == len(columns) == 1 or (len(x), len(y)) != (x_rank, y_rank):
+        return None
+    if output != "".join([*batch, *rows, *columns]):
+        return None
+    orders = [
+        [term.index(n) for n in names]
+        for term, names in ((x, [*batch, *rows, *summed]), (y, [*batch, *summed, *columns]))
+    ]
+    x_order, y_order = (None if order == sorted(order) else tuple(order) for order in orders)
+    return x_order, y_order, [(x.index(n), y.index(n)) for n in [*batch, *summed]]
+
+
 def _align(t: Tensor, labels: list, wanted: list) -> Tensor:
     """Dimensions in the wanted order, size 1 for those it lacks."""
     t = t.permute([labels.index(n) for n in wanted if n in labels])
@@ -211,6 +236,13 @@ def einsum(equation: Any, *operands: Any) -> Tensor:
     tensor([[3., 3.],
             [3., 3.]])
     """
+    if isinstance(equation, str) and len(operands) == 2:
+        x, y = operands
+        found = _find_product(equation, len(x.shape), len(y.shape))
+        if found is not None and all(x.shape[i] == y.shape[j] for i, j in found[2]):
+            x_order, y_order, _ = found
+            x = x if x_order is None else x.permute(x_order)
+            return matmul(x, y if y_order is None else y.permute(y_order))
     if not isinstance(equation, str):
         equation, tensors = _from_sublists((equation, *operands))
     else:

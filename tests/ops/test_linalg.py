@@ -191,6 +191,38 @@ def test_einsum(equation, shapes):
     same(torch.einsum(equation, operands), expected)
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("ij,jk->ik", [(3, 4), (4, 5)]),
+        ("ji,kj->ik", [(4, 3), (5, 4)]),
+        ("i k , k j -> i j", [(3, 4), (4, 5)]),
+        ("bhid,bhjd->bhij", [(2, 3, 4, 5), (2, 3, 6, 5)]),
+        ("ibdh,jbdh->bhij", [(4, 2, 5, 3), (6, 2, 5, 3)]),
+        ("bij,bjk->bik", [(2, 3, 1), (2, 4, 5)]),  # a size of one broadcasts
+        ("bij,bjk->bik", [(1, 3, 4), (2, 4, 5)]),
+        ("bij,bjk->bik", [(2, 0, 4), (2, 4, 5)]),
+        ("ij,jk->ik", [(3, 0), (0, 5)]),
+    ],
+)
+def test_einsum_as_one_product(equation, shapes):
+    """One product of matrices: the same values and gradients as by the general way."""
+    torch.manual_seed(2)
+    operands = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    got = torch.einsum(equation, *operands)
+    letters = equation.replace(" ", "")
+    x, y = letters.partition("->")[0].split(",")
+    general = torch.einsum(
+        f"{x},{y},z->{letters.partition('->')[2]}", *operands, torch.ones(1).double()
+    )
+    assert got.shape == general.shape
+    assert torch.allclose(got, general)
+    weights = torch.randn(*got.shape, dtype=torch.float64)
+    grads = torch.autograd.grad((got * weights).sum(), operands)
+    expected = torch.autograd.grad((general * weights).sum(), operands)
+    assert all(torch.allclose(a, b) for a, b in zip(grads, expected, strict=True))
+
+
 def test_einsum_sublists():
     a, b = make(2, 3), make(3, 4)
     same(torch.einsum(a, [0, 1], b, [1, 2], [0, 2]), a.numpy() @ b.numpy())
