@@ -10,7 +10,7 @@ from ..kernels.lazy import mathlib
 from ..kernels.scalar import const, where
 from .pointwise import _sigmoid, sigmoid
 from .promotion import Promote
-from .record import alias, composite, function, make_inplace, pointwise
+from .record import alias, composite, function, make_inplace, pointwise, primitive
 
 _F = ("nn.functional",)
 
@@ -375,6 +375,50 @@ def prelu(input, weight):
     )
 
 
+@pointwise(register=False, accepts="fc")
+def _gated(input, gate):
+    """input * sigmoid(gate)."""
+    return input * _sigmoid(gate)
+
+
+@pointwise(register=False, accepts="fc")
+def _gated_slope(g, input, gate):
+    """The derivative by the gate."""
+    open_ = _sigmoid(gate)
+    return g * scalar.conj(input * (open_ * (1 - open_)))
+
+
+@pointwise(register=False, accepts="fc")
+def _gated_share(g, gate):
+    """The derivative by the input."""
+    return g * scalar.conj(_sigmoid(gate))
+
+
+def _halves(input, dim):
+    half = input.size(dim) // 2
+    return input.narrow(dim, 0, half), input.narrow(dim, half, half)
+
+
+@primitive(register=False, name="glu")
+def _gate_halves(input, dim):
+    """The first half times sigmoid of the second."""
+    return _gated(*_halves(input, dim))
+
+
+@_gate_halves.vjp
+def _gate_halves_vjp(g, input, dim):
+    first, second = _halves(input, dim)
+    if core.grad_enabled():
+        from .join import cat
+
+        return cat((_gated_share(g, second), _gated_slope(g, first, second)), dim)
+    made = core.empty(input.shape, input.dtype)
+    of_first, of_second = _halves(made, dim)
+    _gated_share(g, second, out=of_first)
+    _gated_slope(g, first, second, out=of_second)
+    return made
+
+
 @composite(namespaces=_F, method=False)
 def glu(input, dim=-1):
     """First half times sigmoid of the second half along dim (Dauphin et al. 2016)."""
@@ -384,5 +428,7 @@ def glu(input, dim=-1):
         raise RuntimeError(
             f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}"
         )
-    half = input.size(dim) // 2
-    return input.narrow(dim, 0, half) * sigmoid(input.narrow(dim, half, half))
+    if not (input.is_floating_point() or input.is_complex()):
+        first, second = _halves(input, dim)
+        return first * sigmoid(second)
+    return _gate_halves(input, dim)

@@ -121,6 +121,10 @@ def test_prelu_and_glu() -> None:
     t = torch.tensor(x, requires_grad=True)
     assert gradcheck(F.prelu, (t, torch.tensor(weight, requires_grad=True)))
     assert gradcheck(F.glu, (t,))
+    assert gradgradcheck(F.glu, (t,))
+    for dim in (0, 1, -1):
+        y = torch.randn(4, 6, 2, dtype=torch.float64).transpose(0, 1).requires_grad_()
+        assert gradcheck(lambda y, dim=dim: F.glu(y, dim), (y,))
 
 
 def test_integers() -> None:
