@@ -220,6 +220,9 @@ def _find_rule(func: Any, name: str, args: tuple) -> Callable:
         return _compute_pointwise
     if name in _RULES:
         return _RULES[name]
+    reduces = isinstance(func, core.LoopOp) and func.form == 1 and len(args) > 1
+    if reduces and all(isinstance(a, Tensor) for a in args):
+        return _compute_total
     if name.endswith("_") and not name.endswith("__"):
         return _write
     raise NotImplementedError(
@@ -316,6 +319,16 @@ def _compute_pointwise(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     named = {key: _shrink(value, 0) for key, value in kwargs.items()}
     small = func(*(_shrink(a, 0) for a in args), **named)
     return _follow(make(shape, small.dtype), *tensors)
+
+
+def _compute_total(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """One number from all elements of several operands: what losses are."""
+    tensors = [a for a in (*args, *kwargs.values()) if isinstance(a, Tensor)]
+    _check_devices(func, tensors)
+    broadcast_shapes(*(t.shape for t in tensors))
+    named = {key: _shrink(value, 1) for key, value in kwargs.items()}
+    small = func(*(_shrink(a, 1) for a in args), **named)
+    return _follow(make((), small.dtype), *tensors)
 
 
 def _check_devices(func: Any, tensors: list[Tensor]) -> None:

@@ -193,7 +193,7 @@ full_poisson_of_log = _make_poisson(_full_poisson_of_log)
 full_poisson_of_rate = _make_poisson(_full_poisson_of_rate)
 gaussian_error = _make("gaussian_nll_loss", _gaussian)
 ranking_error = _make("margin_ranking_loss", _ranking_error)
-hinge_error = _make("hinge_embedding_loss", _hinge_error)
+hinge_error = _make("hinge_embedding_loss", _hinge_error, over=("input",))
 soft_margin_error = _make("soft_margin_loss", _soft_margin_error)
 
 

@@ -136,3 +136,14 @@ def test_shapes_of_networks():
     expected = net(x).shape
     assert net.to("meta")(x.to("meta")).shape == expected
     assert nn.Conv2d(3, 8, 3, device="meta")(x[0].to("meta")).shape == (8, 18, 18)
+
+
+def test_losses_of_elements() -> None:
+    F = nn.functional
+    x = torch.empty(4, 3, device="meta", requires_grad=True)
+    t = torch.empty(4, 3, device="meta", dtype=torch.float64)
+    for loss in (F.mse_loss, F.poisson_nll_loss, F.hinge_embedding_loss, F.soft_margin_loss):
+        for reduction, shape in (("none", (4, 3)), ("sum", ()), ("mean", ())):
+            found = loss(x, t, reduction=reduction)
+            assert (found.shape, found.device.type, found.requires_grad) == (shape, "meta", True)
+            assert found.dtype is (x if loss is F.hinge_embedding_loss else t).dtype
