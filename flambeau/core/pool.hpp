@@ -15,6 +15,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
@@ -37,7 +38,10 @@ namespace pool_detail {
 using platform::Event;
 using platform::spin_until_changed;
 
+typedef std::chrono::steady_clock Clock;
+
 constexpr auto kGlance = std::chrono::microseconds(10);
+constexpr auto kMoveEvery = std::chrono::microseconds(40);  // a worker; moving one takes about 2
 
 inline int default_threads(int processors) noexcept {
   for (const char* name : {"FLAMBEAU_NUM_THREADS", "OMP_NUM_THREADS"}) {
@@ -146,10 +150,14 @@ class Pool {
     return chunks;
   }
 
-  // Before workers are woken: where they must not start. Costs nothing while the caller stays. A
-  // caller bound to one processor may be so with the whole process: then nobody is moved.
+  // Before workers are woken: where they must not start. Costs nothing while the caller stays; where
+  // callers on many processors take turns, a few percent of the time. A caller bound to one
+  // processor may be so with the whole process: then nobody is moved.
   void keep_workers_off(int processor) noexcept {
     if (processor == avoided_) return;
+    const Clock::time_point now = Clock::now();
+    if (now < next_move_) return;
+    next_move_ = now + kMoveEvery * workers_;
     avoided_ = processor;
     if (processor < 0 || !platform::has_a_choice()) return;
     for (int id = 1; id <= workers_; ++id) placements_[id].keep_off(handles_[id], processor);
@@ -221,6 +229,7 @@ class Pool {
       if (placements_[id].ran(handles_[id])) return;
       placements_[id].pull_to(handles_[id], processor);
       avoided_ = -1;
+      next_move_ = {};  // away from here again before the next job
     });
   }
 
@@ -252,6 +261,7 @@ class Pool {
     for (; workers_ > count; --workers_) platform::join_thread(handles_[workers_]);
     while (workers_ < count && start(workers_ + 1)) placements_[++workers_].forget();
     avoided_ = -1;
+    next_move_ = {};
   }
 
   bool start(int id) noexcept {
@@ -288,6 +298,7 @@ class Pool {
   int workers_ = 0;      // started, ids 1..workers_; guarded by busy_, like number_ and handles_
   uint64_t number_ = 0;  // of the current job
   int avoided_ = -1;     // the processor that workers are kept off
+  Clock::time_point next_move_;
   std::atomic<int> keep_{0};  // workers with a larger id leave
   platform::Thread handles_[kMaxThreads] = {};
   platform::Placement placements_[kMaxThreads];
