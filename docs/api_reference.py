@@ -25,7 +25,8 @@ NAMESPACES = (
     *("", "Tensor", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn"),
     *("nn.utils.parametrize", "nn.utils.parametrizations", "nn.utils.prune", "nn.attention"),
     *("optim", "optim.lr_scheduler", "optim.swa_utils", "utils.data", "autograd", "linalg", "fft"),
-    *("special", "amp", "random", "serialization", "vision.datasets", "vision.transforms"),
+    *("special", "sparse", "func", "amp", "random", "serialization", "safetensors", "hub"),
+    *("vision.datasets", "vision.transforms"),
 )
 OPS = (_core.Op, _core.LoopOp)
 DOCTEST = re.compile(r"^\s*(>>>|\.\.\. )")
