@@ -24,7 +24,7 @@ from .core import (
 
 __version__ = "0.1.0"
 
-for _d in core.dtypes:
+for _d in core.dtypes + core.float8_dtypes:
     globals()[_d.name] = _d
 half, float, double, bfloat16 = core.dtypes[6], core.dtypes[8], core.dtypes[9], core.dtypes[7]
 short, int, long = core.dtypes[3], core.dtypes[4], core.dtypes[5]

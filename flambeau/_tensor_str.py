@@ -228,6 +228,8 @@ def _choose_format(t: Tensor, shown: Any, options: PrintOptions) -> Any:
     values = list(_flatten(shown))
     if t.is_complex():
         return ComplexFormat(values, options)
+    if t.dtype.name == "float8_e8m0fnu":  # has no zero: the smallest number stands in for it
+        values = [value for value in values if value != 2.0**-127]
     return NumberFormat(values, t.is_floating_point(), options)
 
 

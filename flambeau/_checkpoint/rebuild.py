@@ -38,7 +38,10 @@ _STORAGE_DTYPES = {
     "ComplexDoubleStorage": "complex128",
     "ComplexFloatStorage": "complex64",
 }
-_OTHER_DTYPES = ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2")
+_OTHER_DTYPES = (
+    *("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2"),
+    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
 _STORAGE_OF_DTYPE = {dtype: storage for storage, dtype in _STORAGE_DTYPES.items()}
 
 

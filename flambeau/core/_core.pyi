@@ -155,6 +155,7 @@ class Plan:
     def run(self, *operands: Any) -> None: ...
 
 dtypes: tuple[dtype, ...]
+float8_dtypes: tuple[dtype, ...]
 default_generator: Generator
 
 def __getattr__(name: str) -> Any: ...

@@ -5,7 +5,7 @@
 
 Each included file is one subject, in this order: what a tensor is and is made of (types, tensor, numbers,
 metadata, build, storage, sparse, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
-engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, update); history of
+engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, float8, update); history of
 primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, short cuts
 for ops written in Python (shortcuts), dlpack; nn.Module's lookup and call (module).
 """
@@ -184,6 +184,7 @@ include "loop_node.pxi"
 include "strided_copy.pxi"
 include "pieces.pxi"
 include "copies.pxi"
+include "float8.pxi"
 include "update.pxi"
 include "primitive.pxi"
 include "op.pxi"

@@ -76,7 +76,7 @@ cdef bint is_sequence(object x):
     return hasattr(x, "__len__") and hasattr(x, "__getitem__") and not isinstance(x, dict) and not hasattr(x, "__index__")
 
 
-cdef int find_types(object data, uint32_t* seen) except -1:
+cdef int find_types(object data, uint64_t* seen) except -1:
     """Note the dtype of every number in nested sequences: bit `code` of seen."""
     cdef type kind = type(data)
     if kind is float:
@@ -91,13 +91,13 @@ cdef int find_types(object data, uint32_t* seen) except -1:
     elif kind is complex:
         seen[0] |= 1 << (C128 if default_dtype_code == F64 else C64)
     elif isinstance(data, Tensor):
-        seen[0] |= 1 << (<Tensor>data).code
+        seen[0] |= 1ULL << (<Tensor>data).code
     else:
         find_other_types(data, seen)
     return 0
 
 
-cdef int find_other_types(object data, uint32_t* seen) except -1:
+cdef int find_other_types(object data, uint64_t* seen) except -1:
     """The rare cases: sequences of other kinds, NumPy's scalars, subclasses of numbers."""
     if isinstance(data, (str, bytes)):
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
@@ -106,7 +106,7 @@ cdef int find_other_types(object data, uint32_t* seen) except -1:
             find_types(x, seen)
         return 0
     name = getattr(getattr(data, "dtype", None), "name", None)
-    for d in DTYPES:
+    for d in dtypes:
         if (<dtype>d).name == name:
             seen[0] |= 1 << (<dtype>d).code
             return 0
@@ -132,15 +132,15 @@ def set_promotion(fn):
 
 cdef int infer_code(object data) except -1:
     """The dtype that holds all the numbers of nested sequences."""
-    cdef uint32_t seen = 0
+    cdef uint64_t seen = 0
     cdef int code
     find_types(data, &seen)
     if seen == 0:
         return default_dtype_code
     if seen & (seen - 1):
-        return _promote_types([code for code in range(DTYPE_COUNT) if seen & (1 << code)])
-    for code in range(DTYPE_COUNT):
-        if seen & (1 << code):
+        return _promote_types([code for code in range(CODE_END) if seen & (1ULL << code)])
+    for code in range(CODE_END):
+        if seen & (1ULL << code):
             return code
     return default_dtype_code
 

@@ -40,6 +40,8 @@ cdef int copy_into(Tensor target, Tensor source) except -1:
         memmove(target.data_ptr_, source.data_ptr_, target.count * ITEM[target.code])
         target.storage.version += 1
         return 0
+    if source.code != target.code and (is_float8(source.code) or is_float8(target.code)):
+        return convert_float8(target, source)
     slots[0] = <PyObject*>source
     types = <uint64_t>(source.code | ((RANK_SCALAR if source.ndim_ == 0 else RANK_TENSOR) << 4))
     pointwise_copy(slots, types, target)

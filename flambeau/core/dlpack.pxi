@@ -52,14 +52,18 @@ cdef enum:
     DL_COPIED = 2
 
 # By dtype code: DLPack's kind (0 int, 1 unsigned, 2 float, 4 bfloat, 5 complex, 6 bool); the bits follow.
-cdef int[DTYPE_COUNT] DL_KIND = [6, 1, 0, 0, 0, 0, 2, 4, 2, 2, 5, 5, 1, 1, 1]
+cdef int[CODE_END] DL_KIND
+for _code, _kind in enumerate((6, 1, 0, 0, 0, 0, 2, 4, 2, 2, 5, 5, 1, 1, 1)):
+    DL_KIND[_code] = _kind
+for _code, _kind in zip(range(F8_E4M3FN, CODE_END), (10, 12, 11, 13, 14)):  # a kind for each
+    DL_KIND[_code] = _kind
 
 
 cdef int foreign_code(int kind, int bits) noexcept:
     """Our dtype code for a DLPack type; -1 where there is none."""
     cdef int code
-    for code in range(DTYPE_COUNT):
-        if DL_KIND[code] == kind and 8 * ITEM[code] == bits:
+    for code in range(CODE_END):
+        if ITEM[code] and DL_KIND[code] == kind and 8 * ITEM[code] == bits:
             return code
     return -1
 

@@ -24,6 +24,8 @@ def fill_number(Tensor t, value):
     cdef void* args[2]
     cdef int64_t desc[1]
     cdef Tensor one
+    if is_float8(t.code):
+        check_float8_range(value, t.code)
     write_element(element, t.code, value)
     if t.count == 0:
         return t

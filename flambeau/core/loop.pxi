@@ -153,20 +153,22 @@ cdef class LoopOp:
     cdef Entry* compile(self, uint64_t types, uint64_t layout, int form, list accesses, int out_request) except NULL:
         """Ask the record for a kernel: it answers (address, out code, scalar codes, grain[, partial, final, acc])."""
         cdef Entry e
-        cdef int i
+        cdef int i, held
         cdef list ranks = []
         cdef uint64_t w = types
         for i in range(self.operands + self.scalars):
-            ranks.append((int(w & 15), int((w >> 4) & 3)))
+            rank = int((w >> 4) & 3)
+            ranks.append((int(w & 15) | (F8_E4M3FN if rank == 3 else 0), 0 if rank == 3 else rank))
             w >>= 6
+        held = hold_float8(self, ranks)
         answer = self.record.compile(self, form, ranks, accesses, out_request)
         memset(&e, 0, sizeof(Entry))
         e.types = types
         e.layout = layout
         e.kernel = <kernel_fn><uintptr_t>answer[0]
-        e.out_code = answer[1]
+        e.out_code = held if held >= 0 else answer[1]
         for i in range(len(answer[2])):
-            e.scalar_code[i] = answer[2][i]
+            e.scalar_code[i] = held if held >= 0 else answer[2][i]
         e.grain = answer[3]
         if len(answer) > 4:
             e.partial = <kernel_fn><uintptr_t>answer[4]

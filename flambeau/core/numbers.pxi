@@ -1,5 +1,9 @@
 # Python numbers to and from memory.
 
+cdef extern from "float8.hpp" namespace "flambeau" nogil:
+    double float8_to_double(uint8_t, int)
+    uint8_t double_to_float8(double, int)
+
 cdef object read_element(char* p, int code):
     if code == F32:
         return <double>(<float*>p)[0]
@@ -27,6 +31,8 @@ cdef object read_element(char* p, int code):
         return half_to_double((<uint16_t*>p)[0])
     if code == BF16:
         return bfloat_to_double((<uint16_t*>p)[0])
+    if code >= F8_E4M3FN:
+        return float8_to_double((<uint8_t*>p)[0], code)
     if code == C64:
         return complex((<float*>p)[0], (<float*>p)[1])
     return complex((<double*>p)[0], (<double*>p)[1])
@@ -34,6 +40,18 @@ cdef object read_element(char* p, int code):
 
 cdef object out_of_range(object value, int code):
     return RuntimeError(f"value cannot be converted to type {(<dtype>DTYPES[code]).name} without overflow: {value!r}")
+
+
+cdef int check_float8_range(object value, int code) except -1:
+    """Raise for a number to fill with beyond the type's largest, but not for an infinity that it has."""
+    cdef double d = value
+    cdef double largest = 448 if code == F8_E4M3FN else 240 if code == F8_E4M3FNUZ else 57344
+    if code == F8_E8M0FNU:
+        if isinstance(value, float) and (d < 5.877471754111438e-39 or d > 1.7014118346046923e38):
+            raise out_of_range(value, code)
+    elif (d > largest or d < -largest) and not (code == F8_E5M2 and isinf_(d)):
+        raise out_of_range(value, code)
+    return 0
 
 
 cdef object whole_number(object value, int code):
@@ -69,6 +87,8 @@ cdef int write_element(char* p, int code, object value) except -1:
         (<uint16_t*>p)[0] = double_to_half(<double>value)
     elif code == BF16:
         (<uint16_t*>p)[0] = double_to_bfloat(<double>value)
+    elif code >= F8_E4M3FN:
+        (<uint8_t*>p)[0] = double_to_float8(<double>value, code)
     elif code == U64:
         v = whole_number(value, code)
         if not -(1 << 63) <= v < (1 << 64):

@@ -52,6 +52,8 @@ cdef object call_reduction(LoopOp op, PyObject** slots, object dim, object keepd
     mask = reduced_mask(op, dim, ndim, <Tensor>slots[0])
     if wanted is not None:
         request = as_dtype(wanted).code
+        if is_float8(request):
+            _refuse_float8(op.name, [(request, RANK_TENSOR)])
     r = run_reduction(op, slots, mask, bool(keepdim), request)
     if record and grad_mode_on() and CATEGORY[r.code] >= 2:
         if out is not None:

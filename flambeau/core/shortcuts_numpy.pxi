@@ -40,7 +40,7 @@ cdef object short_numpy(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     if n != 1 or kwnames != NULL or _array_types is None or not is_tensor(args[0]):
         return NotImplemented
     t = <Tensor>args[0]
-    if needs_gradient(t) or t.count == 0 or _array_types[t.code] is None or t.storage.flags & kReadOnly:
+    if needs_gradient(t) or t.count == 0 or is_float8(t.code) or _array_types[t.code] is None or t.storage.flags & kReadOnly:
         return NotImplemented
     return _ndarray(int_tuple(t.shape_, t.ndim_), _array_types[t.code], storage_keeper(t), t.data_ptr_ - t.storage.data,
                     tuple([t.strides_[i] * ITEM[t.code] for i in range(t.ndim_)]))

@@ -16,17 +16,33 @@ cdef enum:
     U16 = 12
     U32 = 13
     U64 = 14
-    DTYPE_COUNT = 15
+    DTYPE_COUNT = 15     # the types that ops compute with
+    # 8-bit floats are only stored and converted. A signature has four bits for a code and two for
+    # a rank (loop.pxi); both rank bits set is no rank, so these codes cannot be taken for another.
+    F8_E4M3FN = 48
+    F8_E5M2 = 49
+    F8_E4M3FNUZ = 50
+    F8_E5M2FNUZ = 51
+    F8_E8M0FNU = 52
+    CODE_END = 53
 
-cdef int[DTYPE_COUNT] ITEM = [1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 8, 16, 2, 4, 8]
-# category: 0 bool, 1 integer, 2 float, 3 complex
-cdef int[DTYPE_COUNT] CATEGORY = [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 1, 1, 1]
+cdef int[CODE_END] ITEM
+cdef int[CODE_END] CATEGORY   # 0 bool, 1 integer, 2 float, 3 complex
+for _code, (_size, _kind) in enumerate(zip(
+        (1, 1, 1, 2, 4, 8, 2, 2, 4, 8, 8, 16, 2, 4, 8), (0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 1, 1, 1))):
+    ITEM[_code], CATEGORY[_code] = _size, _kind
+for _code in range(F8_E4M3FN, CODE_END):
+    ITEM[_code], CATEGORY[_code] = 1, 2
 
 _DTYPE_NAMES = (
     ("bool", "bool"), ("uint8", "u8"), ("int8", "i8"), ("int16", "i16"), ("int32", "i32"),
     ("int64", "i64"), ("float16", "f16"), ("bfloat16", "bf16"), ("float32", "f32"),
     ("float64", "f64"), ("complex64", "c64"), ("complex128", "c128"), ("uint16", "u16"),
     ("uint32", "u32"), ("uint64", "u64"),
+)
+_FLOAT8_NAMES = (
+    ("float8_e4m3fn", "f8_e4m3fn"), ("float8_e5m2", "f8_e5m2"), ("float8_e4m3fnuz", "f8_e4m3fnuz"),
+    ("float8_e5m2fnuz", "f8_e5m2fnuz"), ("float8_e8m0fnu", "f8_e8m0fnu"),
 )
 
 
@@ -56,10 +72,12 @@ cdef class dtype:
     @property
     def is_signed(self):
         """Can it hold negative numbers?"""
-        return self.code not in (BOOL, U8, U16, U32, U64)
+        return self.code not in (BOOL, U8, U16, U32, U64, F8_E8M0FNU)
 
     def to_complex(self):
         """The complex type whose parts are of this type."""
+        if self.code >= F8_E4M3FN:
+            raise RuntimeError(f"Unknown Complex ScalarType for {self.name.capitalize()}")
         return DTYPES[C128 if self.code == F64 or self.code == C128 else C64]
 
     def to_real(self):
@@ -81,7 +99,7 @@ cdef class dtype:
 
 def _dtype_by_name(str name):
     """The dtype object of that name."""
-    for d in DTYPES:
+    for d in dtypes + float8_dtypes:
         if (<dtype>d).name == name:
             return d
     raise ValueError(f"no dtype named {name!r}")
@@ -95,8 +113,9 @@ cdef dtype _make_dtype(int code, str name, str short):
     return d
 
 
-cdef tuple DTYPES = tuple([_make_dtype(i, n, s) for i, (n, s) in enumerate(_DTYPE_NAMES)])
-dtypes = DTYPES
+dtypes = tuple([_make_dtype(i, n, s) for i, (n, s) in enumerate(_DTYPE_NAMES)])
+float8_dtypes = tuple([_make_dtype(F8_E4M3FN + i, n, s) for i, (n, s) in enumerate(_FLOAT8_NAMES)])
+cdef tuple DTYPES = dtypes + (None,) * (F8_E4M3FN - DTYPE_COUNT) + float8_dtypes  # by code
 
 cdef int default_dtype_code = F32
 
@@ -111,6 +130,8 @@ def set_default_dtype(d):
     global default_dtype_code
     if not isinstance(d, dtype) or not (<dtype>d).is_floating_point:
         raise TypeError(f"set_default_dtype: only floating-point types are supported as the default type, got {d!r}")
+    if (<dtype>d).code >= F8_E4M3FN:
+        raise TypeError(f"couldn't find storage object {(<dtype>d).name.capitalize()}Storage")
     default_dtype_code = (<dtype>d).code
     for op in _loop_ops:
         (<LoopOp>op).clear_cache()

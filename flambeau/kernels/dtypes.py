@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Info(NamedTuple):
@@ -33,8 +33,30 @@ _TABLE = [
     Info(14, "u64", "u", 8, "i64"),
 ]
 
-INFO: dict[str, Info] = {info.name: info for info in _TABLE}
-BY_CODE: tuple[Info, ...] = tuple(_TABLE)
+# Types that tensors hold and convert but no kernel computes with, by their dtype codes.
+FLOAT8 = {
+    48: "f8_e4m3fn",
+    49: "f8_e5m2",
+    50: "f8_e4m3fnuz",
+    51: "f8_e5m2fnuz",
+    52: "f8_e8m0fnu",
+}
+
+
+class _Known(dict):
+    """A table of the types that kernels know; asking for an 8-bit float's row is an error."""
+
+    def __missing__(self, key: Any) -> Info:
+        name = FLOAT8.get(key, key)
+        if name not in FLOAT8.values():
+            raise KeyError(key)
+        raise NotImplementedError(
+            f"the operation is not implemented for 'Float8{name[2:]}': convert with .to(float32)"
+        )
+
+
+INFO: dict[str, Info] = _Known({info.name: info for info in _TABLE})
+BY_CODE: dict[int, Info] = _Known({info.code: info for info in _TABLE})
 NAMES: tuple[str, ...] = tuple(info.name for info in _TABLE)
 COMPLEX_PART = {"c64": "f32", "c128": "f64"}
 COMPLEX_OF = {"f32": "c64", "f64": "c128", "f16": "c64", "bf16": "c64"}

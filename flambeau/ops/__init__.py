@@ -14,6 +14,7 @@ from . import (
     einsum,
     fft,
     filled,
+    float8,
     gather,
     index,
     join,

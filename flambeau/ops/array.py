@@ -8,6 +8,7 @@ from typing import Any
 from .. import core
 from ..core import Tensor
 from .factory import DTYPES
+from .promotion import title
 
 # (kind, bytes) of a NumPy dtype -> our name; the names are NumPy's too
 _NAMES = {
@@ -42,7 +43,8 @@ def to_numpy(input: Tensor, force: bool = False) -> Any:
     name = input.dtype.name
     if name not in _SUPPORTED:
         raise TypeError(
-            f"Got unsupported ScalarType BFloat16: NumPy has no {name}; convert with .float() first"
+            f"Got unsupported ScalarType {title(input.dtype.code)}: NumPy has no {name}; "
+            "convert with .float() first"
         )
     if input.numel() == 0:
         return np.empty(tuple(input.shape), name)

@@ -151,7 +151,8 @@ def type_(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     the conversion.
     """
     if dtype is None:
-        return f"torch.{typed_tensors.NAMES[self.dtype.name]}"
+        name = self.dtype.name
+        return f"torch.{typed_tensors.NAMES.get(name, f'{name.capitalize()}Tensor')}"
     if isinstance(dtype, str | type):
         dtype = typed_tensors.find_dtype(dtype)
     return _convert(self, read_dtype(dtype))

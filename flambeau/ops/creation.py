@@ -28,10 +28,11 @@ _NUMBERS = frozenset((int, float, bool, complex, list, tuple))
 
 def _promote_codes(codes: list[int]) -> int:
     """The dtype that holds numbers of all these dtypes."""
-    name = core.dtypes[codes[0]].short
+    by_code = {d.code: d for d in DTYPES.values()}
+    name = by_code[codes[0]].short
     for code in codes[1:]:
-        name = promote_names(name, core.dtypes[code].short)
-    return next(d.code for d in core.dtypes if d.short == name)
+        name = promote_names(name, by_code[code].short)
+    return next(d.code for d in DTYPES.values() if d.short == name)
 
 
 core.set_promotion(_promote_codes)

@@ -14,7 +14,7 @@ from ..core import dtype as Dtype
 CPU = Device("cpu")
 STRIDED = core._core._LAYOUTS["strided"]
 _PYTHON_TYPES = {float: "float64", int: "int64", bool: "bool", complex: "complex128"}
-DTYPES = {d.name: d for d in core.dtypes}
+DTYPES = {d.name: d for d in core.dtypes + core.float8_dtypes}
 
 
 def read_size(name: str, size: tuple, named: dict[str, Any] | None = None) -> Any:

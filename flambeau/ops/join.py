@@ -10,6 +10,7 @@ from ..core import Tensor
 from . import launch_index as launch
 from .convert import to_dtype
 from .dims import check_sequence, check_tensor, wrap
+from .factory import DTYPES
 from .record import alias, composite, deliver, primitive
 from .splitting import narrow_plain
 
@@ -25,7 +26,7 @@ def _common_dtype(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     from .promotion import result_type
 
     short = result_type([(t.dtype.code, 0 if t.ndim else 1) for t in tensors])
-    dtype = next(d for d in core.dtypes if d.short == short)
+    dtype = next(d for d in DTYPES.values() if d.short == short)
     return [to_dtype(t, dtype) for t in tensors]
 
 

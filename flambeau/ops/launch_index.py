@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from ..core import dtype as Dtype
 from ..kernels.dtypes import BY_CODE
 from ..kernels.lazy import gather as gather_kernels
 from ..kernels.lazy import scatter as scatter_kernels
@@ -313,6 +314,11 @@ def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], na
 # ---- writing rows --------------------------------------------------------------------------------
 
 
+def _element(mode: str, dtype: Dtype) -> str:
+    """The kernels' name of the elements; what is only moved is moved as bytes."""
+    return "u8" if mode == "put" and dtype.itemsize == 1 else BY_CODE[dtype.code].name
+
+
 def put_rows(
     mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, limits: Bounds
 ) -> None:
@@ -322,7 +328,7 @@ def put_rows(
     """
     if shares_memory(table, values):
         values = core.clone_plain(values)
-    name = BY_CODE[table.dtype.code].name
+    name = _element(mode, table.dtype)
     kernel = _address(
         ("rows", mode, name), lambda: scatter_kernels.rows_source(mode, name, targets.host())
     )
@@ -435,7 +441,7 @@ def _put_phases(
         rows=limits.rows, lowest=limits.lowest, stride=0, first=1
     )
     host = targets.host()
-    source = scatter_kernels.rows_source(mode, BY_CODE[dtype.code].name, host)
+    source = scatter_kernels.rows_source(mode, _element(mode, dtype), host)
     apply = (source, desc, tasks, tasks if work < 2 * GRAIN else ceil_div(tasks, threads))
     if limits.known:
         return [apply]
@@ -470,7 +476,7 @@ def scatter_into(
     if _pays_privately(mode, table, index, values):
         put_rows(mode, table, dim, index, values, limits)
         return
-    name = BY_CODE[table.dtype.code].name
+    name = _element(mode, table.dtype)
     kernel = _address(
         ("scatter", mode, name), lambda: scatter_kernels.along_source(mode, name, targets.host())
     )

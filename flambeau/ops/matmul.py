@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels.dtypes import NAMES
+from ..kernels.dtypes import BY_CODE
 from ..kernels.lazy import gemm
 from .plans import find_plan
 from .record import alias, composite, deliver, primitive
@@ -18,7 +18,7 @@ def _plan(
 ) -> core.Plan:
     def make(threads: int) -> Any:
         return gemm.plan_gemm(
-            NAMES[code],
+            BY_CODE[code].name,
             m,
             n,
             k,
@@ -32,7 +32,8 @@ def _plan(
             batch=batch,
         )
 
-    key = ("gemm", NAMES[code], m, n, k, a_strides, b_strides, batch, biased, relu, accumulate)
+    name = BY_CODE[code].name
+    key = ("gemm", name, m, n, k, a_strides, b_strides, batch, biased, relu, accumulate)
     return find_plan(key, threads, make)
 
 

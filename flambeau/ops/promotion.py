@@ -36,7 +36,43 @@ class Promote(Enum):
 
 def category(code: int) -> int:
     """0 bool, 1 integer, 2 float, 3 complex."""
-    return _CATEGORY[BY_CODE[code].kind]
+    return 2 if code in dt.FLOAT8 else _CATEGORY[BY_CODE[code].kind]
+
+
+def _category_of(name: str) -> int:
+    return 2 if is_float8(name) else _CATEGORY[dt.INFO[name].kind]
+
+
+def is_float8(name: str) -> bool:
+    """Is it the short name of an 8-bit floating type?"""
+    return name.startswith("f8_")
+
+
+def title(code: int) -> str:
+    """What PyTorch's messages call a dtype: Float8_e4m3fn, Float, Long and so on."""
+    if code in dt.FLOAT8:
+        return f"Float8{dt.FLOAT8[code][2:]}"
+    return _TITLES[code]
+
+
+_TITLES = (
+    *("Bool", "Byte", "Char", "Short", "Int", "Long", "Half", "BFloat16", "Float", "Double"),
+    *("ComplexFloat", "ComplexDouble", "UInt16", "UInt32", "UInt64"),
+)
+
+
+def name_of(code: int) -> str:
+    """The short name of a dtype."""
+    return dt.FLOAT8[code] if code in dt.FLOAT8 else BY_CODE[code].name
+
+
+def _no_promotion(a: str, b: str) -> RuntimeError:
+    codes = {name: code for code, name in dt.FLOAT8.items()}
+    titles = [title(codes[n] if n in codes else dt.INFO[n].code) for n in (a, b)]
+    return RuntimeError(
+        "Promotion for Float8 Types is not supported, attempted to promote "
+        f"{titles[0]} and {titles[1]}"
+    )
 
 
 def default_float() -> str:
@@ -48,6 +84,8 @@ def promote_names(a: str, b: str) -> str:
     """The smallest type that holds values of both."""
     if a == b:
         return a
+    if is_float8(a) or is_float8(b):
+        raise _no_promotion(a, b)
     ka, kb = dt.INFO[a], dt.INFO[b]
     ca, cb = _CATEGORY[ka.kind], _CATEGORY[kb.kind]
     if ca < cb:
@@ -95,7 +133,7 @@ def result_type(ranks: Sequence[Rank]) -> str:
     """The common type of the operands."""
     best: list[str | None] = [None, None, None]
     for code, rank in ranks:
-        name = number_type(code) if rank == 2 else BY_CODE[code].name
+        name = number_type(code) if rank == 2 else name_of(code)
         best[rank] = name if best[rank] is None else promote_names(best[rank], name)  # type: ignore[arg-type]
     result: str | None = None
     for name in best:  # type: ignore[assignment]
@@ -103,7 +141,7 @@ def result_type(ranks: Sequence[Rank]) -> str:
             continue
         if result is None:
             result = name
-        elif _CATEGORY[dt.INFO[name].kind] > _CATEGORY[dt.INFO[result].kind]:
+        elif _category_of(name) > _category_of(result):
             result = _raise_category(result, name)
     assert result is not None
     return result
@@ -111,6 +149,10 @@ def result_type(ranks: Sequence[Rank]) -> str:
 
 def _raise_category(high: str, low: str) -> str:
     """`low` has the higher category but the lower rank: its category, the other's precision."""
+    if is_float8(high):
+        raise RuntimeError(f"Unknown Complex ScalarType for Float8{high[2:]}")
+    if is_float8(low):
+        return low
     if dt.is_complex(low) and dt.is_float(high):
         return dt.COMPLEX_OF[high]
     return low

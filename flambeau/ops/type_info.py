@@ -9,19 +9,26 @@ from typing import Any
 from .. import core
 from ..core import Tensor
 from ..core import dtype as Dtype
-from .factory import read_dtype
+from .factory import DTYPES, read_dtype
 from .promotion import category, promote_names
 from .promotion import result_type as combine
 from .record import NAMESPACES, function
 
-_BY_SHORT = {d.short: d for d in core.dtypes}
+_BY_SHORT = {d.short: d for d in DTYPES.values()}
 # bits of the mantissa (the leading one not counted), smallest and largest exponent, decimal digits
 _FORMATS = {
     "float16": (10, -14, 15, 3),
     "bfloat16": (7, -126, 127, 2),
     "float32": (23, -126, 127, 6),
     "float64": (52, -1022, 1023, 15),
+    "float8_e4m3fn": (3, -6, 8, 0),
+    "float8_e5m2": (2, -14, 15, 0),
+    "float8_e4m3fnuz": (3, -7, 7, 0),
+    "float8_e5m2fnuz": (3, -15, 15, 0),  # as PyTorch has it: there are 2 bits
+    "float8_e8m0fnu": (0, -127, 127, 0),
 }
+# Where the largest number is not the one of the highest exponent and all bits set, or has no sign.
+_LARGEST = {"float8_e4m3fn": 448.0, "float8_e5m2fnuz": 57344.0, "float8_e8m0fnu": 2.0**127}
 
 
 class finfo:
@@ -44,9 +51,9 @@ class finfo:
         self.dtype = name
         self.bits = 8 * given.to_real().itemsize
         self.eps = 2.0**-mantissa
-        self.max = (2.0 - self.eps) * 2.0**highest
-        self.min = -self.max
+        self.max = _LARGEST.get(name, (2.0 - self.eps) * 2.0**highest)
         self.tiny = self.smallest_normal = 2.0**lowest
+        self.min = -self.max if given.is_signed else self.tiny
         self.resolution = float(f"1e-{digits}")
 
     def __repr__(self) -> str:

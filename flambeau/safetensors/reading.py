@@ -36,6 +36,11 @@ DTYPES = {
     "U8": flambeau.uint8,
     "BOOL": flambeau.bool,
     "C64": flambeau.complex64,
+    "F8_E4M3": flambeau.float8_e4m3fn,
+    "F8_E5M2": flambeau.float8_e5m2,
+    "F8_E4M3FNUZ": flambeau.float8_e4m3fnuz,
+    "F8_E5M2FNUZ": flambeau.float8_e5m2fnuz,
+    "F8_E8M0": flambeau.float8_e8m0fnu,
 }
 _FRAMEWORKS = {
     **dict.fromkeys(("pt", "torch", "pytorch", "flambeau"), "flambeau"),
@@ -124,8 +129,9 @@ class safe_open:
 
     def _convert(self, tensor: Any) -> Any:
         if self._gives_arrays:
-            if tensor.dtype is flambeau.bfloat16:
-                raise SafetensorError("safetensors: NumPy has no bfloat16: use framework='pt'")
+            name = tensor.dtype.name
+            if name.startswith(("bfloat16", "float8")):
+                raise SafetensorError(f"safetensors: NumPy has no {name}: use framework='pt'")
             return tensor.numpy()
         return tensor if self._device.type == "cpu" else tensor.to(self._device)
 

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.parity
 DTYPES = [
     *("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8"),
     *("bool", "complex64", "uint16", "uint32", "uint64"),
+    *("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu"),
 ]
 
 
