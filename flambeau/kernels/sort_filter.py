@@ -1,4 +1,10 @@
-"""Few least elements of a line: only those below a bound, guessed from a sample, become words."""
+"""Few least elements of a line: only those up to a bound become words.
+
+In lines that stay in the cache the bound comes from the least elements of groups, one group a lane
+of some vectors: the k-th least of those is at least the line's k-th least, and hardly more while k
+is small beside the number of groups. For more elements, or longer lines, it is guessed from a
+sample.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,7 @@ FEWER = 16  # it pays where at most one element in so many is wanted
 
 _SAMPLE, _LARGE_SAMPLE = 128, 1024  # elements looked at; the second in lines longer than _LARGE
 _LARGE = 1 << 13
+_GROUPS = 2  # vectors of them
 
 
 def emit_collect(b: Builder, keys: Keys) -> None:
@@ -23,12 +30,67 @@ def emit_collect(b: Builder, keys: Keys) -> None:
     parameters += [("i64", f"%{name}") for name in names] + [("ptr", "%counts"), ("ptr", "%found")]
     with b.function("collect", parameters, linkage="internal"):
         cut = ("%flip", "%least", "%shift")
-        bound = _guess_bound(b, keys, cut)
+        groups = str(_GROUPS * _lanes(b, keys))
+        n = b.sub("%end", "%begin")
+        near = b.emit(f"icmp ult i64 {n}, {_LARGE}")
+        few = b.emit(f"icmp ule i64 {b.mul('%last', 2)}, {groups}")
+        (bound,) = b.choose(
+            b.emit(f"and i1 {near}, {few}"),
+            lambda: [_group_bound(b, keys, cut)],
+            lambda: [_guess_bound(b, keys, cut)],
+            ["i64"],
+        )
         kept = _emit_scan(b, keys, cut, bound)
         b.store("i64", kept, "%found", 8)
         with b.when(b.less(kept, "%last")):
             emit_pack(b, keys, "%source", "%words", "%begin", "%end", cut)
             b.store("i64", b.sub("%end", "%begin"), "%found", 8)
+
+
+def _lanes(b: Builder, keys: Keys) -> int:
+    return b.target.vector_bytes // (8 if keys.wide else 4)
+
+
+def _group_bound(b: Builder, keys: Keys, cut: tuple[str, str, str]) -> str:
+    """The word of the `last` least of the groups' least elements, the first where several are."""
+    lanes = _lanes(b, keys)
+    groups, vector = _GROUPS * lanes, keys.vector(keys.type, lanes)
+    whole = b.add("%begin", b.emit(f"and i64 {b.sub('%end', '%begin')}, {-groups}"))
+    most = b.splat("-1", keys.type, lanes)
+    # least keys, then the index of each group's first element of that key
+    carry = [(vector, most)] * _GROUPS + [(vector, "zeroinitializer")] * _GROUPS
+    with b.loop("%begin", whole, groups, carry=carry) as k:
+        least, places = k.values[:_GROUPS], k.values[_GROUPS:]
+        for j in range(_GROUPS):
+            place = b.add(k.index, j * lanes)
+            key, _, _ = keys.load(b.offset("%source", b.mul(place, keys.size)), lanes, "%flip")
+            smaller = b.emit(f"icmp ult {vector} {key}, {least[j]}")
+            here = b.splat(_as_key(b, keys, place), keys.type, lanes)
+            least[j] = _select(b, smaller, vector, lanes, key, least[j])
+            places[j] = _select(b, smaller, vector, lanes, here, places[j])
+        k.next(*least, *places)
+    words, scratch = (b.stack(f"[{groups + SLACK} x i64]") for _ in range(2))
+    for j in range(_GROUPS):
+        for lane in range(lanes):
+            key, place = (
+                b.emit(f"extractelement {vector} {k.values[i]}, i32 {lane}")
+                for i in (j, _GROUPS + j)
+            )
+            place = place if keys.wide else b.emit(f"zext i32 {place} to i64")
+            word = emit_word(b, keys, key, b.add(place, lane), None, cut[1:], 1)
+            b.store("i64", word, word_at(b, words, str(j * lanes + lane)), 8)
+    size = ("i64", str(groups))
+    call(b, "sort_words", ("ptr", words), ("ptr", scratch), size, ("ptr", "%counts"))
+    found = b.load("i64", word_at(b, words, b.sub("%last", 1)), 8)
+    return b.emit(f"or i64 {found}, {emit_ties(b, '%shift')}")
+
+
+def _as_key(b: Builder, keys: Keys, index: str) -> str:
+    return index if keys.wide else b.emit(f"trunc i64 {index} to i32")
+
+
+def _select(b: Builder, test: str, vector: str, lanes: int, yes: str, no: str) -> str:
+    return b.emit(f"select <{lanes} x i1> {test}, {vector} {yes}, {vector} {no}")
 
 
 def _guess_bound(b: Builder, keys: Keys, cut: tuple[str, str, str]) -> str:
@@ -52,7 +114,7 @@ def _guess_bound(b: Builder, keys: Keys, cut: tuple[str, str, str]) -> str:
 
 def _emit_scan(b: Builder, keys: Keys, cut: tuple[str, str, str], bound: str) -> str:
     """Append the words up to the bound to words; how many there are."""
-    lanes = b.target.vector_bytes // (8 if keys.wide else 4)
+    lanes = _lanes(b, keys)
     whole = b.add("%begin", b.emit(f"and i64 {b.sub('%end', '%begin')}, {-lanes}"))
     top = b.emit(f"lshr i64 {bound}, 32")
 

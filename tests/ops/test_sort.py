@@ -333,3 +333,27 @@ def test_distinct_values_inverse_and_counts(n: int) -> None:
     wanted = np.unique(a, return_inverse=True, return_counts=True)
     for x, y in zip(made, wanted, strict=True):
         np.testing.assert_array_equal(x.numpy(), y)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int64", "uint8", "int16"])
+@pytest.mark.parametrize("kind", ["spread", "few values", "equal", "nan", "rising"])
+def test_few_of_long_lines(dtype, kind):
+    n, integral = 1000, "int" in dtype
+    rng = np.random.default_rng(5)
+    lines = {
+        "spread": rng.integers(0, 250, (3, n)) if integral else rng.standard_normal((3, n)),
+        "few values": rng.integers(0, 4, (3, n)),
+        "equal": np.ones((3, n)),
+        "nan": np.ones((3, n)) if integral else np.full((3, n), np.nan),
+        "rising": np.tile(np.arange(n) % 250 if integral else np.arange(n), (3, 1)),
+    }[kind].astype(dtype)
+    for k in (1, 5, 16, 60):
+        for largest in (False, True):
+            values, indices = torch.topk(torch.from_numpy(lines), k, largest=largest)
+            order = np.argsort(lines, axis=-1, kind="stable")
+            if largest:  # the last of each line, equal ones by place
+                order = n - 1 - np.argsort(lines[:, ::-1], axis=-1, kind="stable")[:, ::-1]
+            expected = np.take_along_axis(lines, order[:, :k], -1)
+            np.testing.assert_array_equal(values.numpy(), expected)
+            np.testing.assert_array_equal(np.take_along_axis(lines, indices.numpy(), -1), expected)
+            assert all(len(set(row)) == k for row in indices.tolist())
