@@ -10,6 +10,8 @@ from typing import Any
 from .. import core
 from ..core import Tensor
 
+_STRIDED = core._core._LAYOUTS["strided"]
+
 __all__ = [
     "BackwardCFunction",
     "Function",
@@ -226,6 +228,12 @@ def _finish_one(node: BackwardCFunction, inputs: list, output: Tensor, recording
 
 
 def _describe_inputs(node: BackwardCFunction, inputs: list) -> list[tuple | None]:
+    for t, need in zip(inputs, node.needs_input_grad, strict=True):
+        if need and t.layout is not _STRIDED:
+            raise NotImplementedError(
+                f"{node.name()}: gradients of sparse inputs ({t.layout}) of a Function are not "
+                "supported; give it the indices and the values"
+            )
     return [
         (t.shape, t.dtype) if need else None
         for t, need in zip(inputs, node.needs_input_grad, strict=True)

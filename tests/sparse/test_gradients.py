@@ -256,3 +256,19 @@ def test_scaled_gradients():
     scaler.step(optimizer)
     scaler.update()
     assert torch.allclose(before - table.weight, torch.tensor([1.0, 3, 0, 1, 0, 1])[:, None])
+
+
+def test_a_function_of_a_sparse_input_refuses_its_gradient():
+    class Total(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.to_dense().sum()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g
+
+    x = torch.sparse_coo_tensor([[0, 1]], [1.0, 2.0], (3,))
+    assert Total.apply(x).item() == 3
+    with pytest.raises(NotImplementedError, match="sparse inputs"):
+        Total.apply(x.requires_grad_())
