@@ -79,12 +79,18 @@ def save_url(url: str, path: str, progress: bool = True) -> str:
     with urllib.request.urlopen(request, timeout=60) as response, open(path, "wb") as file:
         length = response.headers.get("Content-Length")
         total = int(length) if length else None
-        bar = {"unit": "B", "unit_scale": True, "dynamic_ncols": True, "disable": not progress}
-        with tqdm(total=total, desc=os.path.basename(url), **bar) as shown:
+        with tqdm(
+            total=total,
+            desc=os.path.basename(url),
+            unit="B",
+            unit_scale=True,
+            dynamic_ncols=True,
+            disable=not progress,
+        ) as bar:
             while block := response.read(_BLOCK):
                 file.write(block)
                 digest.update(block)
-                shown.update(len(block))
+                bar.update(len(block))
         if total is not None and file.tell() < total:
             raise URLError(f"{url} ended after {file.tell()} of {total} bytes")
     return digest.hexdigest()
