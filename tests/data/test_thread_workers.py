@@ -13,79 +13,24 @@ import weakref
 import pytest
 
 import flambeau as torch
-from flambeau.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    TensorDataset,
-    get_worker_info,
-)
+from flambeau.utils.data import DataLoader, get_worker_info
+from tests.data import samples
+from tests.data.samples import Items, identity
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left_behind():
-    before = set(threading.enumerate())
-    yield
-    gc.collect()
-    assert [thread for thread in threading.enumerate() if thread not in before] == []
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+    pytest.mark.usefixtures("no_thread_is_left_behind"),
+]
 
 
-class Items(Dataset):
-    """Item i is `function(i)`."""
-
-    def __init__(self, function, count=8):
-        self.function = function
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return self.function(index)
-
-
-class Stream(IterableDataset):
-    def __init__(self, count, split=True):
-        self.count = count
-        self.split = split
-
-    def __iter__(self):
-        info = get_worker_info()
-        assert info.dataset is self
-        if not self.split:
-            return iter(range(self.count))
-        return iter(range(info.id, self.count, info.num_workers))
-
-
-def identity(index):
-    return index
-
-
-def load(dataset, **options):
-    workers = options.pop("num_workers", 2)
+def load(dataset, worker_type="thread", **options):
     if options.get("batch_size", 1) is None:
         options.setdefault("collate_fn", identity)
-    return DataLoader(dataset, num_workers=workers, worker_type="thread", **options)
+    return samples.load(dataset, worker_type, **options)
 
 
 def fork(dataset, **options):
-    if options.get("batch_size", 1) is None:
-        options.setdefault("collate_fn", identity)
-    return DataLoader(dataset, num_workers=2, multiprocessing_context="fork", **options)
-
-
-def test_same_batches_as_without_workers():
-    data = TensorDataset(torch.arange(60).view(30, 2), torch.arange(30))
-    for options in ({"batch_size": 4}, {"batch_size": 4, "shuffle": True, "drop_last": True}):
-        torch.manual_seed(3)
-        alone = list(DataLoader(data, **options))
-        for workers in (1, 2, 5):
-            torch.manual_seed(3)
-            shared = list(load(data, num_workers=workers, **options))
-            for one, other in zip(alone, shared, strict=True):
-                assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    return load(dataset, "process", multiprocessing_context="fork", **options)
 
 
 def test_nothing_is_copied():
@@ -196,41 +141,6 @@ def test_worker_init_fn():
 
 
 # ---- errors --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", [KeyError, ValueError, IndexError, OSError, NotImplementedError])
-def test_errors_keep_their_class_and_traceback(kind):
-    def fail_at_three(index):
-        if index == 3:
-            raise kind("the reason")
-        return index
-
-    loader = iter(load(Items(fail_at_three), batch_size=2))
-    assert next(loader).tolist() == [0, 1]
-    with pytest.raises(kind, match="the reason") as caught:
-        next(loader)
-    text = str(caught.value)
-    assert "in DataLoader worker thread 1" in text
-    assert "fail_at_three" in text
-    assert next(loader).tolist() == [4, 5]
-
-
-def test_errors_of_collation_init_and_iter():
-    with pytest.raises(RuntimeError, match="equal size"):
-        list(load([[1], [1, 2]], batch_size=2))
-
-    def fail(worker):
-        raise ValueError("no start")
-
-    with pytest.raises(ValueError, match="no start"):
-        next(iter(load(Items(identity), worker_init_fn=fail)))
-
-    class Broken(IterableDataset):
-        def __iter__(self):
-            raise KeyError("no stream")
-
-    with pytest.raises(KeyError, match="no stream"):
-        next(iter(load(Broken())))
 
 
 def test_a_thread_that_exits_is_named():
@@ -394,18 +304,6 @@ def test_persistent_threads_draw_on():
         results.append([list(loader), list(loader)])
         del loader
     assert results[0] == results[1]
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_streams(workers):
-    batches = list(load(Stream(10), num_workers=workers, batch_size=2))
-    assert sorted(int(i) for batch in batches for i in batch) == list(range(10))
-    copies = list(load(Stream(3, split=False), num_workers=workers, batch_size=None))
-    assert sorted(copies) == sorted([0, 1, 2] * workers)
-    loader = load(Stream(7), num_workers=workers, batch_size=2, persistent_workers=True)
-    for _ in range(3):
-        assert sorted(int(i) for batch in loader for i in batch) == list(range(7))
-    del loader
 
 
 def test_loaders_inside_a_thread():

@@ -12,45 +12,15 @@ import time
 import pytest
 
 import flambeau as torch
-from flambeau.utils.data import (
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    TensorDataset,
-    get_worker_info,
-)
+from flambeau.utils.data import DataLoader, Dataset, get_worker_info
+from tests.data.samples import Fails, Items, identity, load
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:This DataLoader will create"),
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+    pytest.mark.usefixtures("no_process_is_left_behind"),
 ]
 BIG = 100_000  # elements: large enough to travel through shared memory
-
-
-@pytest.fixture(autouse=True)
-def no_process_is_left_behind():
-    yield
-    gc.collect()
-    deadline = time.monotonic() + 10
-    while multiprocessing.active_children() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    left = multiprocessing.active_children()
-    stop_children()  # the next test is not to blame
-    assert left == []
-
-
-class Items(Dataset):
-    """Item i is `function(i)`."""
-
-    def __init__(self, function, count=8):
-        self.function = function
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        return self.function(index)
 
 
 def describe_worker(index):
@@ -62,53 +32,9 @@ def make_big(index):
     return torch.full((BIG,), index)
 
 
-def identity(index):
-    return index
-
-
-class Fails:
-    def __init__(self, error, at=3):
-        self.error = error
-        self.at = at
-
-    def __call__(self, index):
-        if index == self.at:
-            raise self.error
-        return index
-
-
 class NeedsTwo(Exception):
     def __init__(self, one, two):
         super().__init__(one, two)
-
-
-class Stream(IterableDataset):
-    def __init__(self, count, split=True):
-        self.count = count
-        self.split = split
-
-    def __iter__(self):
-        info = get_worker_info()
-        if info is None or not self.split:
-            return iter(range(self.count))
-        return iter(range(info.id, self.count, info.num_workers))
-
-
-def load(dataset, **options):
-    return DataLoader(dataset, num_workers=options.pop("num_workers", 2), **options)
-
-
-def test_same_batches_as_without_workers():
-    data = TensorDataset(torch.arange(60).view(30, 2), torch.arange(30))
-    for options in ({"batch_size": 4}, {"batch_size": 4, "shuffle": True, "drop_last": True}):
-        torch.manual_seed(3)
-        alone = list(DataLoader(data, **options))
-        for workers in (1, 2, 3):
-            torch.manual_seed(3)
-            shared = list(load(data, num_workers=workers, **options))
-            for one, other in zip(alone, shared, strict=True):
-                assert type(other) is list
-                assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_worker_info_and_seeds():
@@ -375,39 +301,9 @@ def test_batches_that_grow():
 # ---- errors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [KeyError, ValueError, IndexError, OSError, NotImplementedError])
-def test_errors_keep_their_class_and_traceback(kind):
-    loader = iter(load(Items(Fails(kind("the reason"))), batch_size=2))
-    assert next(loader).tolist() == [0, 1]
-    with pytest.raises(kind, match="the reason") as caught:
-        next(loader)
-    text = str(caught.value)
-    assert "in DataLoader worker process 1" in text
-    assert "Traceback" in text
-    assert "__call__" in text
-    assert "\\n" not in text
-    assert next(loader).tolist() == [4, 5]
-
-
 def test_errors_that_cannot_be_built_from_a_message():
     with pytest.raises(RuntimeError, match="Caught NeedsTwo in DataLoader worker process 1"):
         list(load(Items(Fails(NeedsTwo(1, 2)), 6), batch_size=2))
-
-
-def fail_to_start(worker):
-    raise ValueError("no start")
-
-
-def test_errors_of_init_and_of_iter():
-    with pytest.raises(ValueError, match="no start"):
-        next(iter(load(Items(identity), worker_init_fn=fail_to_start)))
-
-    class Broken(IterableDataset):
-        def __iter__(self):
-            raise KeyError("no stream")
-
-    with pytest.raises(KeyError, match="no stream"):
-        next(iter(load(Broken())))
 
 
 class CannotBeLoaded:
@@ -584,21 +480,6 @@ def test_persistent_workers_restart_after_a_death():
     with pytest.raises(RuntimeError, match="exited unexpectedly"):
         list(loader)
     assert len(list(loader)) == 4
-    del loader
-
-
-@pytest.mark.parametrize("workers", [1, 2, 3])
-def test_streams_are_split(workers):
-    batches = list(load(Stream(10), num_workers=workers, batch_size=2))
-    assert sorted(int(i) for batch in batches for i in batch) == list(range(10))
-    copies = list(load(Stream(3, split=False), num_workers=workers, batch_size=None))
-    assert sorted(copies) == sorted([0, 1, 2] * workers)
-
-
-def test_streams_of_persistent_workers():
-    loader = load(Stream(7), batch_size=2, persistent_workers=True)
-    for _ in range(3):
-        assert sorted(int(i) for batch in loader for i in batch) == list(range(7))
     del loader
 
 
