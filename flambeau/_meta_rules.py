@@ -12,6 +12,7 @@ from typing import Any
 from . import core
 from ._meta import NO_DATA, MetaTensor, make, strip
 from .core import Tensor
+from .ops.convert import SHORTHANDS
 from .ops.factory import DTYPES, read_dtype
 from .ops.parts import broadcast_shapes
 from .ops.record import METHODS
@@ -41,20 +42,6 @@ _FACTORIES = _SIZED | _names(
     """
 )
 _NEW = frozenset(["new_empty", "new_zeros", "new_ones", "new_full", "new"])
-_CASTS = {
-    "float": "float32",
-    "double": "float64",
-    "half": "float16",
-    "bfloat16": "bfloat16",
-    "long": "int64",
-    "int": "int32",
-    "short": "int16",
-    "char": "int8",
-    "byte": "uint8",
-    "bool": "bool",
-    "cfloat": "complex64",
-    "cdouble": "complex128",
-}
 # The result has the first operand's shape.
 _SAME = _names(
     """
@@ -294,7 +281,7 @@ def _set_item(func: Any, args: tuple, kwargs: dict[str, Any]) -> None:
 
 
 def _cast(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
-    return _move(args[:1], {"dtype": DTYPES[_CASTS[func.__name__]]})
+    return _move(args[:1], {"dtype": DTYPES[SHORTHANDS[func.__name__]]})
 
 
 def _set_type(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -452,7 +439,7 @@ def _list_rules() -> dict[str, Callable]:
     rules.update(dict.fromkeys(_SAME, _compute_same))
     rules.update(dict.fromkeys(_REDUCTIONS, _reduce))
     rules.update(dict.fromkeys(_BY_ROWS, _compute_by_rows))
-    rules.update(dict.fromkeys(_CASTS, _cast))
+    rules.update(dict.fromkeys(SHORTHANDS, _cast))
     rules.update(dict.fromkeys(("linear", "matmul", "mm", "bmm", "mv"), _multiply))
     rules.update(repeat=_repeat, tile=_repeat)
     rules.update(dict.fromkeys(("cat", "concat", "concatenate", "stack"), _join))

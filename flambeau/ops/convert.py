@@ -108,6 +108,22 @@ def _read_targets(args: tuple, dtype: Any, device: Any, other: Any) -> tuple:
 
 _PYTHON_TYPES = (float, int, bool, complex)
 
+# The methods that convert: x.half(), ...
+SHORTHANDS = {
+    "float": "float32",
+    "double": "float64",
+    "half": "float16",
+    "bfloat16": "bfloat16",
+    "int": "int32",
+    "long": "int64",
+    "short": "int16",
+    "char": "int8",
+    "byte": "uint8",
+    "bool": "bool",
+    "cfloat": "complex64",
+    "cdouble": "complex128",
+}
+
 
 def _register_shorthand(name: str, target: str) -> None:
     dtype = DTYPES[target]
@@ -122,20 +138,7 @@ def _register_shorthand(name: str, target: str) -> None:
     convert.function.__doc__ = f"The tensor as {target}; itself if it is that already."
 
 
-for _name, _target in {
-    "float": "float32",
-    "double": "float64",
-    "half": "float16",
-    "bfloat16": "bfloat16",
-    "int": "int32",
-    "long": "int64",
-    "short": "int16",
-    "char": "int8",
-    "byte": "uint8",
-    "bool": "bool",
-    "cfloat": "complex64",
-    "cdouble": "complex128",
-}.items():
+for _name, _target in SHORTHANDS.items():
     _register_shorthand(_name, _target)
 
 
