@@ -7,6 +7,7 @@ import pytest
 
 import flambeau
 import flambeau.utils.data
+from tests.parity.plain import plain
 
 pytestmark = [
     pytest.mark.parity,
@@ -286,17 +287,6 @@ OWN_WORDS = {
     "weighted neg",
     "weighted too many2",
 }
-
-
-def plain(value):
-    """Comparable across frameworks."""
-    if hasattr(value, "storage_offset"):
-        return str(value.dtype).rpartition(".")[2], tuple(value.shape), value.tolist()
-    if isinstance(value, dict):
-        return type(value).__name__, {key: plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value).__name__, [plain(part) for part in value]
-    return repr(value)
 
 
 def run(framework, name):

@@ -7,6 +7,7 @@ import pytest
 
 import flambeau
 import flambeau.utils.data
+from tests.parity.plain import plain
 
 pytestmark = [
     pytest.mark.parity,
@@ -22,17 +23,6 @@ def torch():
     return torch
 
 
-def plain(value):
-    """Tensors of either framework as (dtype, shape, numbers)."""
-    if hasattr(value, "storage_offset"):
-        return str(value.dtype).rpartition(".")[2], tuple(value.shape), value.tolist()
-    if isinstance(value, dict):
-        return type(value).__name__, {key: plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value).__name__, [plain(part) for part in value]
-    return value
-
-
 def run_both(torch, function, seed=7):
     """`function(framework)` in both, from the same seed; afterwards the generators must agree."""
     results = []
@@ -40,7 +30,6 @@ def run_both(torch, function, seed=7):
         framework.manual_seed(seed)
         results.append((plain(function(framework)), framework.rand(2).tolist()))
     assert results[0] == results[1]
-    return results[0][0]
 
 
 def make_rows(framework, count):

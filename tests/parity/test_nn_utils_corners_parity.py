@@ -6,6 +6,7 @@ import pickle
 import pytest
 
 import flambeau
+from tests.parity.plain import plain
 
 pytestmark = [
     pytest.mark.parity,
@@ -654,20 +655,6 @@ OWN_WORDS = {
 
 def near(value):
     return pytest.approx(value, rel=1e-4, abs=1e-4, nan_ok=True)
-
-
-def plain(value, number):
-    """Comparable across frameworks."""
-    if hasattr(value, "storage_offset"):
-        numbers = value.detach().reshape(-1).tolist()
-        return str(value.dtype).rpartition(".")[2], tuple(value.shape), plain(numbers, number)
-    if isinstance(value, dict):
-        return type(value).__name__, {str(key): plain(part, number) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value).__name__, [plain(part, number) for part in value]
-    if isinstance(value, float):
-        return number(value)
-    return repr(value)
 
 
 def run(framework, name, number=float):
