@@ -99,7 +99,7 @@ def backward(
     if wanted is not None and not wanted:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     roots = _listed(tensors)
-    grads = _start_gradients(roots, _gradients_given(grad_tensors, len(roots)), create_graph)
+    grads = _start_gradients(roots, _gradients_given(grad_tensors, len(roots)))
     if wanted is not None:
         for t in wanted:
             if isinstance(t, Tensor):
@@ -174,7 +174,7 @@ def grad(
     if is_grads_batched:
         found = _batched(roots, wanted, given, keep, bool(create_graph))
     else:
-        grads = _gradients_of_values(roots, _start_gradients(roots, given, create_graph))
+        grads = _gradients_of_values(roots, _start_gradients(roots, given))
         ends = _values_of(wanted)
         found = core.run_backward(_values_of(roots), grads, keep, bool(create_graph), ends, False)
         if ends is not wanted:
@@ -202,7 +202,7 @@ def _batched(
     count = sizes.pop()
     rows = []
     for i in range(count):
-        grads = _start_gradients(roots, [None if g is None else g[i] for g in given], create_graph)
+        grads = _start_gradients(roots, [None if g is None else g[i] for g in given])
         last = i == count - 1
         rows.append(core.run_backward(roots, grads, keep or not last, create_graph, wanted, False))
     return [
@@ -261,14 +261,12 @@ def _gradients_given(grads: Any, count: int) -> list:
     return grads
 
 
-def _start_gradients(roots: Sequence, grads: Sequence, create_graph: bool) -> list[Tensor]:
+def _start_gradients(roots: Sequence, grads: Sequence) -> list[Tensor]:
     """A gradient for every root: the one given, checked, or 1 for a scalar."""
-    return [
-        _start(i, t, g, create_graph) for i, (t, g) in enumerate(zip(roots, grads, strict=True))
-    ]
+    return [_start(i, t, g) for i, (t, g) in enumerate(zip(roots, grads, strict=True))]
 
 
-def _start(i: int, root: Any, gradient: Any, create_graph: bool) -> Tensor:
+def _start(i: int, root: Any, gradient: Any) -> Tensor:
     if gradient is None:
         from ..ops import ones_like
 

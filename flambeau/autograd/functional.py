@@ -33,7 +33,7 @@ def vjp(
     with enable_grad():
         xs, single = _prepare(inputs, "inputs", create_graph)
         outs, single_out = _outputs(func(*xs), "vjp", strict)
-        vs = _cotangents(v, outs, "vjp")
+        vs = _cotangents(v, outs)
         results = _grad(outs, xs, vs, create_graph)
         results = _fill(results, xs, strict, "vjp")
     return _finish(outs, single_out, create_graph), _finish(results, single, create_graph)
@@ -248,7 +248,7 @@ def _scalar_outputs(value: Any, what: str, strict: bool) -> tuple:
     return outs
 
 
-def _cotangents(v: Any, outs: tuple, what: str) -> tuple:
+def _cotangents(v: Any, outs: tuple) -> tuple:
     if v is None:
         if len(outs) != 1 or outs[0].numel() != 1:
             raise RuntimeError(

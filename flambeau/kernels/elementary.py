@@ -102,7 +102,7 @@ digamma: Call = define("digamma", lambda out, x: [_trigamma(x)], libm=None)
 atan2: Call = define("atan2", lambda out, y, x: [x / (x * x + y * y), -y / (x * x + y * y)], 2)
 hypot: Call = define("hypot", lambda out, x, y: [_ratio(x, out), _ratio(y, out)], 2)
 fmod: Call = define("fmod", lambda out, x, y: [const(1, x.dtype), -_truncated(x / y)], 2)
-_sqrt_of_complex: Call = define("sqrt", lambda out, x: [0.5 / out])
+define("sqrt", lambda out, x: [0.5 / out])
 pow: Call = define(
     "pow",
     lambda out, x, y: [

@@ -304,7 +304,7 @@ def _plan_packed(p: _Product, element: Element) -> Plan:
     workspace = 0
     for first in range(0, p.batch[0], count):
         for k0 in range(0, max(p.k, 1), k_part):
-            part = _part(p, first, min(count, p.batch[0] - first), k0, min(k_part, p.k - k0))
+            part = _part(p, min(count, p.batch[0] - first), k0, min(k_part, p.k - k0))
             places, size = _places(part, element, rows)
             offsets = _offsets(p, element.size, first, k0)
             phases.append(_pack_phase(part, element, places, offsets[:2], rows, vectors))
@@ -323,7 +323,7 @@ def _parts(p: _Product, element: Element, column: int) -> tuple[int, int]:
     return max(k_part, 1), count
 
 
-def _part(p: _Product, first: int, count: int, k0: int, k: int) -> _Product:
+def _part(p: _Product, count: int, k0: int, k: int) -> _Product:
     """Some products of a batch, over some steps of the sum."""
     flags = p.flags
     if k0 + k < p.k:

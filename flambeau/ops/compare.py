@@ -70,12 +70,12 @@ signbit = _test(
 )
 
 
-def _extreme(name, function, wins, doc, aliases=(), namespaces=("",)):
+def _extreme(name, function, wins, doc):
     def body(input, other):
         return function(input, other)
 
     body.__doc__ = doc
-    op = pointwise(name=name, aliases=aliases, accepts="buif", tensors=("input", "other"))(body)
+    op = pointwise(name=name, accepts="buif", tensors=("input", "other"))(body)
 
     def vjp(g, input, other):
         # ties share the cotangent

@@ -137,7 +137,7 @@ def resolve(self: Tensor, key: Any) -> Resolved:
         elif isinstance(item, Tensor):
             width = _used(item)
             if item.dtype is BOOL:
-                _check_mask_shape(item, self, own, place)
+                _check_mask_shape(item, self, own)
             basic += [slice(None)] * width
             found.append((dim, item, place))
             dim, own = dim + width, own + width
@@ -155,7 +155,7 @@ def resolve(self: Tensor, key: Any) -> Resolved:
     return _normalise(view, found)
 
 
-def _check_mask_shape(mask: Tensor, self: Tensor, first: int, place: int) -> None:
+def _check_mask_shape(mask: Tensor, self: Tensor, first: int) -> None:
     for d, n in enumerate(mask.shape):
         if n != self.shape[first + d]:
             raise IndexError(

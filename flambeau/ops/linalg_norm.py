@@ -231,22 +231,10 @@ def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
 
     inverse, info = inverse_info(A)
     size = _matrix_norm(name, A, p, (-2, -1), False, None)
-    result = (
-        size * _matrix_norm(name, inverse, p, (-2, -1), False, None)
-        if not bool((info != 0).any())
-        else None
-    )
-    return _infinite_where_singular(name, A, p, size, inverse, info) if result is None else result
-
-
-def _infinite_where_singular(
-    name: str, a: Tensor, p: Any, size: Tensor, inverse: Tensor, info: Tensor
-) -> Tensor:
     singular = info != 0
     inverse = inverse.masked_fill(singular.unsqueeze(-1).unsqueeze(-1), 0)
-    return (size * _matrix_norm(name, inverse, p, (-2, -1), False, None)).masked_fill(
-        singular, math.inf
-    )
+    condition = size * _matrix_norm(name, inverse, p, (-2, -1), False, None)
+    return condition.masked_fill(singular, math.inf)
 
 
 def _singular_ratio(a: Tensor, p: Any) -> Tensor:

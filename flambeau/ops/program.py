@@ -367,7 +367,7 @@ class LoopRecord:
         """
         custom = getattr(op, "vjp", None)
         made = [
-            self._make_derivative(op, i, self._graph_of(custom, i), shape)
+            self._make_derivative(i, self._graph_of(custom, i), shape)
             for i, shape in enumerate(self._derivative_shapes(custom))
         ]
         return [rule for rule, _ in made], [mask for _, mask in made]
@@ -437,9 +437,7 @@ class LoopRecord:
         mask = sum(1 << k for k in range(self.operands) if k in found)
         return _Shape(False, False, mask, _OUT in found, reduces, wants_count)
 
-    def _make_derivative(
-        self, op: LoopOp, i: int, graph: Callable, shape: _Shape
-    ) -> tuple[Any, int]:
+    def _make_derivative(self, i: int, graph: Callable, shape: _Shape) -> tuple[Any, int]:
         if shape.zero:
             return None, 0
         if shape.identity:
@@ -447,12 +445,12 @@ class LoopRecord:
         used = [k for k in range(self.operands) if shape.mask >> k & 1]
         reads = len(used) + 1 + shape.with_out
         if self.linear and i > 0 and 0 in used and reads > MOST_OPERANDS:
-            return self._derive_premultiplied(op, i, graph, used[1:], shape.with_out)
-        made = self._derived_op(op, i, graph, used, *shape[3:])
+            return self._derive_premultiplied(i, graph, used[1:], shape.with_out)
+        made = self._derived_op(i, graph, used, *shape[3:])
         return made, shape.mask | (1 << 30 if shape.with_out else 0)
 
     def _derive_premultiplied(
-        self, op: LoopOp, i: int, graph: Callable, used: list[int], with_out: bool
+        self, i: int, graph: Callable, used: list[int], with_out: bool
     ) -> tuple[Any, int]:
         """The derivative as an op of (cotangent * operand 0) and the rest, which are no more than
         before.
@@ -466,7 +464,7 @@ class LoopRecord:
             return graph([scalar.const(1, rest[1].dtype), *operands[1:]], *rest)
 
         mask = sum(1 << k for k in used) | 1 | (1 << 29) | (1 << 30 if with_out else 0)
-        return self._derived_op(op, i, at_one, used, with_out, False, False), mask
+        return self._derived_op(i, at_one, used, with_out, False, False), mask
 
     def _structure(self, graph: Callable, kind: str) -> Expr | None:
         """The derivative's graph over double-precision stand-ins."""
@@ -483,7 +481,6 @@ class LoopRecord:
 
     def _derived_op(
         self,
-        op: LoopOp,
         i: int,
         graph: Callable,
         used: list[int],
