@@ -46,7 +46,7 @@ from ._checkpoint.safe_globals import (
     safe_globals,
 )
 from ._checkpoint.survey import list_unsafe_globals
-from ._checkpoint.zip_file import ZipReader, ZipWriter, starts_zip
+from ._checkpoint.zip_file import ZipReader, ZipWriter, bound_size, starts_zip
 from .utils.serialization import config
 
 __all__ = [
@@ -121,14 +121,14 @@ def save(
             raise RuntimeError(
                 "Cannot use skip_data=True with _use_new_zipfile_serialization=False"
             )
-        with _open_for_writing(f, 0) as (file, _):
+        with _open_for_writing(f, []) as (file, _):
             save_legacy(obj, file, pickler_type, pickle_protocol)
         return
     stream = io.BytesIO()
     pickler = pickler_type(stream, pickle_protocol)
     pickler.dump(obj)
-    expected = sum(storage.nbytes() for storage in pickler.storages.values())
-    with _open_for_writing(f, expected) as (file, name):
+    sizes = [len(stream.getbuffer()), *(s.nbytes() for s in pickler.storages.values())]
+    with _open_for_writing(f, sizes) as (file, name):
         is_new = isinstance(f, str | os.PathLike) and file.seekable()
         writer = ZipWriter(file, name, get_crc32_options(), config.save.storage_alignment, is_new)
         _write_records(writer, stream.getvalue(), pickler.storages, not _disable_byteorder_record)
@@ -155,12 +155,12 @@ def _write_records(
 
 
 @contextlib.contextmanager
-def _open_for_writing(f: FileLike, expected: int) -> Iterator[tuple[Any, str]]:
-    """The file to write to, and the name of the folder in the archive; `expected` bytes will
+def _open_for_writing(f: FileLike, sizes: list[int]) -> Iterator[tuple[Any, str]]:
+    """The file to write to, and the name of the folder in the archive; records of these sizes will
     come."""
     if isinstance(f, str | os.PathLike):
         name = os.path.splitext(os.path.basename(os.fspath(f)))[0] or "archive"
-        with replace_file(f, expected) as file:
+        with replace_file(f, bound_size(name, sizes, config.save.storage_alignment)) as file:
             yield file, name
     elif hasattr(f, "write"):
         yield f, "archive"

@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import IO
 
+from .. import core
 from ..utils.serialization import config
 
-_WORTH_RESERVING = 1 << 20  # bytes
+_WORTH_RESERVING = 1 << 25  # bytes: making room costs more than it spares below
 
 
 @contextlib.contextmanager
@@ -101,10 +102,22 @@ def _close(file: IO[bytes], name: str) -> str:
 def _rename(temporary: str, path: str) -> None:
     try:
         os.chmod(temporary, _choose_mode(path))
-        os.replace(temporary, path)
+        _take_place(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _take_place(temporary: str, path: str) -> None:
+    """Give a file the name of another, which is removed, if there is one.
+
+    By an exchange where the system has it: some (ext4) begin to write to the disk all of a file
+    that is renamed onto another, and wait for it.
+    """
+    if core.exchange_names(os.fsencode(temporary), os.fsencode(path)):
+        os.unlink(temporary)
+    else:
+        os.replace(temporary, path)
 
 
 def sync_folder(folder: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import mmap
 import pickle
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import flambeau
 from flambeau.core import from_buffer  # type: ignore[attr-defined]
@@ -21,10 +20,7 @@ from .pickler import view_storage
 from .rebuild import StorageKind, get_allowed_globals
 from .safe_globals import find_build, find_global
 from .unpickler import RestrictedUnpickler
-from .zip_file import LARGE, Record, ZipReader
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+from .zip_file import Record, ZipReader
 
 _WIDEST = 16  # bytes of the widest element, which its address must be a multiple of
 
@@ -106,8 +102,8 @@ def load_zip(file: BinaryIO, loader: Loader, mapped: bool) -> Any:
     loader.file_size = reader.size
     if reader.find("data.pkl") is None:
         raise CheckpointError(_explain_missing_pickle(reader))
-    with contextlib.closing(_ZipStorages(reader, file, loader, mapped)) as source:
-        return loader.unpickle(reader.read("data.pkl", loader.check_crc), source.load)[0]
+    source = _ZipStorages(reader, file, loader, mapped)
+    return loader.unpickle(reader.read("data.pkl", loader.check_crc), source.load)[0]
 
 
 def _explain_missing_pickle(reader: ZipReader) -> str:
@@ -117,11 +113,7 @@ def _explain_missing_pickle(reader: ZipReader) -> str:
 
 
 class _ZipStorages:
-    """The storages of a ZIP checkpoint, each read when it is first asked for.
-
-    A large file is read ahead by two threads, in the order of its records: copying and checking
-    run at twice the rate of one, and a storage is complete when it is handed out.
-    """
+    """The storages of a ZIP checkpoint, each read when it is first asked for."""
 
     def __init__(self, reader: ZipReader, file: BinaryIO, loader: Loader, mapped: bool) -> None:
         self._reader = reader
@@ -133,27 +125,7 @@ class _ZipStorages:
             if self._swaps:
                 raise CheckpointError("load: mmap=True cannot read a file of the other byte order")
             self._memory = map_file(file)
-        self._ahead: dict[str, Future] = {}
-        self._threads: ThreadPoolExecutor | None = None
         self._skips = skips_data()
-        ahead = not mapped and not self._swaps and not self._skips
-        if ahead and reader.reads_in_parallel:
-            self._read_ahead()
-
-    def _read_ahead(self) -> None:
-        records = {k: r for k, r in self._reader.records.items() if k.startswith("data/")}
-        if sum(record.size for record in records.values()) < LARGE:
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        self._threads = ThreadPoolExecutor(2)
-        for name, record in records.items():
-            self._ahead[name] = self._threads.submit(self._read_storage, name, record)
-
-    def close(self) -> None:
-        """Stop reading ahead."""
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
 
     def load(self, identity: Any) -> TypedStorage:
         kind, key, location, nbytes = parse_identity(identity)
@@ -179,16 +151,11 @@ class _ZipStorages:
             return flambeau.zeros(record.size, dtype=flambeau.uint8).untyped_storage()
         if self._memory is not None and record.size and record.offset % _WIDEST == 0:
             return borrow_storage(self._memory[record.offset : record.offset + record.size])
-        if name in self._ahead:
-            return self._ahead.pop(name).result()
-        storage = self._read_storage(name, record)
-        if self._swaps:
-            swap_bytes(view_storage(storage), kind)
-        return storage
-
-    def _read_storage(self, name: str, record: Record) -> Any:
         storage = make_storage(record.size)
-        self._reader.read_into(record, view_storage(storage), name, self._loader.check_crc)
+        view = view_storage(storage)
+        self._reader.read_into(record, view, name, self._loader.check_crc)
+        if self._swaps:
+            swap_bytes(view, kind)
         return storage
 
 

@@ -8,9 +8,9 @@ only ever dictionary keys: nothing is extracted to the file system.
 from __future__ import annotations
 
 import io
-import os
 import struct
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ _CENTRAL = struct.Struct("<4s6H3L5H2L")
 _END = struct.Struct("<4s4H2LH")
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
+_ZIP64 = struct.Struct("<2H2Q")  # an extra field with the two sizes
 _LOCAL_MARK, _CENTRAL_MARK, _END_MARK = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
 _UTF8_FLAG = 0x800
@@ -29,7 +30,7 @@ _DATE = 0x21  # 1980-01-01, for files that depend on their contents alone
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
 _MAX_COMMENT = 0xFFFF
 _CHUNK = 1 << 18  # bytes that are still in the cache when they are used a second time
-LARGE = 1 << 22  # bytes that are worth a second thread
+_LONGEST_NAME = 32  # bytes of a record's name behind the folder's
 
 
 def starts_zip(first: bytes) -> bool:
@@ -39,6 +40,16 @@ def starts_zip(first: bytes) -> bool:
 
 # zlib's takes a buffer of any length, but goes through it at a third of the memory's speed.
 _crc32 = core.crc32 if core.crc32_is_fast() else zlib.crc32
+
+
+def bound_size(prefix: str, sizes: Iterable[int], alignment: int) -> int:
+    """Bytes that an archive of records of these sizes, and of a few short ones, never exceeds."""
+    sizes = [*sizes, *[64] * 8]
+    name = len(prefix.encode()) + _LONGEST_NAME
+    header = _LOCAL.size + _ZIP64.size + 4 + alignment + name
+    entry = _CENTRAL.size + _ZIP64.size + 8 + name
+    ends = _END64.size + _LOCATOR64.size + _END.size
+    return sum(sizes) + len(sizes) * (header + entry) + ends
 
 
 class ZipWriter:
@@ -66,8 +77,6 @@ class ZipWriter:
     def write_record(self, name: str, data: Any) -> None:
         """Add the record `prefix/name` with the bytes of `data`."""
         view = _flatten(data)
-        # Not by a second thread: sums take a tenth of the time of writing, and threads that wait
-        # for each other cost more wherever another program keeps a processor busy.
         self._write_header(name, _crc32(view) if self._with_crc else 0, view.nbytes)
         self._write(view)
 
@@ -115,7 +124,7 @@ def _flatten(data: Any) -> memoryview:
 
 def _make_local_header(path: bytes, crc: int, size: int, position: int, alignment: int) -> bytes:
     large = size >= _MAX32
-    extra = struct.pack("<2H2Q", 1, 16, size, size) if large else b""
+    extra = _ZIP64.pack(1, 16, size, size) if large else b""
     end = position + _LOCAL.size + len(path) + len(extra) + 4
     padding = -end % alignment
     extra += b"FB" + struct.pack("<H", padding) + b"Z" * padding
@@ -157,7 +166,8 @@ class ZipReader:
         self._file = file
         # Only a plain file has a descriptor that stands for its own bytes.
         plain = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
-        self.reads_in_parallel = plain and hasattr(os, "preadv")
+        is_fast = core.reads_files() and core.crc32_is_fast()
+        self._descriptor = file.fileno() if plain and is_fast else None
         self._base = file.tell()
         self.size = file.seek(0, 2) - self._base
         entries = self._read_directory()
@@ -184,28 +194,32 @@ class ZipReader:
 
         A CRC of 0 means that the writer left it out.
         """
-        at = self._base + record.offset
-        check = check_crc and record.crc and target.nbytes == record.size
-        done = crc = 0
-        while done < target.nbytes:
-            part = target[done : done + _CHUNK]
-            count = self._fill(part, at + done)
-            if not count:
-                raise _corrupt(f"record {name!r} is cut off")
-            done += count
-            if check:
-                crc = _crc32(part[:count], crc)
+        check = bool(check_crc and record.crc and target.nbytes == record.size)
+        try:
+            crc = self._fill(target, self._base + record.offset, check)
+        except EOFError:
+            raise _corrupt(f"record {name!r} is cut off") from None
         if check and crc != record.crc:
             raise _corrupt(
                 f"record {name!r} does not match its CRC-32"
                 " (serialization.set_crc32_options(False) loads it all the same)"
             )
 
-    def _fill(self, part: memoryview, at: int) -> int:
-        if self.reads_in_parallel:
-            return os.preadv(self._file.fileno(), [part], at)
+    def _fill(self, target: memoryview, at: int, check: bool) -> int:
+        """Read what is at `at`; the CRC-32 if it is to be checked."""
+        if self._descriptor is not None:
+            return core.read_file(self._descriptor, at, target, check)
         self._file.seek(at)
-        return self._file.readinto(part)
+        done = crc = 0
+        while done < target.nbytes:
+            part = target[done : done + _CHUNK]
+            count = self._file.readinto(part)
+            if not count:
+                raise EOFError
+            done += count
+            if check:
+                crc = _crc32(part[:count], crc)
+        return crc
 
     # ---- directory -------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset, strerror
 from libcpp.string cimport string as std_string
 
 from operator import index as operator_index
@@ -92,7 +92,21 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
 
 cdef extern from "crc32.hpp" namespace "flambeau" nogil:
     bint crc32_folds()
-    uint32_t crc32_c "flambeau::crc32"(uint32_t, const uint8_t*, size_t)
+
+cdef extern from "files.hpp" namespace "flambeau" nogil:
+    const bint kReadsFiles
+    cdef cppclass FileRun:
+        uint8_t* data
+        int64_t size
+        int descriptor
+        int64_t offset
+        bint summed
+        uint32_t before
+        int error
+        bint cut_off
+        uint32_t total()
+    void work_on(FileRun&) except +
+    bint exchange_names_c "flambeau::exchange_names"(const char*, const char*)
 
 cdef extern from "nest.hpp" namespace "flambeau" nogil:
     ctypedef void (*kernel_fn)(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept nogil

@@ -129,14 +129,43 @@ cdef class _Buffer:
             PyBuffer_Release(&self.view)
 
 
+cdef uint32_t work_through(FileRun& run, _Buffer holder) except? 0:
+    run.data = <uint8_t*>holder.view.buf
+    run.size = holder.view.len
+    with nogil:
+        work_on(run)
+    if run.error:
+        raise OSError(run.error, strerror(run.error).decode())
+    if run.cut_off:
+        raise EOFError("the file ends before the bytes that are wanted")
+    return run.total()
+
+
 def crc32(data, uint32_t before=0):
     """CRC-32 of a contiguous buffer; `before` is that of the bytes in front of it."""
-    cdef _Buffer holder = _Buffer(data, False)
-    cdef const uint8_t* p = <const uint8_t*>holder.view.buf
-    cdef size_t n = <size_t>holder.view.len
-    with nogil:
-        before = crc32_c(before, p, n)
-    return before
+    cdef FileRun run
+    run.descriptor, run.offset, run.summed, run.before = -1, 0, True, before
+    return work_through(run, _Buffer(data, False))
+
+
+def read_file(int descriptor, int64_t offset, target, bint summed):
+    """Fill a contiguous buffer from a file, from `offset` on; its CRC-32 where it is to be `summed`, else 0.
+
+    EOFError when the file ends before that, OSError as reading fails.
+    """
+    cdef FileRun run
+    run.descriptor, run.offset, run.summed, run.before = descriptor, offset, summed, 0
+    return work_through(run, _Buffer(target, True))
+
+
+def reads_files():
+    """Is there a `read_file` on this system?"""
+    return kReadsFiles
+
+
+def exchange_names(const char* one, const char* other):
+    """Exchange the names of two files in one step; False where the system has no way or refuses."""
+    return exchange_names_c(one, other)
 
 
 def crc32_is_fast():

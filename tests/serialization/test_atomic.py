@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import flambeau as torch
-from flambeau import safetensors, serialization
+from flambeau import core, safetensors, serialization
 from flambeau._checkpoint import atomic
 from flambeau.utils.serialization import config
 
@@ -145,7 +145,7 @@ def test_a_failed_rename_leaves_no_other_files(save, monkeypatch):
     def fail(source, target):
         raise PermissionError("not now")
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(atomic, "_take_place", fail)
     with pytest.raises(PermissionError):
         save(NEW, save.path)
     monkeypatch.undo()
@@ -161,9 +161,10 @@ def test_what_cannot_be_pickled_leaves_no_other_files(tmp_path):
 
 def test_syncing_waits_for_the_file_before_its_name(save, monkeypatch):
     events = []
-    fsync, replace = os.fsync, os.replace
+    fsync, take_place = os.fsync, atomic._take_place
     monkeypatch.setattr(os, "fsync", lambda d: (events.append("sync"), fsync(d)))
-    monkeypatch.setattr(os, "replace", lambda a, b: (events.append("rename"), replace(a, b)))
+    rename = lambda a, b: (events.append("rename"), take_place(a, b))
+    monkeypatch.setattr(atomic, "_take_place", rename)
     save(NEW, save.path)
     assert events == ["rename"]
     monkeypatch.setattr(config.save, "sync", True)
@@ -200,12 +201,44 @@ def test_systems_without_unnamed_files(save, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "full")
 
-    for module, name in ((atomic, "_reserve"), (os, "replace"), (os, "chmod")):
+    for module, name in ((atomic, "_reserve"), (atomic, "_take_place"), (os, "chmod")):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, fail)
             with pytest.raises(OSError, match="full"):
                 save(NEW, save.path)
         assert_old(save.path)
+
+
+def test_systems_that_cannot_exchange_names(save, monkeypatch):
+    monkeypatch.setattr(core, "exchange_names", lambda one, other: False)
+    save(NEW, save.path)
+    assert torch.load(save.path)["a"].shape == (2_000_000,)
+    assert os.listdir(save.path.parent) == [save.path.name]
+
+
+def test_exchanged_names(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_bytes(b"1")
+    assert not core.exchange_names(bytes(one), bytes(other))  # there is nothing to exchange with
+    other.write_bytes(b"2")
+    if core.exchange_names(bytes(one), bytes(other)):
+        assert (one.read_bytes(), other.read_bytes()) == (b"2", b"1")
+    else:
+        assert (one.read_bytes(), other.read_bytes()) == (b"1", b"2")
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_room_that_is_reserved_suffices_and_is_given_back(tmp_path, monkeypatch, count):
+    reserved, reserve = [], atomic._reserve
+    monkeypatch.setattr(atomic, "_WORTH_RESERVING", 0)
+    note = lambda descriptor, nbytes: (reserved.append(nbytes), reserve(descriptor, nbytes))
+    monkeypatch.setattr(atomic, "_reserve", note)
+    path = tmp_path / ("n" * 200 + ".pt")
+    torch.save({f"{i}": torch.full((i * 1000,), i) for i in range(count)}, path)
+    size = path.stat().st_size
+    assert size <= reserved[0] < size + 600 * (count + 10)
+    assert path.read_bytes()[-22:-18] == b"PK\x05\x06"
+    assert len(torch.load(path)) == count
 
 
 def test_long_names(tmp_path):

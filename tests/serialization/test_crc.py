@@ -7,17 +7,20 @@ import pytest
 
 import flambeau as torch
 from flambeau import core
-from flambeau._checkpoint.zip_file import LARGE, ZipReader
+from flambeau._checkpoint.zip_file import ZipReader
 
-LENGTHS = [*range(70), 79, 80, 127, 128, 129, 1000, 4096, 65537]
+PART = 1 << 18  # what a thread sums at a time
+LENGTHS = [*range(70), 79, 80, 127, 128, 129, 255, 256, 511, 512, 513, 767, 768, 1000, 4096, 65537]
+LENGTHS += [PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 77]
 
 
 @pytest.mark.parametrize("start", [0, 1, 7])
 def test_lengths_and_alignments(start):
-    data = memoryview(random.Random(start).randbytes(70000))
+    data = memoryview(random.Random(start).randbytes(4 * PART))
     for length in LENGTHS:
         part = data[start : start + length]
         assert core.crc32(part) == zlib.crc32(part), length
+        assert core.crc32(part, 12345) == zlib.crc32(part, 12345), length
 
 
 def test_in_parts():
@@ -34,7 +37,7 @@ def test_needs_a_flat_buffer():
 
 
 def test_large_files_have_their_sums_and_no_spare_room(tmp_path):
-    state = {"a": torch.arange(LARGE // 4), "b": torch.ones(3), "c": torch.empty(0)}
+    state = {"a": torch.arange(1 << 20), "b": torch.ones(3), "c": torch.empty(0)}
     torch.save(state, tmp_path / "x.pt")
     raw = (tmp_path / "x.pt").read_bytes()
     with open(tmp_path / "x.pt", "rb") as file:
