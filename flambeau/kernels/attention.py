@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from . import attention_backward, attention_forward
+from . import attention_backward, attention_few, attention_forward
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
@@ -41,8 +41,8 @@ class Attention(NamedTuple):
     causal: bool
     scale: float
 
-    def fields(self, size: int) -> dict[str, int]:
-        """What both passes' desc have in common; strides in bytes."""
+    def fields(self, element: Element) -> dict[str, int]:
+        """What all passes' desc have in common; strides in bytes."""
         found = {
             "heads": self.heads, "group": self.group, "length": self.length,
             "source": self.source, "depth": self.depth, "width": self.width,
@@ -51,6 +51,7 @@ class Attention(NamedTuple):
         strides = {"q": self.q, "k": self.k, "v": self.v, "out": self.out}
         strides["mask"] = self.mask or (0, 0, 0)
         for name, steps in strides.items():
+            size = element.size if name in "qkv" else element.compute.size
             for part, step in zip(("batch", "head", "row"), steps, strict=True):
                 found[f"{name}_{part}"] = step * size
         return found
@@ -82,7 +83,7 @@ def plan_forward(p: Attention, threads: int, target: Target | None = None) -> Pl
     scratch = round_up(scores_at + rows * score_row, 64) + 64
     blocks = ceil_div(p.length, round_up(QUERIES, rows))
     desc = attention_forward.FIELDS.pack(
-        **p.fields(size), panel=panel, keys=keys, wide=wide,
+        **p.fields(element), panel=panel, keys=keys, wide=wide,
         value_panel=_panel(p.width, lanes, vectors), v_at=v_at, scores_at=scores_at,
         score_row=score_row, scratch=scratch, blocks=blocks,
         block=round_up(QUERIES, rows),
@@ -90,6 +91,28 @@ def plan_forward(p: Attention, threads: int, target: Target | None = None) -> Pl
     tasks = p.batch * p.heads * blocks
     kernel = attention_forward.source(p.dtype, target, p.mask is not None)
     grain = _grain(p, blocks, tasks, threads)
+    return Plan((Phase(kernel, desc, tasks, grain),), scratch * threads)
+
+
+def plan_few(p: Attention, threads: int, target: Target | None = None) -> Plan:
+    """For a few queries; args as `plan_forward`'s, q, k and v of p's type, all else of the type it
+    is computed in.
+    """
+    target = target or host()
+    element = Element(p.dtype, target)
+    inner = element.compute
+    rows, vectors = attention_few.tile_shape(target)
+    keys = round_up(min(FORWARD_KEYS, p.source), inner.lanes)
+    score_row = (keys + inner.lanes) * inner.size
+    scratch = round_up(rows * score_row, 64) + 64
+    desc = attention_forward.FIELDS.pack(
+        **p.fields(element), panel=0, keys=keys, wide=0,
+        value_panel=_panel(p.width, inner.lanes, vectors), v_at=0, scores_at=0,
+        score_row=score_row, scratch=scratch, blocks=1, block=p.length,
+    )  # fmt: skip
+    tasks = p.batch * p.heads
+    kernel = attention_few.source(p.dtype, target, p.mask is not None)
+    grain = _grain(p, 1, tasks, threads)
     return Plan((Phase(kernel, desc, tasks, grain),), scratch * threads)
 
 
@@ -145,7 +168,7 @@ def plan_backward(
         at = round_up(at + count * size, 64) + 64
         places[name if name == "scratch" else f"{name}_at"] = at
     share = round_up(p.length * depth_wide * size, 64) if parts > 1 else 0
-    fields = p.fields(size)
+    fields = p.fields(element)
     for name, steps in (("grad", grad), ("dq", dq), ("dk", dk), ("dv", dv)):
         for part, step in zip(("batch", "head", "row"), steps, strict=True):
             fields[f"{name}_{part}"] = step * size

@@ -32,7 +32,7 @@ LOG2_E = 1 / math.log(2)
 def source(dtype: str, target: Target, masked: bool) -> KernelSource:
     """The kernel; its desc is FIELDS, args out, log-sum-exp, q, k, v, mask, workspace."""
     key = f"attention_forward:{dtype}:{target.name}:{masked}"
-    return KernelSource(key, lambda: _Forward(dtype, target, masked).build(), "attend")
+    return KernelSource(key, lambda: Forward(dtype, target, masked).build(), "attend")
 
 
 def load_scale(b: Builder, c: Element, bits: str) -> str:
@@ -81,7 +81,8 @@ class Direction:
 
     def __init__(self, dtype: str, target: Target, masked: bool) -> None:
         self.b = Builder(target)
-        self.c = Element(dtype, target)
+        self.stored = Element(dtype, target)  # keys and values
+        self.c = self.stored.compute
         self.rows, self.vectors = tile_shape(target, self.c)
         self.masked = masked
 
@@ -96,18 +97,25 @@ class Direction:
         return b.emit(f"select <{c.width} x i1> {mask}, {c.vector} {value}, {c.vector} {other}")
 
 
-class _Forward(Direction):
+class Forward(Direction):
+    """Emits the kernel of the forward pass."""
+
     def build(self) -> str:
+        """The module's text."""
         b, c = self.b, self.c
-        of = Operands(c, c, c)
+        of = Operands(c, self.stored, c)
         for height in (self.rows, 1):
             for width in range(1, self.vectors + 1):
                 emit_tile(b, f"tile{height}x{width}", of, height, width, STRIDED)
-        emit_pack(b, "pack", c)
+        self._emit_helpers()
         self._emit_strip()
         with b.kernel("attend"):
             self._emit_tasks()
         return b.module()
+
+    def _emit_helpers(self) -> None:
+        """Functions that this way to reach keys and values needs."""
+        emit_pack(self.b, "pack", self.c)
 
     def _emit_tasks(self) -> None:
         """Task: a block of query rows of one head; keys and values are packed when they change."""
@@ -121,9 +129,9 @@ class _Forward(Direction):
             g = b.divide(h, d.group)[0]
             place = b.add(b.mul(n, d.heads), g)
             fresh = b.emit(f"icmp ne i64 {place}, {task.values[0]}")
-            with b.when(fresh):
-                self._pack(d, scratch, _at(b, k, n, g, d.k_batch, d.k_head),
-                           _at(b, v, n, g, d.v_batch, d.v_head))  # fmt: skip
+            k_of = _at(b, k, n, g, d.k_batch, d.k_head)
+            v_of = _at(b, v, n, g, d.v_batch, d.v_head)
+            keys, values = self._reach(d, scratch, k_of, v_of, fresh)
             first = b.mul(block, d.block)
             last = b.min(b.add(first, d.block), d.length)
             bases = SimpleNamespace(
@@ -135,22 +143,30 @@ class _Forward(Direction):
             with b.loop(first, last, self.rows) as i:
                 count = b.min(str(self.rows), b.sub(last, i.index))
                 b.do(
-                    f"call void @strip(ptr %desc, ptr {scratch}, ptr {bases.out}, "
-                    f"ptr {bases.lse}, ptr {bases.q}, ptr {bases.mask}, i64 {i.index}, i64 {count})"
+                    f"call void @strip(ptr %desc, ptr {scratch}, ptr {keys}, ptr {values}, "
+                    f"ptr {bases.out}, ptr {bases.lse}, ptr {bases.q}, ptr {bases.mask}, "
+                    f"i64 {i.index}, i64 {count})"
                 )
             task.next(place)
 
-    def _pack(self, d: SimpleNamespace, scratch: str, k: str, v: str) -> None:
+    def _reach(
+        self, d: SimpleNamespace, scratch: str, k: str, v: str, fresh: str
+    ) -> tuple[str, str]:
+        """Pack the head's keys and values where they are `fresh`; where they lie."""
         b, c = self.b, self.c
-        pack_transposed(b, c, k, d.k_row, d.depth, d.source, d.panel, scratch)
-        pack_rows(b, c, v, d.v_row, d.width, d.source, d.wide, b.offset(scratch, d.v_at))
+        values = b.offset(scratch, d.v_at)
+        with b.when(fresh):
+            pack_transposed(b, c, k, d.k_row, d.depth, d.source, d.panel, scratch)
+            pack_rows(b, c, v, d.v_row, d.width, d.source, d.wide, values)
+        return scratch, values
 
     def _emit_strip(self) -> None:
         """`void strip(...)`: a few rows of the result, over all the keys they see."""
         b, c = self.b, self.c
         parameters = [
-            ("ptr noalias readonly", "%desc"), ("ptr", "%scratch"), ("ptr", "%out"),
-            ("ptr", "%lse"), ("ptr", "%q"), ("ptr", "%mask"), ("i64", "%first"), ("i64", "%rows"),
+            ("ptr noalias readonly", "%desc"), ("ptr", "%scratch"), ("ptr", "%keys"),
+            ("ptr", "%values"), ("ptr", "%out"), ("ptr", "%lse"), ("ptr", "%q"), ("ptr", "%mask"),
+            ("i64", "%first"), ("i64", "%rows"),
         ]  # fmt: skip
         with b.function("strip", parameters, "internal", "noinline"):
             d = FIELDS.load(b)
@@ -158,7 +174,6 @@ class _Forward(Direction):
                 d=d,
                 scale=load_scale(b, c, d.scale),
                 scores=b.offset("%scratch", d.scores_at),
-                values=b.offset("%scratch", d.v_at),
                 q=b.offset("%q", b.mul("%first", d.q_row)),
                 out=b.offset("%out", b.mul("%first", d.out_row)),
                 mask=b.offset("%mask", b.mul("%first", d.mask_row)),
@@ -183,11 +198,31 @@ class _Forward(Direction):
         b, c, d = self.b, self.c, s.d
         count = b.min(d.keys, b.sub(s.seen, j))
         wide = round_lanes(b, c, count)
+        self._emit_scores(s, j, count, wide)
+        later = b.emit(f"icmp ne i64 {j}, 0")
+        with b.loop("0", "%rows") as r:
+            self._emit_row(s, r.index, j, count, wide, later)
+        flags = b.select(later, "i64", "1", "0")
+        start, row = self._values_from(s, j)
+        with b.loop("0", d.width, d.value_panel) as p:
+            columns = b.min(d.value_panel, b.sub(d.width, p.index))
+            used = b.emit(f"udiv i64 {b.add(columns, c.lanes - 1)}, {c.lanes}")
+            self._tiles(
+                used,
+                f"i64 {count}, ptr {s.scores}, i64 {d.score_row}, i64 {c.size}, "
+                f"ptr {b.offset(start, b.mul(p.index, self.stored.size))}, "
+                f"i64 {row}, ptr {b.offset(s.out, b.mul(p.index, c.size))}, i64 {d.out_row}, "
+                f"i64 %rows, i64 {columns}, i64 {flags}, ptr null",
+            )
+
+    def _emit_scores(self, s: SimpleNamespace, j: str, count: str, wide: str) -> None:
+        """Products of the strip's queries with the block's keys, for whole vectors of keys."""
+        b, c, d = self.b, self.c, s.d
         with b.loop("0", wide, d.panel) as p:
             used = b.emit(f"udiv i64 {b.min(d.panel, b.sub(wide, p.index))}, {c.lanes}")
             at = b.add(j, p.index)
             panel = b.min(d.panel, round_lanes(b, c, b.sub(d.source, at)))
-            keys = b.offset("%scratch", b.mul(b.mul(at, d.depth), c.size))
+            keys = b.offset("%keys", b.mul(b.mul(at, d.depth), c.size))
             to = b.offset(s.scores, b.mul(p.index, c.size))
             columns = b.mul(used, c.lanes)
             self._tiles(
@@ -196,21 +231,12 @@ class _Forward(Direction):
                 f"i64 {b.mul(panel, c.size)}, ptr {to}, i64 {d.score_row}, i64 %rows, "
                 f"i64 {columns}, i64 0, ptr null",
             )
-        later = b.emit(f"icmp ne i64 {j}, 0")
-        with b.loop("0", "%rows") as r:
-            self._emit_row(s, r.index, j, count, wide, later)
-        flags = b.select(later, "i64", "1", "0")
-        with b.loop("0", d.width, d.value_panel) as p:
-            columns = b.min(d.value_panel, b.sub(d.width, p.index))
-            used = b.emit(f"udiv i64 {b.add(columns, c.lanes - 1)}, {c.lanes}")
-            row = b.mul(d.wide, c.size)
-            values = b.offset(s.values, b.add(b.mul(j, row), b.mul(p.index, c.size)))
-            self._tiles(
-                used,
-                f"i64 {count}, ptr {s.scores}, i64 {d.score_row}, i64 {c.size}, ptr {values}, "
-                f"i64 {row}, ptr {b.offset(s.out, b.mul(p.index, c.size))}, i64 {d.out_row}, "
-                f"i64 %rows, i64 {columns}, i64 {flags}, ptr null",
-            )
+
+    def _values_from(self, s: SimpleNamespace, j: str) -> tuple[str, str]:
+        """Where the block's values begin, and the bytes from one to the next."""
+        b = self.b
+        row = b.mul(s.d.wide, self.c.size)
+        return b.offset("%values", b.mul(j, row)), row
 
     def _tiles(self, used: str, arguments: str) -> None:
         b = self.b

@@ -62,13 +62,20 @@ def emit_dot_tile(b: Builder, name: str, c: Element, rows: int, columns: int) ->
         _store_dots(b, c, sums, rows, columns)
 
 
-def sum_products(b: Builder, c: Element, a: list[str], bb: list[str], depth: str) -> list[str]:
-    """Vectors whose lanes add up to the dot products of each a with each b."""
+def sum_products(
+    b: Builder, c: Element, a: list[str], bb: list[str], depth: str, ahead: str | None = None
+) -> list[str]:
+    """Vectors whose lanes add up to the dot products of each a with each b.
+
+    `ahead`: bytes from what is read of b to what is asked of memory for later.
+    """
     count = len(a) * len(bb)
 
     def step(at: str, sums: Sequence[str], tail: Tail | None) -> list[str]:
         offset = b.mul(at, c.size)
         right = [c.load(b, b.offset(q, offset), tail) for q in bb]
+        for q in bb if ahead else ():
+            b.prefetch(b.offset(b.offset(q, offset), ahead))
         out = []
         for r, row in enumerate(a):
             left = c.load(b, b.offset(row, offset), tail)

@@ -392,6 +392,12 @@ class Builder:
             f"{mask})"
         )
 
+    def prefetch(self, pointer: str) -> None:
+        """Ask for the cache line at an address, which need not exist."""
+        name = "llvm.prefetch.p0"
+        self.declare(name, f"declare void @{name}(ptr, i32, i32, i32)")
+        self.do(f"call void @{name}(ptr {pointer}, i32 0, i32 3, i32 1)")
+
 
 def copy_run(b: Builder, to: str, source: str, count: str, size: int) -> None:
     """Copy `count` adjacent bytes, a multiple of the element's size, by vectors where they fit."""

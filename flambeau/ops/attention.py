@@ -10,6 +10,8 @@ from ..kernels.lazy import attention as planner
 from .plans import planned
 from .record import primitive
 
+_FLOAT32 = core.dtypes[8]
+
 
 def _problem(query, key, value, mask, causal, scale, out):
     """The sizes and strides that a plan depends on, hashable."""
@@ -51,6 +53,40 @@ def attend(query, key, value, mask, causal, scale):
     )
     plan.run(out, lse, query, key, value, mask)
     return out, lse
+
+
+@primitive(register=False)
+def attend_few(query, key, value, mask, scale):
+    """softmax(scale q k^T + mask) v for a few queries: nothing is packed, half types are widened.
+
+    Shapes as `attend`'s; mask and the result are of the type the inputs are computed in.
+    """
+    query, key, value = (_rows_in_place(t) for t in (query, key, value))
+    mask = None if mask is None else _rows_in_place(mask)
+    batch, heads, length, _ = query.shape
+    computed = _computed_in(query.dtype)
+    out = core.empty((batch, heads, length, value.shape[3]), computed)
+    lse = core.empty((batch, heads, length), computed)
+    problem = _problem(query, key, value, mask, False, scale, out)
+    plan = planned(
+        ("attend_few", problem),
+        lambda threads: planner.plan_few(planner.Attention(*problem), threads),
+    )
+    plan.run(out, lse, query, key, value, mask)
+    return out
+
+
+def _computed_in(dtype):
+    return dtype if dtype.itemsize > 2 else _FLOAT32
+
+
+@attend_few.vjp
+def _attend_few_vjp(g, query, key, value, mask, scale):
+    inputs = (query, key, value)
+    wide = (t.to(_computed_in(t.dtype)) for t in inputs)
+    grads = _differentiable_vjp(g, *wide, mask, False, scale)
+    grads = (t.to(like.dtype) for t, like in zip(grads, inputs, strict=True))
+    return (*grads, *([] if mask is None else [None]))
 
 
 @attend.vjp

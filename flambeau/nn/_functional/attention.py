@@ -61,7 +61,8 @@ def scaled_dot_product_attention(
 
 
 _FUSED_TYPES = (flambeau.float32, flambeau.float64, flambeau.bfloat16, flambeau.float16)
-_FEWEST_QUERIES = 5
+# Keys are not worth packing for so few queries that share them; a backward pass packs them anyway.
+_FEW, _FEW_IN_TRAINING = 8, 4
 
 
 def _can_fuse(
@@ -81,8 +82,7 @@ def _can_fuse(
         lead = (*lead[:-1], heads)
     if not sizes or key.shape[:-2] != lead or value.shape[:-2] != lead:
         return False
-    # Keys that meet few queries are not worth packing.
-    if query.shape[-2] < _FEWEST_QUERIES or 0 in query.shape or 0 in value.shape:
+    if 0 in query.shape or 0 in value.shape:
         return False
     return mask is None or (mask.dtype == query.dtype and not mask.requires_grad)
 
@@ -93,14 +93,36 @@ def _attend_fused(
     rank, dtype = query.dim(), query.dtype
     if mask is not None:
         mask = mask.expand(*query.shape[:-1], key.shape[-2])
-    if dtype in (flambeau.bfloat16, flambeau.float16):
-        query, key, value = query.float(), key.float(), value.float()
-        mask = None if mask is None else mask.float()
+    half = dtype in (flambeau.bfloat16, flambeau.float16)
+    if half and mask is not None:
+        mask = mask.float()
     if rank == 3:
         query, key, value = query.unsqueeze(0), key.unsqueeze(0), value.unsqueeze(0)
         mask = None if mask is None else mask.unsqueeze(0)
-    out = kernels.attend(query, key, value, mask, is_causal, scale)[0].to(dtype)
+    learning = flambeau.is_grad_enabled() and (
+        query.requires_grad or key.requires_grad or value.requires_grad
+    )
+    queries = query.shape[1] // key.shape[1] * query.shape[2]
+    if not is_causal and queries <= (_FEW_IN_TRAINING if learning else _FEW):
+        out = _attend_few(query, key, value, mask, scale).to(dtype)
+    else:
+        if half:
+            query, key, value = query.float(), key.float(), value.float()
+        out = kernels.attend(query, key, value, mask, is_causal, scale)[0].to(dtype)
     return out.squeeze(0) if rank == 3 else out
+
+
+def _attend_few(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+) -> Tensor:
+    """The queries of heads that share keys become the queries of one head."""
+    batch, heads, length, depth = query.shape
+    shared = (batch, key.shape[1], heads // key.shape[1] * length)
+    if shared[1] != heads:
+        query = query.reshape(*shared, depth)
+        mask = None if mask is None else mask.reshape(*shared, key.shape[2])
+    out = kernels.attend_few(query, key, value, mask, scale)
+    return out.view(batch, heads, length, value.shape[3])
 
 
 def _canonical_mask(
