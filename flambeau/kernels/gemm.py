@@ -130,7 +130,7 @@ def _choose(p: _Product) -> Plan:
             return _plan_dot(p, element)
         if p.n <= DOT_ROWS and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
             return _plan_dot(_swap(p), element)
-    streamed = p.k > 0 and p.m == 1 and p.b[1] == 1 and element.compute is element
+    streamed = p.k > 0 and p.m == 1 and p.b[1] == 1
     if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
         return _plan_stream(p, element)
     work = p.m * p.n * p.k
@@ -238,16 +238,20 @@ def _packs(p: _Product, element: Element) -> bool:
 
 def _plan_stream(p: _Product, element: Element) -> Plan:
     size = element.size
-    least = 4096 // size  # columns whose sums fit the first-level cache, and rows long enough
+    least = (
+        4096 // element.compute.size
+    )  # columns whose sums fit the first-level cache, and rows long enough
     tasks = 1 if p.threads == 1 else 2 * p.threads
     n_block = max(least, round_up(ceil_div(p.n, tasks), element.lanes))
     n_block = min(n_block, 4 * least)
     n_tasks = ceil_div(p.n, n_block)
+    scratch = round_up(n_block * 4, 64) if element.compute is not element else 0
     desc = gemm_stream.FIELDS.pack(
         n=p.n, k=p.k, a_step=p.a[1] * size, b_step=p.b[0] * size, flags=p.flags,
-        n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p),
+        n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p), scratch=scratch,
     )  # fmt: skip
-    return Plan((Phase(gemm_stream.source(p.dtype, p.target), desc, p.batch[0] * n_tasks, 1),), 0)
+    kernel = gemm_stream.source(p.dtype, p.target)
+    return Plan((Phase(kernel, desc, p.batch[0] * n_tasks, 1),), scratch * p.threads)
 
 
 def _grain(p: _Product, tasks: int, work: int) -> int:

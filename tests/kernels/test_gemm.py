@@ -174,6 +174,14 @@ def test_streamed_row():
     check("f64", 1, 1500, 700, accumulate=True, relu=True)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["bf16", "f16"])
+def test_streamed_row_of_a_half_type_is_rounded_once(dtype, target):
+    check(dtype, 1, 3001, 701, bias="column", threads=2, target=target)
+    check(dtype, 1, 1500, 300, bias="row", accumulate=True, relu=True, target=target)
+    check(dtype, 1, 900, 90, accumulate=True, batch=3, gap=1, target=target)
+
+
 @given(
     sizes=st.tuples(st.integers(1, 70), st.integers(1, 70), st.integers(0, 70)),
     turned=st.integers(0, 3),
