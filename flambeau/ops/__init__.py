@@ -16,6 +16,7 @@ from . import (
     filled,
     float8,
     gather,
+    grid_sample,
     index,
     join,
     linalg,
