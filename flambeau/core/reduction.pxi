@@ -3,6 +3,7 @@
 cdef enum:
     SHORT_ROW = 16        # rows of up to as many elements are reduced many at a time
     SHORT_SEARCH = 64     # the same where positions are wanted
+    FEWEST_PACKED = 1024  # elements, at least, of row programs whose operands are copied to lie along the rows
     FEW_ROWS = 16         # up to as many rows (columns) are cut into chunks, reduced in parallel
     FEW_COLUMNS = 1024
 
@@ -113,6 +114,8 @@ cdef int fill_reduction(LoopOp op, PyObject** slots, uint64_t types, uint64_t ma
     cdef int n = op.operands, i, d, j, red = 0, kept = 0, form
     cdef int64_t out_strides[64]
     cdef int64_t length = 1
+    if op.form == ROWS and r.count >= FEWEST_PACKED and walks_across(op, slots, r, ndim):
+        return fill_row_major(op, slots, types, mask, keepdim, r, ndim, shape, request)
     # output strides (elements) over the full space: zero along reduced dimensions
     j = 0
     for d in range(ndim):
@@ -234,6 +237,33 @@ cdef int shift_kept(Nest* nest, int red, int from_, int ndim) noexcept:
         for k in range(nest.operands):
             nest.strides[k][red + d] = nest.strides[k][from_ + d]
     return kept
+
+
+cdef bint walks_across(LoopOp op, PyObject** slots, Tensor r, int ndim) noexcept:
+    """Are an operand's neighbours along the result's innermost dimension apart in memory?"""
+    cdef int i, d = ndim - 1
+    while d >= 0 and r.shape_[d] == 1:
+        d -= 1
+    if d < 0:
+        return False
+    for i in range(op.operands):
+        t = <Tensor>slots[i]
+        if t.ndim_ == ndim and t.shape_[d] == r.shape_[d] and t.strides_[d] != r.strides_[d] and t.strides_[d] != 0:
+            return True
+    return False
+
+
+cdef int fill_row_major(LoopOp op, PyObject** slots, uint64_t types, uint64_t mask, bint keepdim, Tensor r, int ndim, int64_t* shape, int request) except -1:
+    """Run on row-major copies: a copy goes by tiles, while rows that lie across would be loaded element by element."""
+    cdef PyObject* own[20]
+    cdef list packed = []
+    cdef int i
+    for i in range(op.operands + op.scalars):
+        own[i] = slots[i]
+        if i < op.operands:
+            packed.append(contiguous_plain((<Tensor>slots[i]).detach()))
+            own[i] = <PyObject*>packed[i]
+    return fill_reduction(op, own, types, mask, keepdim, r, ndim, shape, request)
 
 
 cdef int fill_packed(LoopOp op, PyObject** slots, uint64_t types, uint64_t mask, bint keepdim, Tensor r, int ndim, int64_t* shape, int request) except -1:

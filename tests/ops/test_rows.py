@@ -215,3 +215,19 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
 def test_batch_norm_needs_more_than_one_value_per_channel() -> None:
     with pytest.raises(ValueError, match=r"more than 1 value per channel.*torch\.Size\(\[1, 3\]\)"):
         torch.nn.BatchNorm1d(3)(torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rows_that_lie_across_memory(dtype: torch.dtype) -> None:
+    x = torch.randn(40, 3, 50).to(dtype)
+    for order in ((2, 1, 0), (1, 2, 0), (0, 2, 1), (2, 0, 1)):
+        t = x.permute(order)
+        for dim in range(3):
+            for found, wanted in (
+                (torch.softmax(t, dim), torch.softmax(t.contiguous(), dim)),
+                (torch.log_softmax(t, dim), torch.log_softmax(t.contiguous(), dim)),
+            ):
+                assert found.is_contiguous()
+                assert torch.equal(found, wanted)
+    strided = torch.randn(40, 100).to(dtype)[:, ::2]
+    assert torch.equal(torch.softmax(strided, 1), torch.softmax(strided.contiguous(), 1))
