@@ -277,6 +277,44 @@ def test_embedding_bags_between_offsets(width, mode, last):
         assert flambeau.allclose(a, b, rtol=close, atol=close)
 
 
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("width", [1, 20, 200])
+def test_embedding_bags_of_one_length(width, mode):
+    flambeau.manual_seed(0)
+    index = flambeau.randint(0, 50, (7, 5))
+    table = flambeau.randn(50, width, dtype=flambeau.float64, requires_grad=True)
+    factors = flambeau.randn(7, 5, dtype=flambeau.float64, requires_grad=True)
+    given = {"per_sample_weights": factors} if mode == "sum" else {}
+    rows = table[index] * (factors.unsqueeze(2) if given else 1)
+    wanted = rows.amax(1) if mode == "max" else getattr(rows, mode)(1)
+    g = flambeau.randn(7, width, dtype=flambeau.float64)
+    leaves = (table, factors) if given else (table,)
+    expected = flambeau.autograd.grad(wanted, leaves, g)
+    for i, offsets in ((index, None), (index.int().reshape(-1), flambeau.arange(0, 35, 5))):
+        if given and offsets is not None:
+            given["per_sample_weights"] = factors.reshape(-1)
+        found = F.embedding_bag(i, table, offsets, mode=mode, **given)
+        assert flambeau.allclose(found, wanted)
+        if mode == "max" and len(set(index.flatten().tolist())) < 35:
+            flambeau.autograd.grad(found, leaves, g)  # a row twice in a bag: ties are shared
+            continue
+        for a, b in zip(flambeau.autograd.grad(found, leaves, g), expected, strict=True):
+            assert flambeau.allclose(a, b)
+    half = F.embedding_bag(index, table.detach().bfloat16(), mode=mode)
+    plain = table.detach().bfloat16().double()[index]
+    near = plain.amax(1) if mode == "max" else getattr(plain, mode)(1)
+    assert flambeau.allclose(half.double(), near, rtol=1e-2, atol=1e-2)
+
+
+def test_the_first_of_equal_maxima_gets_the_gradient():
+    table = flambeau.tensor([[1.0, 5.0], [1.0, 4.0], [0.0, 5.0]], requires_grad=True)
+    index, offsets = flambeau.tensor([2, 0, 1, 0]), flambeau.tensor([0, 3, 3])
+    out = F.embedding_bag(index, table, offsets, mode="max")
+    assert out.tolist() == [[1, 5], [0, 0], [1, 5]]
+    out.backward(flambeau.tensor([[1.0, 2.0], [4.0, 8.0], [16.0, 32.0]]))
+    assert table.grad.tolist() == [[17, 32], [0, 0], [0, 2]]
+
+
 def test_embedding_bag_checks_indices_and_offsets():
     table, index = flambeau.randn(4, 3), flambeau.tensor([0, 1, 3])
     for wrong in ([1, 2], [0, 4], [0, 2, 1]):

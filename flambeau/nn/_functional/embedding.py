@@ -99,19 +99,22 @@ def embedding_bag(
             "for "
             f"mode='sum' (got mode='{mode}'). Please open a feature request on GitHub."
         )
+    if (
+        max_norm is None
+        and padding_idx is None
+        and not (scale_grad_by_freq or sparse)
+        and _in_one_launch(input, weight, offsets, per_sample_weights, include_last_offset)
+    ):
+        last = offsets is not None and bool(include_last_offset)
+        bags = (input if offsets is None else offsets).shape[0] - last
+        factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
+        starts = None if offsets is None else offsets.long()
+        return bag_rows(weight, input.reshape(-1).long(), starts, factors, bags, last, mode)[0]
     if input.dim() == 2 and offsets is None and padding_idx is None and input.numel():
         rows = embedding(input, weight, None, max_norm, norm_type, scale_grad_by_freq, sparse)
         if per_sample_weights is not None:
             rows = rows * per_sample_weights.unsqueeze(2)
         return rows.amax(1) if mode == "max" else rows.sum(1) if mode == "sum" else rows.mean(1)
-    plain = max_norm is None and padding_idx is None and not (scale_grad_by_freq or sparse)
-    if (
-        plain
-        and mode != "max"
-        and per_sample_weights is None
-        and _in_one_launch(input, weight, offsets, include_last_offset)
-    ):
-        return bag_rows(weight, input, offsets, bool(include_last_offset), mode == "mean")[0]
     indices, bags, count = _assign_bags(input, offsets, include_last_offset)
     factors = None if per_sample_weights is None else per_sample_weights.reshape(-1)
     if padding_idx is not None:
@@ -125,14 +128,23 @@ def embedding_bag(
 
 
 def _in_one_launch(
-    input: Tensor, weight: Tensor, offsets: Tensor | None, include_last: bool
+    input: Tensor,
+    weight: Tensor,
+    offsets: Tensor | None,
+    factors: Tensor | None,
+    include_last: bool,
 ) -> bool:
-    if offsets is None or not weight.is_floating_point() or weight.dim() != 2:
+    """Is this a call for the kernels? What is not is left to fail, or to be put together."""
+    kinds = (flambeau.int64, flambeau.int32)
+    if not weight.is_floating_point() or weight.dim() != 2 or input.dtype not in kinds:
         return False
-    kinds = {input.dtype, offsets.dtype}
+    if factors is not None and (factors.dtype, factors.shape) != (weight.dtype, input.shape):
+        return False
+    if offsets is None:
+        return input.dim() == 2 and input.numel() > 0
     return (
         input.dim() == offsets.dim() == 1
-        and kinds == {flambeau.int64}
+        and offsets.dtype in kinds
         and offsets.numel() > bool(include_last)
     )
 
