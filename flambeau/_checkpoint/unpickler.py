@@ -167,8 +167,8 @@ class RestrictedUnpickler:
         self.position = end
         return part
 
-    def _take_number(self, code: str) -> int:
-        return struct.unpack(code, self._take(struct.calcsize(code)))[0]
+    def _take_number(self, layout: struct.Struct) -> int:
+        return layout.unpack(self._take(layout.size))[0]
 
     def _take_line(self) -> str:
         limit = min(len(self._data), self.position + 4096)
@@ -392,15 +392,17 @@ def check_key(key: Any) -> Any:
 
 def _sized(code: str, load: Callable) -> Callable:
     """The handler of an opcode that starts with a size (or an index)."""
+    layout = struct.Struct(code)
 
     def handle(machine: RestrictedUnpickler) -> None:
-        load(machine, machine._take_number(code))
+        load(machine, machine._take_number(layout))
 
     return handle
 
 
 def _number(code: str) -> Callable:
-    return lambda machine: machine._push(machine._take_number(code))
+    layout = struct.Struct(code)
+    return lambda machine: machine._push(machine._take_number(layout))
 
 
 def _constant(make: Callable[[], Any]) -> Callable:

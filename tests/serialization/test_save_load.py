@@ -296,3 +296,21 @@ def test_pickle_module_and_whole_modules():
         copy_through_file(model)
     loaded = copy_through_file(model, weights_only=False)
     assert torch.equal(loaded.weight, model.weight)
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_geometry_of_any_size(protocol):
+    base = torch.arange(70_000)
+    views = [base[offset : offset + 3] for offset in (0, 255, 256, 65535, 65536)]
+    views += [base[:1].as_strided((1,), (step,)) for step in (2**31 - 1, 2**31, 2**40, 2**62)]
+    views += [base[:24].view(shape) for shape in ((24,), (2, 12), (2, 3, 4), (1, 2, 3, 4))]
+    views += [base[7], base[:0], views[0], torch.ones(2, requires_grad=True)]
+    stream = io.BytesIO()
+    torch.save(views, stream, pickle_protocol=protocol)
+    stream.seek(0)
+    found = torch.load(stream)
+    for one, other in zip(views, found, strict=True):
+        assert torch.equal(one, other)
+        assert (one.stride(), one.storage_offset()) == (other.stride(), other.storage_offset())
+        assert one.requires_grad == other.requires_grad
+    assert found[-2] is found[0]
