@@ -30,8 +30,9 @@ cdef struct Entry:
     uint64_t types
     uint64_t layout
     kernel_fn kernel
-    kernel_fn partial      # reductions: accumulators of a chunk
-    kernel_fn final        # reductions: from the chunks' accumulators
+    bint asked_chunks      # the two below are known
+    kernel_fn partial      # reductions: accumulators of a chunk; NULL where there is no such kernel
+    kernel_fn final        # from the chunks' accumulators
     int out_code
     int acc_code
     int scalar_code[14]    # element type of each number operand and scalar parameter
@@ -151,15 +152,10 @@ cdef class LoopOp:
         return &self.table[i]
 
     cdef Entry* compile(self, uint64_t types, uint64_t layout, int form, list accesses, int out_request) except NULL:
-        """Ask the record for a kernel: it answers (address, out code, scalar codes, grain[, partial, final, acc])."""
+        """Ask the record for a kernel: it answers (address, out code, scalar codes, grain)."""
         cdef Entry e
         cdef int i, held
-        cdef list ranks = []
-        cdef uint64_t w = types
-        for i in range(self.operands + self.scalars):
-            rank = int((w >> 4) & 3)
-            ranks.append((int(w & 15) | (F8_E4M3FN if rank == 3 else 0), 0 if rank == 3 else rank))
-            w >>= 6
+        cdef list ranks = self.unpack_ranks(types)
         held = hold_float8(self, ranks)
         answer = self.record.compile(self, form, ranks, accesses, out_request)
         memset(&e, 0, sizeof(Entry))
@@ -170,11 +166,28 @@ cdef class LoopOp:
         for i in range(len(answer[2])):
             e.scalar_code[i] = held if held >= 0 else answer[2][i]
         e.grain = answer[3]
-        if len(answer) > 4:
-            e.partial = <kernel_fn><uintptr_t>answer[4]
-            e.final = <kernel_fn><uintptr_t>answer[5]
-            e.acc_code = answer[6]
         return self.insert(&e)
+
+    cdef list unpack_ranks(self, uint64_t types):
+        """(type code, rank) of each operand and scalar."""
+        cdef int i
+        cdef list ranks = []
+        for i in range(self.operands + self.scalars):
+            rank = int((types >> 4) & 3)
+            ranks.append((int(types & 15) | (F8_E4M3FN if rank == 3 else 0), 0 if rank == 3 else rank))
+            types >>= 6
+        return ranks
+
+    cdef int ask_chunks(self, Entry* e, int form, list accesses, int out_request) except -1:
+        """Ask the record for the kernels that reduce by chunks: when a row is first long enough to need them."""
+        answer = self.record.compile_chunks(self, form, self.unpack_ranks(e.types), accesses, out_request)
+        e = self.find(e.types, e.layout)  # another thread may have made the table grow
+        if answer:
+            e.final = <kernel_fn><uintptr_t>answer[1]
+            e.acc_code = answer[2]
+            e.partial = <kernel_fn><uintptr_t>answer[0]
+        e.asked_chunks = True
+        return 0
 
     def vjp_table(self):
         """The derivative ops, made on first use: one per operand (None: zero, True: the cotangent)."""

@@ -326,7 +326,7 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     cdef char scratch[256]
     cdef Entry* e
     cdef int64_t rows = nest.shape[red] if kept > 0 else 1
-    cdef int64_t s0, s1, work, grain
+    cdef int64_t s0, s1, tasks, work, grain
     cdef bint columns = kept > 0 and rows >= (2 if op.chunkable else 8) and length > 0 and nest.strides[0][red] == 1
     # rows of a few elements: lanes across the rows, each gathering its own
     cdef bint short = rows >= 64 and n0 * n1 <= (SHORT_ROW if op.chunkable else SHORT_SEARCH) and op.form == REDUCTION
@@ -379,12 +379,20 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     for i in range(n):
         run.pointers[1 + i] = (<Tensor>slots[i]).data_ptr_
     fill_scalars(op, slots, e, &run.pointers[1], scratch, 0)
-    work = rows * outer_product(nest, red, kept) * (n0 * n1 if n0 * n1 > 0 else 1)
-    if e.partial != NULL and n == 1 and work > 2 * e.grain:
-        if columns and not gathers and kept == 1 and rows <= FEW_COLUMNS and max(n0, n1) >= 64:
-            return run_column_chunks(op, e, nest, red, n0, n1, length, &run)
-        if not columns and rows * outer_product(nest, red, kept) <= FEW_ROWS and n0 * n1 > 2 * e.grain:
+    tasks = rows * outer_product(nest, red, kept)
+    work = tasks * (n0 * n1 if n0 * n1 > 0 else 1)
+    cdef bint few_columns = columns and total == 2 and not gathers and kept == 1 and rows <= FEW_COLUMNS and max(n0, n1) >= 64
+    cdef bint few_rows = not columns and tasks <= FEW_ROWS and n0 * n1 > 2 * e.grain
+    if op.chunkable and work > 2 * e.grain and (few_columns or few_rows):
+        if not e.asked_chunks:
+            op.ask_chunks(e, form, accesses_of(layout, n), request)
+            e = op.find(types, layout)
+        if e.partial != NULL:
+            if columns:
+                return run_column_chunks(op, e, nest, red, n0, n1, length, &run)
             return run_chunked(op, e, nest, red, kept, n0, n1, length, &run)
+    if few_rows and op.form == REDUCTION and not op.chunkable and total == 2 and red == 1 and nest.strides[1][0] != 0:
+        return search_chunks(op, e, nest, item[1], kept, &run)
     desc[0] = n1
     desc[1] = n0
     desc[2] = length
@@ -426,61 +434,96 @@ cdef int64_t outer_product(Nest* nest, int red, int kept) noexcept:
 
 cdef int run_chunked(LoopOp op, Entry* e, Nest* nest, int red, int kept, int64_t n0, int64_t n1, int64_t length, NestRun* run) except -1:
     """Few rows, each long: chunks of a row in parallel, then their accumulators. Same chunks for any thread count."""
-    cdef int64_t chunks, size, whole, rest, row, rows = nest.shape[red] if kept > 0 else 1
+    cdef int64_t chunks, size, whole, rest, rows = nest.shape[red] if kept > 0 else 1
     cdef int64_t outer = outer_product(nest, red, kept)
     cdef int along = 0 if n1 == 1 else 1
     cdef int64_t extent = n0 if along == 0 else n1
-    cdef int64_t desc[24]
-    cdef int acc = ITEM[e.acc_code], k
-    cdef void* args[4]
+    cdef int64_t desc[60]
+    cdef int acc = ITEM[e.acc_code], n = op.operands, i
+    cdef void* args[20]
+    cdef void* ends[20]
     cdef char* partials
-    cdef int64_t stride = nest.strides[1][along]
-    cdef char* x0
-    cdef char* x
-    cdef char* y
-    cdef int64_t o, index
+    cdef int64_t o
     chunks = min(extent, 64, max(2, n0 * n1 // e.grain))
     size = extent // chunks
     rest = extent - size * chunks
     partials = <char*>malloc((chunks + 1) * 16)
     if partials == NULL:
         raise MemoryError(f"{op.name}: out of memory")
+    for i in range(op.scalars):
+        args[1 + n + i] = ends[2 + i] = run.pointers[1 + n + i]
     for o in range(outer * rows):
-        x = <char*>run.pointers[1] + (o % rows) * (nest.strides[1][red] if kept > 0 else 0)
-        y = <char*>run.pointers[0] + (o % rows) * (nest.strides[0][red] if kept > 0 else 0)
-        index = o // rows
-        for k in range(1, kept):
-            x += (index % nest.shape[red + k]) * nest.strides[1][red + k]
-            y += (index % nest.shape[red + k]) * nest.strides[0][red + k]
-            index //= nest.shape[red + k]
-        args[0] = partials
-        args[1] = x
+        memset(desc, 0, sizeof(desc))
         desc[0] = size if along == 1 else 1
         desc[1] = n0 if along == 1 else size
-        desc[2] = length
-        desc[3], desc[4], desc[5] = acc, 0, 0
-        desc[6] = stride * size
-        desc[7] = nest.strides[1][1] if red > 1 else 0
-        desc[8] = nest.strides[1][0]
+        desc[2], desc[3] = length, acc
+        args[0] = partials
+        for i in range(1, 1 + n):
+            args[i] = <char*>run.pointers[i] + nest_offset(nest, i, red, kept, o)
+            desc[3 + 3 * i] = nest.strides[i][along] * size
+            desc[4 + 3 * i] = nest.strides[i][1] if red > 1 else 0
+            desc[5 + 3 * i] = nest.strides[i][0]
         with nogil:
             parallel_for(e.partial, args, desc, chunks, 1)
         whole = chunks
         if rest:
-            if along == 1:
-                desc[0] = rest
-            else:
-                desc[1] = rest
+            desc[0 if along == 1 else 1] = rest
             args[0] = partials + chunks * acc
-            args[1] = x + chunks * size * stride
+            for i in range(1, 1 + n):
+                args[i] = <char*>args[i] + chunks * size * nest.strides[i][along]
             e.partial(args, desc, 0, 1, 0)
             whole += 1
-        args[0] = y
-        args[1] = partials
-        desc[0], desc[1], desc[2] = 1, whole, length
-        desc[6], desc[7], desc[8] = 0, 0, acc
-        e.final(args, desc, 0, 1, 0)
+        memset(desc, 0, sizeof(desc))
+        desc[0], desc[1], desc[2], desc[8] = 1, whole, length, acc
+        ends[0] = <char*>run.pointers[0] + nest_offset(nest, 0, red, kept, o)
+        ends[1] = partials
+        e.final(ends, desc, 0, 1, 0)
     free(partials)
     return 0
+
+
+cdef int search_chunks(LoopOp op, Entry* e, Nest* nest, int item, int kept, NestRun* run) except -1:
+    """Few rows, each long, of which positions are wanted: of chunks in parallel, then of what was found there."""
+    cdef int64_t rows = nest.shape[1] if kept > 0 else 1, extent = nest.shape[0], stride = nest.strides[1][0]
+    cdef int64_t chunks = min(extent, 64, max(2, extent // e.grain)), size = extent // chunks, k, o, whole
+    cdef int64_t desc[9]
+    cdef int64_t found[66]
+    cdef int64_t best
+    cdef char values[65 * 16]
+    cdef char* x
+    cdef void* args[2]
+    for o in range(outer_product(nest, 1, kept) * rows):
+        x = <char*>run.pointers[1] + nest_offset(nest, 1, 1, kept, o)
+        args[0], args[1] = found, x
+        desc[0], desc[1], desc[2] = 1, size, size
+        desc[3], desc[4], desc[5] = sizeof(int64_t), 0, 0
+        desc[6], desc[7], desc[8] = stride * size, 0, stride
+        with nogil:
+            parallel_for(e.kernel, args, desc, chunks, 1)
+        whole = chunks
+        if extent > size * chunks:
+            desc[1] = desc[2] = extent - size * chunks
+            args[0], args[1] = found + chunks, x + size * chunks * stride
+            e.kernel(args, desc, 0, 1, 0)
+            whole += 1
+        for k in range(whole):
+            memcpy(values + k * item, x + (k * size + found[k]) * stride, item)
+        args[0], args[1] = &best, values  # the first of equals, as each of them is in its chunk
+        desc[1] = desc[2] = whole
+        desc[8] = item
+        e.kernel(args, desc, 0, 1, 0)
+        (<int64_t*>(<char*>run.pointers[0] + nest_offset(nest, 0, 1, kept, o)))[0] = best * size + found[best]
+    return 0
+
+
+cdef int64_t nest_offset(Nest* nest, int k, int red, int kept, int64_t row) noexcept:
+    """Bytes from operand k's start to the row of this number, the kept dimensions behind `red` others."""
+    cdef int64_t at = 0
+    cdef int d
+    for d in range(kept):
+        at += row % nest.shape[red + d] * nest.strides[k][red + d]
+        row //= nest.shape[red + d]
+    return at
 
 
 def launch_rows(uintptr_t kernel, tuple operands, tuple desc, int64_t rows, int64_t grain, tuple outer, tuple strides, bint narrow):

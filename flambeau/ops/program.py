@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
 FORMS = ("flat", "nest", "reduce", "columns", "tile")
 _G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure is worked out
+_TOTAL = 203  # and one for a reduction's value
 _stand_ins = itertools.count(1000)  # for operands that a derivative does not read
 
 
@@ -238,17 +239,28 @@ class LoopRecord:
     def compile(
         self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
     ) -> tuple:
-        """(address, result code, scalar codes, grain[, partial, final, accumulator code]) for a
-        signature.
-        """
+        """(address, result code, scalar codes, grain) for a signature."""
         key = self._key(form, ranks, accesses, request)
         found = cache.recall(key) if key is not None else None
         if found is None:
-            texts, facts = self._generate(form, ranks, accesses, request)
+            text, facts = self._generate(form, ranks, accesses, request)
+            found = cache.remember(key, [text], facts), facts
+        (address,), (result, grain, *codes) = found
+        return address, result, tuple(codes), grain
+
+    def compile_chunks(
+        self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> tuple:
+        """(partial, final, accumulator code): kernels that reduce chunks of a row, then what
+        came of them; () where the program is not one such reduction.
+        """
+        key = self._key(form, ranks, accesses, request)
+        key = None if key is None else f"{key} chunks"
+        found = cache.recall(key) if key is not None else None
+        if found is None:
+            texts, facts = self._generate_chunks(form, ranks, accesses, request)
             found = cache.remember(key, texts, facts), facts
-        (address, *chunked), (result, grain, accumulator, *codes) = found
-        answer = (address, result, tuple(codes), grain)
-        return (*answer, *chunked, accumulator) if chunked else answer
+        return tuple(found[0] + found[1])
 
     def _key(
         self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
@@ -262,8 +274,8 @@ class LoopRecord:
 
     def _generate(
         self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
-    ) -> tuple[list[str], list[int]]:
-        """IR of the signature's kernels; result code, grain, accumulator code, scalar codes."""
+    ) -> tuple[str, list[int]]:
+        """IR of the signature's kernel; result code, grain, scalar codes."""
         wanted = BY_CODE[request].name if request >= 0 else None
         host = target.host()
         with scalar.tracing():
@@ -271,11 +283,23 @@ class LoopRecord:
             if wanted is not None and form not in (2, 3):
                 result = wanted
             cache.show("graph", f"{self.name} {stored} -> {result}: {root!r}")
-            specs = [self._spec(form, [scalar.cast(root, result)], stored, accesses, result)]
-            chunked, accumulator = self._chunked(form, root, stored, accesses, result)
-            texts = [loops.build(spec, host) for spec in [*specs, *chunked]]
+            spec = self._spec(form, [scalar.cast(root, result)], stored, accesses, result)
+            text = loops.build(spec, host)
             grain = loops.grain(len(scalar.topological([root])))
-        return texts, [INFO[result].code, grain, accumulator, *(INFO[s].code for s in stored)]
+        return text, [INFO[result].code, grain, *(INFO[s].code for s in stored)]
+
+    def _generate_chunks(
+        self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> tuple[list[str], list[int]]:
+        """IR of the kernels for chunks of a row and for their results; the code of these."""
+        host = target.host()
+        with scalar.tracing():
+            root, stored, result = self.trace(
+                ranks, BY_CODE[request].name if request >= 0 else None
+            )
+            specs, accumulator = self._chunked(form, root, stored, accesses, result)
+            texts = [loops.build(spec, host) for spec in specs]
+        return texts, [INFO[accumulator].code] if accumulator else []
 
     def _spec(
         self, form: int, roots: list[Expr], stored: list[str], accesses: list[str], result: str
@@ -287,33 +311,42 @@ class LoopRecord:
 
     def _chunked(
         self, form: int, root: Expr, stored: list[str], accesses: list[str], result: str
-    ) -> tuple[list[LoopSpec], int]:
+    ) -> tuple[list[LoopSpec], str]:
         """Kernels that reduce chunks of a row and then the chunks, where the program is one
-        reduction,
-        and the code of what they carry."""
+        reduction of its operands, and the type of what they carry."""
         nodes = scalar.topological([root])
         reductions = [n for n in nodes if n.op == "reduce"]
-        if form not in (2, 3) or self.form != REDUCTION or self.operands != 1 or len(stored) != 1:
-            return [], -1
         if len(reductions) != 1 or reductions[0].value.startswith("arg"):
-            return [], -1
+            return [], ""
         one = reductions[0]
         if (
             one.dtype == "bool"
             or dt.is_complex(one.dtype)
             or any(n.op == "position" for n in nodes)
         ):
-            return [], -1
+            return [], ""
+        total = scalar.input(_TOTAL, one.dtype)
+        (outside,) = scalar.rebuild(
+            [scalar.cast(root, result)], lambda n, args: total if n is one else _again(n, args)
+        )
+        leaves = [n for n in scalar.topological([outside]) if n.op == "input" and n is not total]
+        if any(n.value < self.operands for n in leaves):
+            return [], ""
         again = scalar.node("reduce", (scalar.input(0, one.dtype),), one.dtype, one.value)
 
         def visit(n: Expr, args: tuple) -> Expr:
-            return again if n is one else scalar.node(n.op, args, n.dtype, n.value)
+            if n is total:
+                return again
+            if n.op == "input":  # a number: one total stands where all the operands stood
+                return scalar.input(n.value - self.operands + 1, n.dtype)
+            return _again(n, args)
 
-        (final_root,) = scalar.rebuild([scalar.cast(root, result)], visit)
+        (final_root,) = scalar.rebuild([outside], visit)
+        numbers = stored[self.operands :]
         return [
             self._spec(form, [one], stored, accesses, one.dtype),
-            self._spec(form, [final_root], [one.dtype], ["c", "c"], result),
-        ], INFO[one.dtype].code
+            self._spec(form, [final_root], [one.dtype, *numbers], ["c", "c"], result),
+        ], one.dtype
 
     def source(self, device: str = "cpu", *types: str, stage: str = "ir") -> str:
         """The text of the kernel for contiguous operands of these types (float32 unless given).

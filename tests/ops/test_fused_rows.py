@@ -229,6 +229,58 @@ def test_nan_passes_through_chunks() -> None:
     assert indices.tolist() == [0, 39999, 0]
 
 
+@pytest.mark.parametrize("shape", [(300007,), (2, 131077), (3, 2, 70001)])
+def test_losses_of_long_pairs(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
+    x, y, d = torch.tensor(a), torch.tensor(b), np.abs(a.astype(np.float64) - b)
+    huber = np.where(d < 0.7, d * d / 2, 0.7 * (d - 0.35))
+    for name, each, options in (
+        ("mse_loss", d * d, {}),
+        ("l1_loss", d, {}),
+        ("huber_loss", huber, {"delta": 0.7}),
+    ):
+        for reduction, wanted in (("sum", each.sum()), ("mean", each.mean())):
+            found = getattr(F, name)(x, y, reduction=reduction, **options).item()
+            assert found == pytest.approx(wanted, rel=2e-6), (name, reduction)
+    every_second = F.mse_loss(x[..., ::2], y[..., ::2]).item()
+    assert every_second == pytest.approx((d[..., ::2] ** 2).mean(), rel=2e-6)
+    one_number = F.l1_loss(x, y.flatten()[:1].expand(shape)).item()
+    assert one_number == pytest.approx(np.abs(a - np.float64(b.flat[0])).mean(), rel=2e-6)
+
+
+def test_threads_do_not_change_losses_of_long_pairs() -> None:
+    x, y = torch.randn(300007), torch.randn(300007)
+    before, found = torch.get_num_threads(), set()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.add((F.mse_loss(x, y).item(), F.huber_loss(x, y, delta=0.7).item()))
+    finally:
+        torch.set_num_threads(before)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "int64", "uint8"])
+@pytest.mark.parametrize("step", [1, 3])
+def test_positions_in_long_lines(dtype: str, step: int) -> None:
+    x = np.random.default_rng(0).integers(0, 200, (2, 130003 * step))
+    t = torch.tensor(x).to(getattr(torch, dtype))[:, ::step]
+    x = x[:, ::step]
+    np.testing.assert_array_equal(t.argmax(1).numpy(), x.argmax(1))
+    np.testing.assert_array_equal(t.argmin(1).numpy(), x.argmin(1))
+    assert t.argmax().item() == x.argmax()
+    values, indices = t.max(1)
+    np.testing.assert_array_equal(indices.numpy(), x.argmax(1))
+    np.testing.assert_array_equal(values.double().numpy(), x.max(1))
+
+
+def test_the_first_nan_of_a_long_line_is_the_greatest() -> None:
+    x = torch.zeros(200000)
+    x[70001], x[70000], x[199999] = math.nan, math.inf, math.nan
+    assert (x.argmax().item(), x.argmin().item()) == (70001, 70001)
+
+
 @pytest.mark.parametrize("zeros", [0, 1, 2])
 def test_derivative_of_a_product_with_zeros(zeros: int) -> None:
     x = normal(3, 9)
