@@ -133,6 +133,7 @@ cdef extern from "nest.hpp" namespace "flambeau" nogil:
     void nest_run_elements "flambeau::nest_run_elements"(NestRun&, int64_t)
     void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t)
     void parallel_for(kernel_fn, void**, const int64_t*, int64_t, int64_t, int)
+    int64_t last_cache_bytes "flambeau::platform::last_cache_bytes"()
     int get_num_threads()
     void set_num_threads_c "flambeau::set_num_threads"(int)
     void set_own_thread_limit(int)

@@ -20,6 +20,7 @@ cdef enum:
     FORM_REDUCE = 2
     FORM_COLUMNS = 3
     FORM_TILE = 4
+    FORM_STREAM = 5
     RANK_TENSOR = 0
     RANK_SCALAR = 1       # 0-d tensor
     RANK_NUMBER = 2       # Python number

@@ -166,6 +166,19 @@ inline int usable_processors() noexcept {
   return count < 1 ? 1 : count > kMaxProcessors ? kMaxProcessors : count;
 }
 
+// Bytes of the cache that a processor shares with its neighbours; a usual size where the system
+// does not tell. (sysconf adds up those of the whole socket.)
+inline int64_t last_cache_bytes() noexcept {
+  long kilobytes = 0;
+#if defined(__linux__)
+  if (FILE* file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "re")) {
+    if (std::fscanf(file, "%ldK", &kilobytes) != 1) kilobytes = 0;
+    std::fclose(file);
+  }
+#endif
+  return (kilobytes > 0 ? kilobytes : 32 << 10) * int64_t(1024);
+}
+
 // A joinable thread with an 8 MB stack (the main thread's usual size; some systems give workers 512
 // KB).
 #if defined(_WIN32)

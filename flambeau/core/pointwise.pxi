@@ -1,5 +1,11 @@
 # Calling a pointwise op: operands, layouts, launch.
 
+cdef enum:
+    STREAM_STEP = 1024    # kernels/loops.py: a stream kernel takes as many elements or a multiple
+
+# From so many bytes on, read and written, nothing is left in the caches for the next op: measured, at 1.25 of the last level.
+cdef int64_t STREAM_BYTES = last_cache_bytes() * 5 // 4
+
 cdef object loop_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, PyObject* kwnames):
     cdef LoopOp op = <LoopOp>callable
     cdef Py_ssize_t nargs = PyVectorcall_NARGS(nargsf)
@@ -274,6 +280,7 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
     cdef char scratch[256]
     cdef int64_t n
     cdef bint numbers = op.scalars > 0
+    cdef bint streams = False
     cdef PyObject* x
     cdef bint single = first is None or first.count == 1
     for i in range(op.operands):
@@ -294,16 +301,45 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
         r = target
     else:
         r = new_dense(e.out_code, first.ndim_, first.shape_)
+        streams = r.count >= STREAM_STEP and outgrows_caches(op, slots, layout, r)
     args[0] = r.data_ptr_
     if numbers:
         fill_scalars(op, slots, e, args, scratch, 1)
     n = r.count
     if n <= e.grain:
         e.kernel(args, NULL, 0, n, 0)
+    elif streams:
+        run_stream(op, e, types, layout, args, n)
     else:
         with nogil:
             parallel_for(e.kernel, args, NULL, n, launch_grain(e.grain, n))
     return r
+
+
+cdef bint outgrows_caches(LoopOp op, PyObject** slots, uint64_t layout, Tensor r) noexcept:
+    """Would what a flat program reads and writes push itself out of the caches?
+
+    What is only written stays there to be read, so something must be read that takes its place.
+    """
+    cdef int64_t read = 0
+    cdef int i
+    for i in range(op.operands):
+        if (layout >> (4 + 4 * i)) & 15 == ACCESS_C:
+            read += ITEM[(<Tensor>slots[i]).code] * r.count
+    return read > 0 and read + ITEM[r.code] * r.count > STREAM_BYTES and <uintptr_t>r.data_ptr_ % 64 == 0
+
+
+cdef int run_stream(LoopOp op, Entry* e, uint64_t types, uint64_t layout, void** args, int64_t n) except -1:
+    """A flat program whose results go past the caches; `e`, its plain kernel, computes what is left at the end."""
+    cdef int64_t whole = n - n % STREAM_STEP
+    cdef Entry* s = op.find(types, layout | FORM_STREAM)
+    if s == NULL:
+        s = op.compile(types, layout | FORM_STREAM, FORM_STREAM, accesses_of(layout, op.operands), -1)
+    with nogil:
+        parallel_for(s.kernel, args, NULL, whole, launch_grain(e.grain, whole))
+    if whole < n:
+        e.kernel(args, NULL, whole, n, 0)
+    return 0
 
 
 cdef list accesses_of(uint64_t layout, int operands):

@@ -335,6 +335,11 @@ class Builder:
         """A plain store."""
         self.do(f"store {llvm_type} {value}, ptr {pointer}, align {align}")
 
+    def stream(self, llvm_type: str, value: str, pointer: str, align: int) -> None:
+        """A store past the caches; a fence must follow before other threads read."""
+        self.declare("!0", "!0 = !{i32 1}")
+        self.do(f"store {llvm_type} {value}, ptr {pointer}, align {align}, !nontemporal !0")
+
     def stack(self, llvm_type: str, align: int = 64) -> str:
         """Room for one value in the function's frame, whatever loop this is called in; its
         address.

@@ -17,11 +17,15 @@ _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt
 
 
 class Emitter(GraphEmitter):
-    """Emits graphs of scalars as operations on `lanes` elements at once."""
+    """Emits graphs of scalars as operations on `lanes` elements at once.
 
-    def __init__(self, builder: Builder, lanes: int) -> None:
+    `streams`: it stores past the caches, to aligned addresses.
+    """
+
+    def __init__(self, builder: Builder, lanes: int, streams: bool = False) -> None:
         self.b = builder
         self.lanes = lanes
+        self.streams = streams
 
     # ---- types and constants ---------------------------------------------------------------------
 
@@ -340,6 +344,8 @@ class Emitter(GraphEmitter):
             element = "i8"
         if mask is not None:
             self.b.masked_store(element, self.lanes, value, pointer, mask, info.size)
+        elif self.streams:
+            self.b.stream(self._vector(element), value, pointer, self.lanes * info.size)
         else:
             self.b.store(self._vector(element), value, pointer, info.size)
 

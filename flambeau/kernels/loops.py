@@ -2,9 +2,10 @@
 column_loops.py.
 
 A `LoopSpec` is a loop program made concrete: stored types and access classes of its operands, and
-the scalar graph of each output. `build` turns it into the LLVM IR of one kernel. Four forms:
+the scalar graph of each output. `build` turns it into the LLVM IR of one kernel. These forms:
 
 flat     every operand contiguous or a single element; the kernel runs over elements [begin, end)
+stream   the same for more than the caches hold: whole vectors, stored past the caches
 nest     rows [begin, end), an inner loop with one stride an operand
 reduce   rows [begin, end); in each, two nested loops along the reduced axes, lanes along the
          inner one; see row_loops.py
@@ -55,6 +56,9 @@ class LoopSpec(NamedTuple):
 
 # From this cost on, a second copy of the body takes longer to compile than buffers take to fill.
 _WORTH_BUFFERS = 16
+# From this cost on, two threads compute for longer than memory takes: nothing to gain by streaming.
+_STREAM_COST = 60
+STREAM_STEP = 1024  # elements; a multiple of every kernel's step
 _CELL = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
 
 
@@ -106,7 +110,8 @@ class LoopKernel:
 
     def emit(self) -> None:
         """The kernel's body."""
-        {"flat": self.flat, "nest": self.nest, "tile": lambda: emit_tiles(self)}[self.spec.form]()
+        forms = {"flat": self.flat, "stream": self.stream, "nest": self.nest}
+        forms.get(self.spec.form, lambda: emit_tiles(self))()
 
     def _prepare(self, roots: list[Expr | Pair]) -> list[Expr | Pair]:
         """The lowered graphs as this form wants them."""
@@ -345,6 +350,23 @@ class LoopKernel:
         self._settle(row, 0)
         self._elements(row, "%begin", "%end")
 
+    def stream(self) -> None:
+        """Elements [begin, end) of contiguous operands, STREAM_STEP of them or a multiple, the
+        outputs aligned to vectors. Their stores don't read what they replace from memory, and leave
+        the caches to what is read."""
+        b, step = self.b, self.lanes * self.unroll
+        pointers = [b.argument(k) for k in range(len(self.operands))]
+        row = Row(pointers, [("0",)] * len(pointers))
+        self.count = "%end"
+        self._settle(row, 0)
+        wide, known = Emitter(b, self.lanes, streams=True), self._known(row, self.lanes)
+        with b.loop("%begin", "%end", step) as main:
+            for u in range(self.unroll):
+                at = b.add(main.index, u * self.lanes)
+                self._element_block(wide, row, dict(known), at, None, None)
+        b.declare("llvm.x86.sse.sfence", "declare void @llvm.x86.sse.sfence()")
+        b.do("call void @llvm.x86.sse.sfence()")  # before other threads are told
+
     def nest(self) -> None:
         """Rows [begin, end); desc: inner size, then (row stride, inner stride) of each operand,
         in bytes."""
@@ -364,9 +386,19 @@ class LoopKernel:
             self._elements(row, "0", size, self.b.mul(rows.index, size))
 
 
+def can_stream(spec: LoopSpec, target: Target) -> bool:
+    """Is there a stream kernel of this flat program, and is the program bound by memory?"""
+    if target.name not in ("avx512", "avx2", "sse"):
+        return False
+    flat = LoopKernel(spec, target)
+    smallest = min(dt.INFO[o.dtype].size for o in spec.outs)
+    real = not any(dt.is_complex(o.dtype) for o in flat.operands)
+    return real and flat.lanes * smallest >= 16 and flat.weight < _STREAM_COST
+
+
 def grain(nodes: int) -> int:
     """Elements below which splitting over threads costs more than it gains."""
     return 32768 if nodes < 8 else 16384
 
 
-__all__ = ["LoopSpec", "Operand", "Pair", "build", "grain"]
+__all__ = ["STREAM_STEP", "LoopSpec", "Operand", "Pair", "build", "can_stream", "grain"]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..kernels.loops import LoopSpec
 
 POINTWISE, REDUCTION, ROWS = 0, 1, 2
-FORMS = ("flat", "nest", "reduce", "columns", "tile")
+FORMS = ("flat", "nest", "reduce", "columns", "tile", "stream")
 _G, _OUT, _COUNT = 200, 201, 202  # stand-ins while the derivative's structure is worked out
 _TOTAL = 203  # and one for a reduction's value
 _stand_ins = itertools.count(1000)  # for operands that a derivative does not read
@@ -284,6 +284,8 @@ class LoopRecord:
                 result = wanted
             cache.show("graph", f"{self.name} {stored} -> {result}: {root!r}")
             spec = self._spec(form, [scalar.cast(root, result)], stored, accesses, result)
+            if spec.form == "stream" and not loops.can_stream(spec, host):
+                spec = spec._replace(form="flat")
             text = loops.build(spec, host)
             grain = loops.grain(len(scalar.topological([root])))
         return text, [INFO[result].code, grain, *(INFO[s].code for s in stored)]

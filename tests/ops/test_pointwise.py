@@ -1,6 +1,7 @@
 """Arithmetic and elementary functions against NumPy: types, layouts, edges, errors, derivatives."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -410,3 +411,39 @@ def test_incomplete_gamma_functions() -> None:
     assert gradcheck(lambda x: torch.igammac(one * 2.5, x), (double(4, low=0.2, high=5),))
     with pytest.raises(NotImplementedError, match=r"igamma.*int64"):
         torch.igamma(torch.tensor([1]), torch.tensor([1]))
+
+
+# ---- more than the caches hold -------------------------------------------------------------------
+
+STREAMED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "add": lambda x, y: x + y,
+    "exp": lambda x, y: x.exp(),
+    "compare": lambda x, y: x > y,
+    "choose": lambda x, y: torch.where(x > 0, x, y),
+    "narrow": lambda x, y: x.to(torch.bfloat16),
+    "widen": lambda x, y: x.double(),
+    "to bytes": lambda x, y: x.to(torch.int8),
+    "by a number": lambda x, y: torch.lerp(x, y, 0.3),
+    "complex": lambda x, y: torch.complex(x, y),
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_results_that_pass_the_caches(name: str) -> None:
+    count, part = (1 << 23) + 777, 1 << 18
+    x, y = torch.randn(2, count).unbind()
+    found = STREAMED[name](x, y)
+    parts = [STREAMED[name](x[i : i + part], y[i : i + part]) for i in range(0, count, part)]
+    wanted = torch.cat(parts)
+    assert found.dtype == wanted.dtype
+    assert torch.equal(found, wanted)
+
+
+def test_derivatives_that_pass_the_caches() -> None:
+    count = (1 << 22) + 5
+    x = torch.randn(count, requires_grad=True)
+    y = torch.randn(count)
+    (x * y).sigmoid().backward(y)
+    s = torch.sigmoid(x.detach() * y)
+    wanted = (y * y * s * (1 - s)).numpy()
+    np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=1e-4, atol=1e-6)
