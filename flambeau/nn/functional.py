@@ -29,7 +29,6 @@ from ._functional.ctc import (
 from ._functional.distance import (
     cosine_similarity,
     pairwise_distance,
-    pdist,
 )
 from ._functional.embedding import (
     bilinear,
@@ -150,6 +149,7 @@ _OPS = (
     "max_unpool3d",
     "mish",
     "pad",
+    "pdist",
     "prelu",
     "relu",
     "relu6",
@@ -225,7 +225,6 @@ __all__ = [
     "normalize",
     "one_hot",
     "pairwise_distance",
-    "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
     "poisson_nll_loss",

@@ -40,14 +40,3 @@ def pairwise_distance(
 ) -> Tensor:
     """p-norm of the difference along the last dimension: |x1 - x2 + eps|_p."""
     return flambeau.linalg.vector_norm(x1 - x2 + eps, p, dim=-1, keepdim=keepdim)
-
-
-def pdist(input: Tensor, p: float = 2.0) -> Tensor:
-    """p-norm distance between every pair of rows of an (N, M) input, as N (N - 1) / 2 values in row
-    order.
-    """
-    if input.dim() != 2:
-        raise RuntimeError(f"pdist only supports 2D tensors, got: {input.dim()}D")
-    count = input.shape[0]
-    rows, columns = flambeau.triu_indices(count, count, offset=1, device=input.device)
-    return flambeau.linalg.vector_norm(input[rows] - input[columns], p, dim=-1)
