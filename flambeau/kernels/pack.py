@@ -123,3 +123,36 @@ class _Pack:
             else:
                 with b.when(b.less(str(r), limit)):
                     self.into.store(b, row, target)
+
+
+UNPACK_PARAMETERS = [
+    ("i64", "%depth"),  # length along the index that lies side by side in the result
+    ("ptr", "%from"),  # [depth][width]
+    ("i64", "%width"),
+    ("ptr", "%to"),
+    ("i64", "%side"),  # bytes from one column's run in the result to the next
+    ("i64", "%count"),  # columns to write
+]
+
+
+def emit_unpack(b: Builder, name: str, c: Element) -> None:
+    """Define `void name(UNPACK_PARAMETERS)`: to[column][depth] = from[depth][column], real types.
+
+    The panel has room for whole vectors; squares are transposed in registers.
+    """
+    lanes = c.lanes
+    with b.function(name, UNPACK_PARAMETERS, "internal", "noinline"):
+        last = b.sub("%depth", "1")
+        row_bytes = b.mul("%width", c.size)
+        with b.loop("0", "%count", lanes) as j, b.loop("0", "%depth", lanes) as d:
+            start = b.offset("%from", b.mul(j.index, c.size))
+            rows = [
+                c.load(b, b.offset(start, b.mul(b.min(b.add(d.index, r), last), row_bytes)))
+                for r in range(lanes)
+            ]
+            tail = c.tail(b, b.sub("%depth", d.index))
+            to = b.offset("%to", b.mul(d.index, c.size))
+            for r, run in enumerate(transpose(b, rows, c.vector, lanes)):
+                column = b.add(j.index, r)
+                with b.when(b.less(column, "%count")):
+                    c.store(b, run, b.offset(to, b.mul(column, "%side")), tail)

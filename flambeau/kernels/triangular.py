@@ -40,14 +40,17 @@ def plan_triangular(
     *,
     upper: bool,
     unit: bool,
+    x_row: int | None = None,
     target: Target | None = None,
 ) -> Plan:
     """X (count, n, columns), contiguous, with A X = B for real A (count, n, n), B (count, n,
     columns).
 
     Only the named triangle of A is read, `unit`: without its diagonal. Strides (of the batch, rows,
-    columns) are in elements and arbitrary. args: X, A, B, workspace.
+    columns) are in elements and arbitrary; `x_row`: elements between the rows of a single X, which
+    may be B. args: X, A, B, workspace.
     """
+    x_row = columns if x_row is None else x_row
     target = target or host()
     if 0 in (n, columns, count):
         return Plan((), 0)
@@ -63,7 +66,7 @@ def plan_triangular(
         scratch=round_up(scratch, 64), a_start=end * (a_strides[1] + a_strides[2]) * size,
         a_row=sign * a_strides[1] * size, a_step=sign * a_strides[2] * size,
         b_start=end * b_strides[1] * size, b_row=sign * b_strides[1] * size,
-        b_column=b_strides[2] * size, x_start=end * columns * size, x_row=sign * columns * size,
+        b_column=b_strides[2] * size, x_start=end * x_row * size, x_row=sign * x_row * size,
         a_batch=a_strides[0] * size, b_batch=b_strides[0] * size, x_batch=n * columns * size,
     )  # fmt: skip
     tasks, work = count * blocks, n * n * panel // 2
