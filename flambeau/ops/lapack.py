@@ -13,6 +13,9 @@ from .record import alias, composite
 
 _NAMES = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64": "Double"}
 INT32, INT64 = core.dtypes[4], core.dtypes[5]
+_COMPUTED = frozenset(
+    d for d in core.dtypes if d.name in ("float32", "float64", "complex64", "complex128")
+)
 
 
 class LinAlgError(RuntimeError):
@@ -111,6 +114,10 @@ def check_same_dtype(name: str, a: Tensor, b: Tensor) -> None:
 
 def prepare(name: str, a: Tensor, square: bool = False) -> None:
     """The checks of most decompositions."""
+    if isinstance(a, Tensor) and a.dtype in _COMPUTED:
+        shape = a.shape
+        if len(shape) >= 2 and (not square or shape[-1] == shape[-2]):
+            return
     (check_square if square else check_matrix)(name, a)
     check_float(name, a)
 
@@ -154,12 +161,18 @@ def check_sides(name: str, a: Tensor, b: Tensor, left: bool) -> None:
 
 def check_info(name: str, a: Tensor, info: Tensor, text: str) -> None:
     """Raise LinAlgError for the first matrix whose `info` is not 0; `text` has a place for that."""
-    import numpy
+    if not any_set(info):
+        return
+    found = info.reshape(-1).tolist()
+    i = next(i for i, value in enumerate(found) if value)
+    raise LinAlgError(f"{name}: {batch_element(i, a)}{text.format(found[i])}")
 
-    found = array(info).reshape(-1)
-    if found.any():
-        i = int(numpy.flatnonzero(found)[0])
-        raise LinAlgError(f"{name}: {batch_element(i, a)}{text.format(int(found[i]))}")
+
+def any_set(info: Tensor) -> bool:
+    """Whether any number of a tensor differs from 0."""
+    if info.numel() <= 1:
+        return info.numel() == 1 and info.item() != 0
+    return bool((info != 0).any())
 
 
 def batch_element(index: int, a: Tensor) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .. import core
 from ..core import Tensor
+from . import linalg_factor as real
 from .lapack import (
     array,
     check_matrix,
@@ -24,9 +26,37 @@ from .record import composite, primitive
 # --------------------------------------------------------------------------------------
 
 
-@primitive(register=False)
-def determinant(input):
+def determinant(input: Tensor) -> Tensor:
     """The determinants of a batch of matrices."""
+    return complex_determinant(input) if input.is_complex() else real_determinant(input)[0]
+
+
+@primitive(register=False)
+def real_determinant(input):
+    """(determinants, LU, pivots): the factors serve the derivative."""
+    lu, pivots, _, parity = real.factor_lu(input)
+    return lu.diagonal(0, -2, -1).prod(-1) * parity, lu, pivots
+
+
+@real_determinant.vjp
+def _(g, input, out):
+    determinants, lu, pivots = out
+    scale = (g[0] * determinants).unsqueeze(-1).unsqueeze(-1)
+    if bool((determinants == 0).any()):
+        return g[0].unsqueeze(-1).unsqueeze(-1) * _cofactors(input)
+    return scale * _inverse_transpose(input, lu, pivots)
+
+
+def _inverse_transpose(input: Tensor, lu: Tensor, pivots: Tensor) -> Tensor:
+    """A^-T: from the factors, where it need not differentiate again."""
+    if core.grad_enabled():
+        return inverse_info(input)[0].mT
+    return real.solve_lu(lu, pivots, None, adjoint=True)
+
+
+@primitive(register=False)
+def complex_determinant(input):
+    """The determinants, by LAPACK."""
     import numpy
 
     a = array(input)
@@ -34,13 +64,12 @@ def determinant(input):
         return tensor(numpy.linalg.det(a), a)
 
 
-@determinant.vjp
+@complex_determinant.vjp
 def _(g, input, out):
     g = g.unsqueeze(-1).unsqueeze(-1)
     if bool((out == 0).any()):
         return g * _cofactors(input)
-    scale = (out.conj() if out.is_complex() else out).unsqueeze(-1).unsqueeze(-1)
-    return g * scale * inverse_info(input)[0].mH
+    return g * out.conj().unsqueeze(-1).unsqueeze(-1) * inverse_info(input)[0].mH
 
 
 def _cofactors(a: Tensor) -> Tensor:
@@ -75,9 +104,29 @@ def det(input: Tensor) -> Tensor:
     return linalg_det(input)
 
 
-@primitive(register=False)
-def signed_logarithm(input):
+def signed_logarithm(input: Tensor) -> tuple[Tensor, Tensor]:
     """(sign, log of the modulus) of the determinants."""
+    return complex_logarithm(input) if input.is_complex() else real_logarithm(input)[:2]
+
+
+@primitive(register=False)
+def real_logarithm(input):
+    """(sign, logarithm, LU, pivots): the factors serve the derivative."""
+    lu, pivots, _, parity = real.factor_lu(input)
+    d = lu.diagonal(0, -2, -1)
+    return d.sign().prod(-1) * parity, d.abs().log().sum(-1), lu, pivots
+
+
+@real_logarithm.vjp
+def _(g, input, out):
+    if g[1] is None:
+        return input * 0
+    return g[1].unsqueeze(-1).unsqueeze(-1) * _inverse_transpose(input, out[2], out[3])
+
+
+@primitive(register=False)
+def complex_logarithm(input):
+    """(sign, logarithm), by LAPACK."""
     import numpy
 
     a = array(input)
@@ -86,17 +135,14 @@ def signed_logarithm(input):
     return tensor(sign, a), tensor(logarithm)
 
 
-@signed_logarithm.vjp
+@complex_logarithm.vjp
 def _(g, input, out):
-    weight = g[1]
-    if input.is_complex():
-        from .pointwise import conj_values
+    from .pointwise import conj_values
 
-        if g[0] is not None:  # the sign turns with the imaginary part of trace(A^-1 dA)
-            turn = (conj_values(g[0]) * out[0]).imag * -1j
-            weight = turn if weight is None else weight + turn
-    elif weight is None:
-        return input * 0
+    weight = g[1]
+    if g[0] is not None:  # the sign turns with the imaginary part of trace(A^-1 dA)
+        turn = (conj_values(g[0]) * out[0]).imag * -1j
+        weight = turn if weight is None else weight + turn
     return weight.unsqueeze(-1).unsqueeze(-1) * inverse_info(input)[0].mH
 
 

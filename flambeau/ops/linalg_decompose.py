@@ -21,6 +21,7 @@ from .lapack import (
     prepare,
     tensor,
 )
+from .linalg_factor import factor_cholesky
 from .record import composite, primitive
 
 
@@ -71,6 +72,8 @@ def cholesky_factor(input, upper):
     """(factor, info): input = L L^H, or U^H U; info is nonzero where input is not
     positive-definite.
     """
+    if not input.is_complex():
+        return factor_cholesky(input, bool(upper))
     import numpy
 
     a = array(input)

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from . import linalg_factor as real
 from .lapack import (
     INT32,
     array,
@@ -25,6 +26,8 @@ from .lapack import (
 )
 from .linalg_solve import substitute, triangular
 from .record import composite, primitive
+
+FLOAT32 = core.dtypes[8]
 
 
 def _size(values: Any) -> Any:
@@ -76,15 +79,17 @@ def _factor_panel(lu: Any, pivots: Any, start: int, stop: int) -> None:
 
 @primitive(register=False)
 def lu_compact(input):
-    """(LU, pivots) in LAPACK's compact form."""
+    """(LU, pivots, info) in LAPACK's compact form; info: the first zero on U's diagonal."""
+    if not input.is_complex():
+        return real.factor_lu(input)[:3]
     a = array(input)
     lu, pivots = factor_array(a)
-    return tensor(lu, a), tensor(pivots)
+    return tensor(lu, a), tensor(pivots), tensor(_find_zeros(lu))
 
 
 @lu_compact.vjp
 def _(g, out):
-    lu, pivots = out
+    lu, pivots, _ = out
     m, n = lu.shape[-2:]
     k = min(m, n)
     gl, gu = g[0][..., :, :k].tril(-1), g[0][..., :k, :].triu()
@@ -132,17 +137,10 @@ def _lu_vjp(gl: Tensor, gu: Tensor, lower: Tensor, upper: Tensor, m: int, n: int
 
 def permutation(pivots: Tensor, m: int, dtype: Any) -> Tensor:
     """The matrix P of A = P L U from the row interchanges."""
-    import numpy
-
-    swaps = array(pivots).reshape(math.prod(pivots.shape[:-1]), pivots.shape[-1])
-    order = numpy.tile(numpy.arange(m), (swaps.shape[0], 1))
-    each = numpy.arange(swaps.shape[0])
-    for j in range(swaps.shape[1]):
-        other = swaps[:, j] - 1
-        order[each, j], order[each, other] = order[each, other], order[each, j].copy()
-    p = numpy.zeros((swaps.shape[0], m, m), numpy.float32)
-    p[each[:, None], order, numpy.arange(m)] = 1
-    return tensor(p.reshape(*pivots.shape[:-1], m, m)).to(dtype)
+    p = core.empty((*pivots.shape[:-1], m, m), FLOAT32)
+    core.fill_number(p, 0)
+    core.fill_number(p.diagonal(0, -2, -1), 1)
+    return real.interchange_rows(p, pivots, True).to(dtype)
 
 
 def _check_pivot(name: str, pivot: bool) -> None:
@@ -150,14 +148,14 @@ def _check_pivot(name: str, pivot: bool) -> None:
         raise RuntimeError(f"{name}: LU without pivoting is not implemented on the CPU")
 
 
-def _info(lu: Tensor) -> Tensor:
+def _find_zeros(lu: Any) -> Any:
     """Position (from 1) of the first zero on U's diagonal, 0 where there is none."""
     import numpy
 
-    zero = numpy.diagonal(array(lu), 0, -2, -1) == 0
+    zero = numpy.diagonal(lu, 0, -2, -1) == 0
     if zero.shape[-1] == 0:
-        return tensor(numpy.zeros(zero.shape[:-1], numpy.int32))
-    return tensor(numpy.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(numpy.int32))
+        return numpy.zeros(zero.shape[:-1], numpy.int32)
+    return numpy.where(zero.any(-1), zero.argmax(-1) + 1, 0).astype(numpy.int32)
 
 
 @linalg("lu_factor")
@@ -165,7 +163,7 @@ def linalg_lu_factor(A: Tensor, *, pivot: bool = True) -> Any:
     """(LU, pivots): both factors in one matrix, and the row interchanges counted from 1 (int32)."""
     prepare("linalg.lu_factor", A)
     _check_pivot("linalg.lu_factor", pivot)
-    return named("linalg_lu_factor", ("LU", "pivots"), *lu_compact(A))
+    return named("linalg_lu_factor", ("LU", "pivots"), *lu_compact(A)[:2])
 
 
 @linalg("lu_factor_ex")
@@ -173,8 +171,7 @@ def linalg_lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = F
     """(LU, pivots, info): info is the position of a zero on U's diagonal."""
     prepare("linalg.lu_factor_ex", A)
     _check_pivot("linalg.lu_factor", pivot)
-    lu, pivots = lu_compact(A)
-    info = _info(lu)
+    lu, pivots, info = lu_compact(A)
     if check_errors:
         text = "U[{0},{0}] is zero and using it on lu_solve would result in a division by zero."
         check_info("linalg.lu_factor_ex", A, info, text)
@@ -186,7 +183,7 @@ def linalg_lu(A: Tensor, *, pivot: bool = True) -> Any:
     """(P, L, U) with A = P L U."""
     prepare("linalg.lu", A)
     _check_pivot("linalg.lu", pivot)
-    lu, pivots = lu_compact(A)
+    lu, pivots, _ = lu_compact(A)
     p = permutation(pivots, A.shape[-2], A.dtype)
     return named("linalg_lu", ("P", "L", "U"), p, *_split(lu))
 
@@ -196,8 +193,8 @@ def lu(input: Tensor, pivot: bool = True, get_infos: bool = False, out: Any = No
     """(LU, pivots[, info]) of a matrix; see linalg.lu_factor."""
     prepare("lu", input)
     _check_pivot("lu", pivot)
-    compact, pivots = lu_compact(input)
-    result = (compact, pivots, _info(compact)) if get_infos else (compact, pivots)
+    compact = lu_compact(input)
+    result = tuple(compact) if get_infos else tuple(compact[:2])
     if out is None:
         return result
     for target, value in zip(out, result, strict=True):  # converts: this op takes out= of any type
@@ -243,6 +240,12 @@ def _lu_solve(
         )
     if not left:  # X A = B: A^H X^H = B^H
         return _lu_solve(name, lu, pivots, b.mH, True, not adjoint).mH
+    if not lu.is_complex() and not core.needs_history(lu, b):
+        batch = lu.shape[:-2]
+        lu, b = broadcast_batches(name, lu, b)
+        if lu.shape[:-2] != batch:
+            pivots = pivots.expand(lu.shape[:-1])
+        return real.solve_lu(lu, pivots, b, adjoint)
     p = permutation(pivots, lu.shape[-1], lu.dtype)
     lu, b = broadcast_batches(name, lu, b)
     if adjoint:

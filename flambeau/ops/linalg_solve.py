@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import triangular as kernel
+from . import linalg_factor as real
 from .lapack import (
     array,
     broadcast_batches,
@@ -23,7 +23,6 @@ from .lapack import (
     quiet,
     tensor,
 )
-from .plans import planned
 from .record import composite, primitive
 
 # ---- general square matrices
@@ -73,6 +72,9 @@ def _with_info(run):
 @primitive(register=False)
 def inverse_info(input):
     """(inverse, info): info is the position of a zero pivot, 0 where there is none."""
+    if not input.is_complex():
+        lu, pivots, info, _ = real.factor_lu(input)
+        return real.solve_lu(lu, pivots, None), info
     import numpy
 
     a = array(input)
@@ -131,9 +133,31 @@ def linalg_inv_ex(A: Tensor, *, check_errors: bool = False) -> Any:
     return named("linalg_inv_ex", ("inverse", "info"), result, info)
 
 
-@primitive(register=False)
-def solve_info(a, b):
+def solve_info(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """(x, info) with a x = b for batches of matrices of one batch shape."""
+    return complex_solution(a, b) if a.is_complex() else real_solution(a, b)[:2]
+
+
+@primitive(register=False)
+def real_solution(a, b):
+    """(x, info, LU, pivots): the factors serve the derivative."""
+    lu, pivots, info, _ = real.factor_lu(a)
+    return real.solve_lu(lu, pivots, b), info, lu, pivots
+
+
+@real_solution.vjp
+def _(g, a, out, needs):
+    x, _, lu, pivots = out
+    if core.grad_enabled():
+        gb = solve_info(a.mT, g[0])[0]
+    else:
+        gb = real.solve_lu(lu, pivots, g[0], adjoint=True)
+    return (-(gb @ x.mT) if needs[0] else None), (gb if needs[1] else None)
+
+
+@primitive(register=False)
+def complex_solution(a, b):
+    """(x, info), by LAPACK."""
     import numpy
 
     left, right = array(a), array(b)
@@ -142,9 +166,9 @@ def solve_info(a, b):
     return tensor(result, right), tensor(info)
 
 
-@solve_info.vjp
+@complex_solution.vjp
 def _(g, a, out, needs):
-    gb = solve_info(a.mH, g[0])[0]
+    gb = complex_solution(a.mH, g[0])[0]
     return (-(gb @ out[0].mH) if needs[0] else None), (gb if needs[1] else None)
 
 
@@ -246,26 +270,10 @@ def _substitute_rows(a: Any, b: Any, upper: bool, unit: bool) -> Any:
 def triangular(a, b, upper, unit):
     """x with a x = b; only the named triangle of a is read (unit: its diagonal counts as ones)."""
     if not a.is_complex():
-        return _solve_real(a, b, upper, unit)
+        return real.solve_triangle(a, b, upper, unit)
     left, right = array(a), array(b)
     with quiet():  # a zero on the diagonal gives inf and NaN, as in LAPACK
         return tensor(substitute(left, right, upper, unit), right)
-
-
-def _solve_real(a: Tensor, b: Tensor, upper: bool, unit: bool) -> Tensor:
-    n, columns = b.shape[-2:]
-    x = core.empty(tuple(b.shape), b.dtype)
-    if x.numel() == 0:
-        return x
-    count = x.numel() // (n * columns)
-    a, b = a.reshape(count, n, n), b.reshape(count, n, columns)
-    problem = b.dtype.short, n, columns, count, tuple(a.stride()), tuple(b.stride())
-    plan = planned(
-        ("triangular", problem, upper, unit),
-        lambda threads: kernel.plan_triangular(*problem, threads, upper=upper, unit=unit),
-    )
-    plan.run(x, a, b)
-    return x
 
 
 @triangular.vjp

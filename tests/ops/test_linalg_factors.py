@@ -1,0 +1,145 @@
+"""Factors and solvers of every size class: stability, pivots, errors, derivatives, threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import flambeau as torch
+from flambeau.autograd import gradcheck, gradgradcheck
+
+linalg = torch.linalg
+EPSILON = {torch.float32: 2.0**-23, torch.float64: 2.0**-52}
+SHAPES = [(3, 3), (9, 9), (20, 4, 4), (7, 13, 13), (40, 40), (2, 70, 70), (230, 230), (2, 300, 300)]
+
+
+def as_double(t):
+    return t.detach().numpy().astype(np.float64)
+
+
+def check_residual(a, x, b, dtype, factor=16):
+    """|A x - b| of a backward stable solver: a multiple of n eps |A| |x|."""
+    a, x, b = as_double(a), as_double(x), as_double(b)
+    size = np.abs(a).sum(-1).max() * np.abs(x).max()
+    assert np.abs(a @ x - b).max() <= factor * a.shape[-1] * EPSILON[dtype] * size
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_solvers_are_backward_stable(shape, dtype):
+    a, b = torch.randn(*shape, dtype=dtype), torch.randn(*shape[:-1], 3, dtype=dtype)
+    check_residual(a, linalg.solve(a, b), b, dtype)
+    check_residual(a.mT, linalg.solve(a.mT, b), b, dtype)
+    lu, pivots = linalg.lu_factor(a)
+    check_residual(a.mT, linalg.lu_solve(lu, pivots, b, adjoint=True), b, dtype)
+    assert (lu.tril(-1).abs() <= 1).all()
+    p, lower, upper = linalg.lu(a)
+    bound = 8 * shape[-1] * EPSILON[dtype] * float((lower.abs() @ upper.abs()).max())
+    assert float((p @ lower @ upper - a).abs().max()) <= bound
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("upper", [False, True])
+def test_cholesky_reads_one_triangle(shape, dtype, upper):
+    a = torch.randn(*shape, dtype=dtype)
+    a = a @ a.mT / shape[-1] + torch.eye(shape[-1], dtype=dtype)
+    given = a.triu() if upper else a.tril()
+    factor = linalg.cholesky(given, upper=upper)
+    assert not (factor.tril(-1) if upper else factor.triu(1)).any()
+    lower = as_double(factor.mT if upper else factor)
+    error = np.abs(lower @ lower.swapaxes(-1, -2) - as_double(a)).max()
+    assert error <= 8 * shape[-1] * EPSILON[dtype] * float(a.abs().max())
+
+
+@given(
+    st.integers(1, 24),
+    st.integers(1, 6),
+    st.integers(0, 2**31),
+    st.lists(st.integers(-8, 8), min_size=24, max_size=24),
+)
+@settings(max_examples=40, deadline=None)
+def test_scaled_and_permuted_systems(n, count, seed, exponents):
+    """Rows scaled by powers of two and permuted: the residual stays within the bound."""
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((count, n, n)) * 2.0 ** np.array(exponents[:n])[:, None]
+    a = torch.from_numpy(a[:, rng.permutation(n)].copy())
+    b = torch.from_numpy(rng.standard_normal((count, n, 2)))
+    for i, x in enumerate(linalg.solve(a, b)):
+        check_residual(a[i], x, b[i], torch.float64)
+
+
+@given(st.integers(2, 20), st.integers(0, 2**31), st.integers(1, 12))
+@settings(max_examples=30, deadline=None)
+def test_ill_conditioned_systems(n, seed, digits):
+    """A condition number of up to 1e12 leaves the residual small, whatever it does to x."""
+    rng = np.random.default_rng(seed)
+    u, v = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    a = torch.from_numpy(u * np.logspace(0, -digits, n) @ v)
+    b = torch.from_numpy(rng.standard_normal((n, 1)))
+    check_residual(a, linalg.solve(a, b), b, torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3), (6, 12, 12), (3, 40, 40)])
+def test_errors_name_the_batch_element(shape):
+    a = torch.eye(shape[-1]).expand(shape).clone()
+    a[2, 1] = 0
+    with pytest.raises(linalg.LinAlgError, match=r"Batch element 2.*diagonal element 2 is zero"):
+        linalg.inv(a)
+    with pytest.raises(linalg.LinAlgError, match=r"Batch element 2"):
+        linalg.solve(a, a)
+    with pytest.raises(linalg.LinAlgError, match=r"Batch element 2.*minor of order 2"):
+        linalg.cholesky(a)
+    assert linalg.inv_ex(a).info.tolist()[:3] == [0, 0, 2]
+    assert linalg.cholesky_ex(a).info.tolist()[:3] == [0, 0, 2]
+    assert linalg.lu_factor_ex(a).info.tolist()[:3] == [0, 0, 2]
+    assert linalg.det(a).tolist()[:3] == [1, 1, 0]
+    assert linalg.slogdet(a).logabsdet.tolist()[2] == -float("inf")
+
+
+def test_a_large_matrix_that_is_not_positive():
+    a = torch.eye(400, dtype=torch.float64)
+    a[333, 333] = -1
+    assert linalg.cholesky_ex(a).info.item() == 334
+    a[333, 333] = 0
+    assert linalg.lu_factor_ex(a).info.item() == 334
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 3), (2, 6, 6)])
+def test_derivatives_of_both_orders(shape):
+    a = torch.randn(*shape, dtype=torch.float64) + 3 * torch.eye(shape[-1], dtype=torch.float64)
+    b = torch.randn(*shape[:-1], 2, dtype=torch.float64)
+    a.requires_grad_(), b.requires_grad_()
+    for f, inputs in (
+        (linalg.solve, (a, b)),
+        (linalg.inv, (a,)),
+        (linalg.det, (a,)),
+        (lambda x: linalg.slogdet(x).logabsdet, (a,)),
+        (lambda x: linalg.cholesky(x @ x.mT), (a,)),
+    ):
+        assert gradcheck(f, inputs)
+        assert gradgradcheck(f, inputs)
+
+
+def test_not_finite_numbers_stay():
+    a = torch.eye(3).repeat(8, 1, 1)
+    a[1, 0, 2] = float("nan")
+    x = linalg.inv(a)
+    assert x[1].isnan().any()
+    assert x[[0, 2, 3, 4, 5, 6, 7]].isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(100, 4, 4), (40, 10, 10), (9, 50, 50), (400, 400)])
+def test_the_same_bits_for_any_number_of_threads(shape):
+    a, before = torch.randn(*shape), torch.get_num_threads()
+    positive = a @ a.mT + torch.eye(shape[-1])
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append((linalg.lu_factor(a).LU, linalg.cholesky(positive)))
+    finally:
+        torch.set_num_threads(before)
+    for lu, factor in results[1:]:
+        assert torch.equal(lu, results[0][0])
+        assert torch.equal(factor, results[0][1])
