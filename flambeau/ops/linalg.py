@@ -19,6 +19,7 @@ from .lapack import (
     tensor,
 )
 from .linalg_decompose import svd_factors
+from .linalg_qr import form_q
 from .linalg_solve import identity_like, inverse_info, linalg_inv, linalg_solve
 from .record import composite, primitive
 
@@ -369,6 +370,8 @@ def linalg_householder_product(A: Tensor, tau: Tensor) -> Tensor:
     """
     name = "linalg.householder_product"
     _check_reflectors(name, A, tau)
+    if not A.is_complex() and not core.needs_history(A, tau):
+        return form_q(A, tau)
     vectors = _reflectors(A)
     result = (vectors * 0).tril() + _reflectors(A * 0)
     return _reflect(vectors, tau, result, reversed(range(tau.shape[-1])), False)

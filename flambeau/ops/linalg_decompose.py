@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import Tensor
+from ..core import Tensor, empty, needs_history
 from .lapack import (
     LinAlgError,
     array,
@@ -22,6 +22,7 @@ from .lapack import (
     tensor,
 )
 from .linalg_factor import factor_cholesky
+from .linalg_qr import factor_qr, factor_raw
 from .record import composite, primitive
 
 
@@ -152,6 +153,8 @@ def cholesky(input: Tensor, upper: bool = False) -> Tensor:
 @primitive(register=False)
 def qr_factors(input, complete):
     """(Q, R) with orthonormal columns and an upper triangle."""
+    if not input.is_complex():
+        return factor_qr(input, bool(complete))
     import numpy
 
     q, r = numpy.linalg.qr(array(input), mode="complete" if complete else "reduced")
@@ -210,13 +213,12 @@ def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
         )
     if mode != "r":
         return named("linalg_qr", ("Q", "R"), *qr_factors(A, mode == "complete"))
-    from ..core import empty, needs_history
-
     if needs_history(A):
         raise RuntimeError(
             "The derivative of linalg.qr depends on Q, which is not computed when mode='r'"
         )
-    return named("linalg_qr", ("Q", "R"), empty((0,), A.dtype), qr_factors(A, False)[1])
+    r = qr_factors(A, False)[1] if A.is_complex() else factor_qr(A, False, form=False)[1]
+    return named("linalg_qr", ("Q", "R"), empty((0,), A.dtype), r)
 
 
 @composite(out=True)
@@ -237,6 +239,8 @@ def geqrf(input: Tensor) -> Any:
     if input.numel() == 0:
         k = min(input.shape[-2:])
         return named("geqrf", ("a", "tau"), input.clone(), input.new_zeros((*input.shape[:-2], k)))
+    if not input.is_complex():
+        return named("geqrf", ("a", "tau"), *factor_raw(input))
     h, tau = numpy.linalg.qr(array(input), mode="raw")
     return named("geqrf", ("a", "tau"), tensor(h.swapaxes(-1, -2)), tensor(tau))
 
@@ -314,6 +318,19 @@ def _svd_vjp(gu, gs, gvh, u, s, vh) -> Tensor:
     return result
 
 
+def singular_values(input: Tensor) -> Tensor:
+    """The singular values; the vectors only where a derivative will want them."""
+    if needs_history(input):
+        return svd_factors(input, False)[1]
+    import numpy
+
+    a = array(input)
+    try:
+        return tensor(numpy.linalg.svd(a, compute_uv=False))
+    except numpy.linalg.LinAlgError:
+        return svd_factors(input, False)[1]  # for its error
+
+
 @linalg("svd")
 def linalg_svd(A: Tensor, full_matrices: bool = True, *, driver: str | None = None) -> Any:
     """(U, S, Vh): A = U diag(S) Vh; S real and descending."""
@@ -335,7 +352,7 @@ def linalg_svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
             "linalg.svdvals: keyword argument `driver=` is only supported on CUDA inputs with "
             "cuSOLVER backend."
         )
-    return svd_factors(A, False)[1]
+    return singular_values(A)
 
 
 @composite(out=True)
@@ -347,7 +364,7 @@ def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
         return named("svd", ("U", "S", "V"), u, s, vh.mH)
     m, n = input.shape[-2:]
     batch = input.shape[:-2]
-    s = svd_factors(input, False)[1]
+    s = singular_values(input)
     return named(
         "svd", ("U", "S", "V"), input.new_zeros((*batch, m, m)), s, input.new_zeros((*batch, n, n))
     )
@@ -389,6 +406,20 @@ def _(g, out):
     return v @ inner @ v.mH
 
 
+def hermitian_values(input: Tensor, lower: bool) -> Tensor:
+    """The eigenvalues, ascending; the vectors only where a derivative will want them."""
+    if needs_history(input):
+        return eigh_factors(input, lower)[0]
+    import numpy
+
+    a = array(input)
+    check_finite("linalg.eigh", a)
+    try:
+        return tensor(numpy.linalg.eigvalsh(a, UPLO="L" if lower else "U"))
+    except numpy.linalg.LinAlgError:
+        return eigh_factors(input, lower)[0]  # for its error
+
+
 def _read_triangle(name: str, UPLO: Any) -> bool:
     if not isinstance(UPLO, str) or UPLO.upper() not in ("L", "U"):
         raise RuntimeError(f"{name}: Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
@@ -407,7 +438,7 @@ def linalg_eigh(A: Tensor, UPLO: str = "L") -> Any:
 def linalg_eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
     """Eigenvalues of a hermitian matrix in ascending order."""
     prepare("linalg.eigvalsh", A, square=True)
-    return eigh_factors(A, _read_triangle("linalg.eigvalsh", UPLO))[0]
+    return hermitian_values(A, _read_triangle("linalg.eigvalsh", UPLO))
 
 
 @primitive(register=False)

@@ -86,7 +86,7 @@ def _factor_rows(lu, pivots, info, parity, m: int, n: int, count: int) -> None:
         _LargeLU(lu.dtype, m, n, *[p + i * s for p, s in zip(at, steps, strict=True)]).run()
 
 
-class _Large:
+class Large:
     """A matrix in memory with rows of `n` elements, and what is launched on its blocks."""
 
     def __init__(self, dtype: core.dtype, n: int, address: int) -> None:
@@ -125,7 +125,7 @@ class _Large:
         return -block
 
 
-class _LargeLU(_Large):
+class _LargeLU(Large):
     """Halves of the columns in turn (Toledo 1997)."""
 
     def __init__(self, dtype, m: int, n: int, lu: int, pivots: int, info: int, parity: int) -> None:
@@ -184,7 +184,7 @@ def solve_lu(lu: Tensor, pivots: Tensor, b: Tensor | None, adjoint: bool = False
     if n and columns and count and in_lanes(n, count) and columns <= _LANE_COLUMNS:
         return _solve_lanes(lu, pivots, b, adjoint, n, columns, count)
     if b is None:
-        x = _identities(lu)
+        x = identities(lu)
     else:
         x = _copy(b)
     if x.numel() == 0:
@@ -214,7 +214,8 @@ def interchange_rows(x: Tensor, pivots: Tensor, reverse: bool) -> Tensor:
     return x
 
 
-def _identities(like: Tensor) -> Tensor:
+def identities(like: Tensor) -> Tensor:
+    """Identity matrices of the shape of a batch of square ones."""
     x = core.empty(like.shape, like.dtype)
     core.fill_number(x, 0)
     core.fill_number(x.diagonal(0, -2, -1), 1)
@@ -271,7 +272,7 @@ def factor_cholesky(a: Tensor, upper: bool) -> tuple[Tensor, Tensor]:
     return (work if upper else core.contiguous_plain(work.mT)).reshape(shape), info
 
 
-class _LargeCholesky(_Large):
+class _LargeCholesky(Large):
     """The upper factor in place: a corner, the rows beside it, the product taken from the rest."""
 
     def __init__(self, dtype, n: int, address: int, info: int) -> None:

@@ -18,7 +18,15 @@ from .lapack import (
     prepare,
     real_dtype,
 )
-from .linalg_decompose import eigh_factors, svd_factors
+from .linalg_decompose import (
+    eigh_factors,
+    hermitian_values,
+    qr_factors,
+    singular_values,
+    svd_factors,
+)
+from .linalg_factor import identities, solve_triangle
+from .linalg_qr import factor_qr
 from .record import composite, primitive
 
 # -----------------------------------------------------------------
@@ -118,11 +126,45 @@ def linalg_matrix_rank(
         atol, rtol = tol, 0.0
     atol, rtol = read_tolerances(name, A, atol, rtol)
     A = A.detach()
-    s = eigh_factors(A, True)[0].abs() if hermitian else svd_factors(A, False)[1]
+    s = hermitian_values(A, True).abs() if hermitian else singular_values(A)
     if s.shape[-1] == 0:
         return s.sum(-1).to(INT64)
     limit = threshold(s.amax(-1, True), atol, rtol)
     return (s > limit).sum(-1)
+
+
+@primitive(register=False)
+def least_squares(a, b):
+    """(X, R, condition) from A = Q R of full column rank: X = R^-1 Q^T B.
+
+    condition: |R| |R^-1| in the Frobenius norm, at least the ratio of the singular values.
+    """
+    q, r = factor_qr(a, False)
+    inverse = solve_triangle(r, identities(r), True, False)
+    condition = (r.square().sum((-2, -1)) * inverse.square().sum((-2, -1))).sqrt()
+    return solve_triangle(r, q.mT @ b, True, False), r, condition
+
+
+@least_squares.vjp
+def _(g, a, b, out, needs):
+    # with M = (A^T A)^-1 g: g_B = A M, g_A = (B - A X) M^T - A M X^T
+    from .linalg_solve import triangular
+
+    x, r = out[0], out[1]
+    if core.grad_enabled():
+        r = qr_factors(a, False)[1]
+    m = triangular(r, triangular(r.mT, g[0], False, False), True, False)
+    gb = a @ m
+    ga = (b - a @ x) @ m.mT - gb @ x.mT if needs[0] else None
+    return ga, gb
+
+
+def _solve_full_rank(a: Tensor, b: Tensor, rcond: float) -> Tensor | None:
+    """The least-squares solution; None where A may not have full column rank."""
+    if a.is_complex() or a.shape[-2] < a.shape[-1] or not a.numel() or not b.numel():
+        return None
+    x, _, condition = least_squares(a, b)
+    return x if bool((condition.detach() * rcond < 0.5).all()) else None
 
 
 _DRIVERS = ("gels", "gelsy", "gelsd", "gelss")
@@ -143,16 +185,23 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None 
     m, n = a.shape[-2:]
     if rcond is None:
         rcond = machine_epsilon(a.dtype) * max(m, n)
-    rcond = -1.0 if driver == "gels" else rcond
-    x = _pinv(name, a, 0.0, rcond if not isinstance(rcond, float) or rcond >= 0 else 0.0, False) @ b
-    s = svd_factors(a.detach(), False)[1]
-    rank = (s > threshold(s[..., :1], 0.0, max(float(rcond), machine_epsilon(a.dtype)))).sum(-1)
+    rcond = 0.0 if driver == "gels" else max(float(rcond), 0.0)
+    least = max(rcond, machine_epsilon(a.dtype))
+    x, s = _solve_full_rank(a, b, least), None
+    if x is None or driver in ("gelsd", "gelss"):
+        s = singular_values(a.detach())
+    if x is None:
+        x = _pinv(name, a, 0.0, rcond, False) @ b
+        rank = (s > threshold(s[..., :1], 0.0, least)).sum(-1)
+    else:
+        rank = core.empty(a.shape[:-2], INT64)
+        core.fill_number(rank, n)
     residuals = x.reshape(-1)[:0].abs()  # none, but differentiable like the solution
     if m > n and driver != "gelsy" and (driver == "gels" or bool((rank == n).all())):
         residuals = (a @ x - b).abs().square().sum(-2)
     if driver == "gels":
         rank = core.empty((0,), INT64)
-    values = s if driver in ("gelsd", "gelss") else core.empty((0,), s.dtype)
+    values = s if driver in ("gelsd", "gelss") else core.empty((0,), real_dtype(a.dtype))
     fields = ("solution", "residuals", "rank", "singular_values")
     return named("linalg_lstsq", fields, x.squeeze(-1) if vector else x, residuals, rank, values)
 

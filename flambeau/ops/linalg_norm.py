@@ -8,7 +8,7 @@ from typing import Any
 from ..core import Tensor
 from .dims import wrap, wrap_all
 from .lapack import check_float, check_matrix, check_square, linalg, real_dtype
-from .linalg_decompose import svd_factors
+from .linalg_decompose import singular_values
 from .record import composite
 from .reduce import vector_norm_along
 
@@ -116,7 +116,7 @@ def _extreme(name: str, sizes: Tensor, dim: int, ord: Any) -> Tensor:
 
 def _singular_norm(name: str, a: Tensor, ord: Any, dims: tuple[int, int], keepdim: bool) -> Tensor:
     check_float(name, a)
-    s = svd_factors(a.movedim(dims, (-2, -1)), False)[1]
+    s = singular_values(a.movedim(dims, (-2, -1)))
     if ord == "nuc":
         result = s.sum(-1)
     else:
@@ -238,5 +238,5 @@ def linalg_cond(A: Tensor, p: Any = None) -> Tensor:
 
 
 def _singular_ratio(a: Tensor, p: Any) -> Tensor:
-    s = svd_factors(a, False)[1]
+    s = singular_values(a)
     return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

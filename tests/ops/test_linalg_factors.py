@@ -1,5 +1,7 @@
 """Factors and solvers of every size class: stability, pivots, errors, derivatives, threads."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,3 +145,55 @@ def test_the_same_bits_for_any_number_of_threads(shape):
     for lu, factor in results[1:]:
         assert torch.equal(lu, results[0][0])
         assert torch.equal(factor, results[0][1])
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 5), (40, 40), (100, 70), (70, 100), (2, 150, 90)])
+def test_qr_factors(shape, dtype):
+    a, bound = torch.randn(*shape, dtype=dtype), 8 * max(shape) * EPSILON[dtype]
+    for mode in ("reduced", "complete"):
+        q, r = linalg.qr(a, mode)
+        eye = torch.eye(q.shape[-1], dtype=dtype)
+        assert float((q.mT @ q - eye).abs().max()) <= bound
+        assert float((q @ r - a).abs().max()) <= bound * float(a.abs().max()) * shape[-1]
+        assert not r.tril(-1).any()
+    assert torch.equal(linalg.qr(a, "r").R, linalg.qr(a).R)
+
+
+def test_reflections_multiply_to_q():
+    a = torch.randn(3, 30, 20, dtype=torch.float64)
+    np.testing.assert_allclose(linalg.householder_product(*torch.geqrf(a)), linalg.qr(a).Q, 1e-13)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 4), (3, 9, 5), (200, 80)])
+def test_least_squares_of_full_rank(shape):
+    a, b = torch.randn(*shape, dtype=torch.float64), torch.randn(*shape[:-1], 2).double()
+    x, _, rank, _ = linalg.lstsq(a, b)
+    np.testing.assert_allclose(x, np.linalg.pinv(a.numpy()) @ b.numpy(), 1e-8, 1e-10)
+    assert (rank == shape[-1]).all()
+    if math.prod(shape) < 100:
+        assert gradcheck(lambda a, b: linalg.lstsq(a, b).solution, (a.requires_grad_(), b))
+
+
+@pytest.mark.parametrize("exponent", [0, -9, -14])
+def test_least_squares_of_low_rank_takes_the_smallest_solution(exponent):
+    """Two columns that are equal, or nearly so: what is below the tolerance counts as nothing."""
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((12, 4)), rng.standard_normal((12, 1))
+    a[:, 2] = a[:, 0] + (a[:, 2] * 10.0**exponent if exponent else 0)
+    x, _, rank, _ = linalg.lstsq(torch.from_numpy(a), torch.from_numpy(b), rcond=1e-12)
+    expected, _, expected_rank, _ = np.linalg.lstsq(a, b, rcond=1e-12)
+    assert rank.item() == expected_rank
+    np.testing.assert_allclose(x, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (4, 7, 3)])
+def test_values_without_vectors(shape):
+    """What no derivative asks for is not computed, and the values stay."""
+    a = torch.randn(*shape, dtype=torch.float64)
+    np.testing.assert_allclose(linalg.svdvals(a), linalg.svd(a).S, 1e-12)
+    np.testing.assert_allclose(
+        linalg.svdvals(a), linalg.svdvals(a.requires_grad_()).detach(), 1e-12
+    )
+    h = (a.mT @ a).detach()
+    np.testing.assert_allclose(linalg.eigvalsh(h), linalg.eigh(h).eigenvalues, 1e-9, 1e-12)
