@@ -75,12 +75,18 @@ def _build(op: str, dtype: str, n: int, target: Target) -> str:
     emit_pack(b, "pack", c)
     emit_unpack(b, "unpack", c)
     with b.kernel("solve"):
-        _Task(b, c, n).emit(op)
+        _TASKS[op](b, c, n).emit()
     return b.module()
 
 
-class _Task:
-    """The matrices of one task, and how they get into lanes and out again."""
+class Task:
+    """The matrices of one task: how they get into lanes and out again, and what is done to them."""
+
+    arguments: int  # of the op, before the workspace
+
+    def run(self, at: SimpleNamespace, *args: str) -> None:
+        """Emit the op for the matrices from `at.first` on, of which there are `at.count`."""
+        raise NotImplementedError
 
     def __init__(self, b: Builder, c: Element, n: int) -> None:
         self.b, self.c, self.lanes = b, c, Lanes(b, c)
@@ -88,21 +94,17 @@ class _Task:
         self.fixed = n > 0
         self.n: Index = n if n else self.d.n
 
-    def emit(self, op: str) -> None:
+    def emit(self) -> None:
+        """Every task of the kernel; args are the op's and a workspace."""
         b, d, c = self.b, self.d, self.c
-        args = [b.argument(k) for k in range(5 if op == "lu" else 4)]
-        scratch = b.offset(args.pop() if op != "lu" else b.argument(5), b.mul("%thread", d.scratch))
-        if op == "solve":
-            scratch = b.offset(b.argument(4), b.mul("%thread", d.scratch))
-            args = [b.argument(k) for k in range(4)]
-        run = {"lu": self._lu, "solve": self._solve, "triangle": self._triangle,
-               "cholesky": self._cholesky}[op]  # fmt: skip
+        args = [b.argument(k) for k in range(self.arguments)]
+        scratch = b.offset(b.argument(self.arguments), b.mul("%thread", d.scratch))
         with b.loop("%begin", "%end") as task:
             first = b.mul(task.index, c.lanes)
             at = SimpleNamespace(
                 first=first, count=b.min(b.sub(d.count, first), str(c.lanes)), scratch=scratch
             )
-            run(at, *args)
+            self.run(at, *args)
 
     # ---- memory ----------------------------------------------------------------------------------
 
@@ -172,32 +174,26 @@ class _Task:
                 source, to = (here, place) if load else (place, here)
                 b.store("i32", b.load("i32", source, 4), to, 4)
 
-    # ---- ops -------------------------------------------------------------------------------------
-
-    def _lu(
-        self, at: SimpleNamespace, lu: str, a: str, pivots: str, info: str, parity: str
-    ) -> None:
-        b, c = self.b, self.c
-        matrix, order = self._square(at, a), self._order(at)
-        sign, bad = factor_lu(self.lanes, matrix, self.n, order, self.fixed)
-        self._store_square(at, matrix, lu)
-        self._move_integers(at, order, pivots, self.n, False)
-        place = b.offset(parity, b.mul(at.first, c.size))
-        c.store(b, sign, place, c.tail(b, at.count))
-        order.set(0, 0, bad)
-        self._move_integers(at, order, info, 1, False)
-
-    def _cholesky(self, at: SimpleNamespace, factor: str, a: str, info: str) -> None:
-        matrix = self._square(at, a)
-
-        def run(lower: Matrix) -> Callable[[], list[str]]:
-            return lambda: [factor_cholesky(self.lanes, lower, self.n, self.fixed)]
-
-        bad = self._by_triangle(run(Turned(matrix)), run(matrix), matrix, [self.lanes.whole])[0]
-        self._store(at, factor, str(self.b.mul(self.n, self.n)), at.scratch)
-        order = self._order(at)
-        order.set(0, 0, bad)
-        self._move_integers(at, order, info, 1, False)
+    def _substitute(self, lower: Matrix, right: Matrix, unit: str) -> None:
+        """right = lower^-1 right, row by row; `unit` (i1): the diagonal counts as ones."""
+        lanes, n = self.lanes, self.n
+        one = lanes.constant(1.0)
+        for i in lanes.span(0, n):
+            below = {r: lower.get(r, i) for r in range(i + 1, n)} if self.fixed else {}
+            if unit == "true":
+                pivot = one
+            elif unit == "false":
+                pivot = lower.get(i, i)
+            else:
+                pivot = self.b.select(unit, self.c.vector, one, lower.get(i, i))
+            for j in lanes.span(0, self.d.columns):
+                known = right.get(i, j)
+                if unit != "true":
+                    known = lanes.divide(known, pivot)
+                    right.set(i, j, known)
+                for r in lanes.span(lanes.plus(i, 1), n):
+                    factor = below[r] if self.fixed else lower.get(r, i)
+                    right.set(r, j, lanes.without_product(right.get(r, j), factor, known))
 
     def _by_triangle(self, upper, lower, matrix: Matrix, types: tuple | list = ()) -> list[str]:
         """One of two branches; what they change in registers is written before they end."""
@@ -221,7 +217,44 @@ class _Task:
         b = self.b
         return b.emit(f"icmp ne i64 {b.emit(f'and i64 {self.d.flags}, {bit}')}, 0")
 
-    def _triangle(self, at: SimpleNamespace, x: str, a: str, rhs: str) -> None:
+
+class _LU(Task):
+    arguments = 5
+
+    def run(
+        self, at: SimpleNamespace, lu: str, a: str, pivots: str, info: str, parity: str
+    ) -> None:
+        b, c = self.b, self.c
+        matrix, order = self._square(at, a), self._order(at)
+        sign, bad = factor_lu(self.lanes, matrix, self.n, order, self.fixed)
+        self._store_square(at, matrix, lu)
+        self._move_integers(at, order, pivots, self.n, False)
+        place = b.offset(parity, b.mul(at.first, c.size))
+        c.store(b, sign, place, c.tail(b, at.count))
+        order.set(0, 0, bad)
+        self._move_integers(at, order, info, 1, False)
+
+
+class _Cholesky(Task):
+    arguments = 3
+
+    def run(self, at: SimpleNamespace, factor: str, a: str, info: str) -> None:
+        matrix = self._square(at, a)
+
+        def run(lower: Matrix) -> Callable[[], list[str]]:
+            return lambda: [factor_cholesky(self.lanes, lower, self.n, self.fixed)]
+
+        bad = self._by_triangle(run(Turned(matrix)), run(matrix), matrix, [self.lanes.whole])[0]
+        self._store(at, factor, str(self.b.mul(self.n, self.n)), at.scratch)
+        order = self._order(at)
+        order.set(0, 0, bad)
+        self._move_integers(at, order, info, 1, False)
+
+
+class _Triangle(Task):
+    arguments = 3
+
+    def run(self, at: SimpleNamespace, x: str, a: str, rhs: str) -> None:
         matrix, right = self._square(at, a), self._right(at, rhs)
         unit = self._flag(UNIT)
 
@@ -232,7 +265,11 @@ class _Task:
         self._by_triangle(upper, lambda: self._substitute(matrix, right, unit), matrix)
         self._store_right(at, right, x)
 
-    def _solve(self, at: SimpleNamespace, x: str, lu: str, pivots: str, rhs: str) -> None:
+
+class _Solve(Task):
+    arguments = 4
+
+    def run(self, at: SimpleNamespace, x: str, lu: str, pivots: str, rhs: str) -> None:
         matrix, right, order = self._square(at, lu), self._right(at, rhs), self._order(at)
         self._move_integers(at, order, pivots, self.n, True)
         lanes, n = self.lanes, self.n
@@ -263,26 +300,8 @@ class _Task:
 
         return emit
 
-    def _substitute(self, lower: Matrix, right: Matrix, unit: str) -> None:
-        """right = lower^-1 right, row by row; `unit` (i1): the diagonal counts as ones."""
-        lanes, n = self.lanes, self.n
-        one = lanes.constant(1.0)
-        for i in lanes.span(0, n):
-            below = {r: lower.get(r, i) for r in range(i + 1, n)} if self.fixed else {}
-            if unit == "true":
-                pivot = one
-            elif unit == "false":
-                pivot = lower.get(i, i)
-            else:
-                pivot = self.b.select(unit, self.c.vector, one, lower.get(i, i))
-            for j in lanes.span(0, self.d.columns):
-                known = right.get(i, j)
-                if unit != "true":
-                    known = lanes.divide(known, pivot)
-                    right.set(i, j, known)
-                for r in lanes.span(lanes.plus(i, 1), n):
-                    factor = below[r] if self.fixed else lower.get(r, i)
-                    right.set(r, j, lanes.without_product(right.get(r, j), factor, known))
+
+_TASKS = {"lu": _LU, "cholesky": _Cholesky, "triangle": _Triangle, "solve": _Solve}
 
 
 def factor_lu(lanes: Lanes, a: Matrix, n: Index, order: Stored, fixed: bool) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from .lapack import (
     tensor,
 )
 from .linalg_factor import factor_cholesky
-from .linalg_qr import factor_qr, factor_raw
+from .linalg_qr import decompose_symmetric, factor_qr, factor_raw
 from .record import composite, primitive
 
 
@@ -379,6 +379,10 @@ def eigh_factors(input, lower):
     """(eigenvalues ascending, eigenvectors) of hermitian matrices, of which one triangle is
     read.
     """
+    if _rotates(input):
+        if not bool(input.isfinite().all()):
+            check_finite("linalg.eigh", array(input))
+        return decompose_symmetric(input, bool(lower))
     import numpy
 
     a = array(input)
@@ -389,6 +393,12 @@ def eigh_factors(input, lower):
         raise LinAlgError(
             "linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues"
         ) from None
+
+
+def _rotates(input: Tensor) -> bool:
+    """Whether Jacobi's rotations are quicker than LAPACK: small, or small and many."""
+    n = input.shape[-1]
+    return not input.is_complex() and (n <= 8 or (n <= 16 and input.numel() >= 4 * n * n))
 
 
 @eigh_factors.vjp
@@ -408,7 +418,7 @@ def _(g, out):
 
 def hermitian_values(input: Tensor, lower: bool) -> Tensor:
     """The eigenvalues, ascending; the vectors only where a derivative will want them."""
-    if needs_history(input):
+    if needs_history(input) or _rotates(input):
         return eigh_factors(input, lower)[0]
     import numpy
 

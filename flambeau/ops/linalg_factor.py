@@ -16,17 +16,16 @@ from ..kernels.lazy import triangular as triangular_kernel
 from .plans import planned
 
 INT32 = core.dtypes[4]
-_LANE_SIZE = 16  # largest matrices that lie in lanes
-_ALWAYS = 4  # up to this size even a single one does
+_LANE_SIZE = 16  # largest matrices that lie in lanes, be it one alone
 _LANE_COLUMNS = 64
 _WHOLE_BYTES = 160 * 160 * 4  # matrices that one thread factors alone
 _PANEL, _CORNER, _STRIP = 64, 128, 256
 UPPER, UNIT, ADJOINT, IDENTITY = 1, 2, 4, 8  # flags of kernels/lane_factors.py
 
 
-def in_lanes(n: int, count: int) -> bool:
+def in_lanes(n: int) -> bool:
     """Whether matrices of this size are solved one in each lane."""
-    return n <= _ALWAYS or (n <= _LANE_SIZE and count >= 4)
+    return n <= _LANE_SIZE
 
 
 def plain(t: Tensor) -> Tensor:
@@ -45,7 +44,7 @@ def factor_lu(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     k, count = min(m, n), math.prod(batch)
     pivots = core.empty((*batch, k), INT32)
     dtype = a.dtype
-    if m == n and n and in_lanes(n, count):
+    if m == n and n and in_lanes(n):
         lu, info, parity = (
             core.empty(shape, dtype),
             core.empty(batch, INT32),
@@ -181,7 +180,7 @@ def solve_lu(lu: Tensor, pivots: Tensor, b: Tensor | None, adjoint: bool = False
     """A^-1 B, or A^-T B, from the factors of real A; without B the inverse."""
     n, batch = lu.shape[-1], lu.shape[:-2]
     columns, count = (n if b is None else b.shape[-1]), math.prod(batch)
-    if n and columns and count and in_lanes(n, count) and columns <= _LANE_COLUMNS:
+    if n and columns and count and in_lanes(n) and columns <= _LANE_COLUMNS:
         return _solve_lanes(lu, pivots, b, adjoint, n, columns, count)
     if b is None:
         x = identities(lu)
@@ -249,7 +248,7 @@ def factor_cholesky(a: Tensor, upper: bool) -> tuple[Tensor, Tensor]:
         core.fill_number(info, 0)
         return factor, info
     a = plain(a)
-    if in_lanes(n, count):
+    if in_lanes(n):
         flags = UPPER if upper else 0
         plan = planned(
             ("lanes_cholesky", short, n, count, flags),
@@ -316,7 +315,7 @@ def solve_triangle(a: Tensor, b: Tensor, upper: bool, unit: bool) -> Tensor:
     if x.numel() == 0:
         return x
     count, short = x.numel() // (n * columns), b.dtype.short
-    if in_lanes(n, count) and columns <= _LANE_COLUMNS:
+    if in_lanes(n) and columns <= _LANE_COLUMNS:
         flags = (UPPER if upper else 0) | (UNIT if unit else 0)
         plan = planned(
             ("lanes_triangle", short, n, columns, count, flags),

