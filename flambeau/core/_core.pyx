@@ -214,6 +214,7 @@ include "shortcuts_apply.pxi"
 include "index.pxi"
 include "dlpack.pxi"
 include "shortcuts_numpy.pxi"
+include "fourier.pxi"
 include "module.pxi"
 
 

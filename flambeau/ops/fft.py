@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms, through matrix products or NumPy's pocketfft.
+"""Discrete Fourier transforms.
 
 Three primitives make all of them: complex to complex over several dimensions, real to half-complex
 and back over one. Each one's derivative is another transform.
@@ -11,25 +11,11 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from . import fft_products
+from . import fourier
 from .dims import wrap_all
 from .factory import check_options, default_float, finish, read_dtype
-from .lapack import array, tensor
+from .fourier import FULL, NONE, ROOT
 from .record import alias, composite, primitive
-
-# How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n; as NumPy calls it, forward and
-# backward.
-NONE, ROOT, FULL = 0, 1, 2
-_POWERS = (0.0, 0.5, 1.0)
-_FORWARD: Any = ("backward", "ortho", "forward")
-_BACKWARD: Any = ("forward", "ortho", "backward")
-
-
-def _complex_array(values: Any, like: core.dtype) -> Tensor:
-    """NumPy before 2.0 computes in double precision only."""
-    single = like.name in ("float32", "complex64")
-    return tensor(values.astype("complex64" if single else "complex128", copy=False))
-
 
 # ---- primitives
 # ------------------------------------------------------------------------------------------
@@ -38,18 +24,7 @@ def _complex_array(values: Any, like: core.dtype) -> Tensor:
 @primitive(register=False)
 def complex_transform(input, dims, scale, forward):
     """The transform of a complex tensor over dims, each of size at least 1."""
-    import numpy
-
-    if not dims:
-        return core.clone_plain(input)
-    if input.numel():
-        found = fft_products.transform(input, dims, _POWERS[scale], forward)
-        if found is not None:
-            return found
-    run = numpy.fft.fftn if forward else numpy.fft.ifftn
-    return _complex_array(
-        run(array(input), axes=dims, norm=(_FORWARD if forward else _BACKWARD)[scale]), input.dtype
-    )
+    return fourier.over_dims(input, dims, not forward, scale)
 
 
 @complex_transform.vjp
@@ -58,43 +33,38 @@ def _(g, dims, scale, forward):
 
 
 @primitive(register=False)
-def real_transform(input, dim, scale):
+def real_transform(input, dim, scale, conjugate):
     """The first half (n // 2 + 1 coefficients) of the forward transform of a real tensor."""
-    import numpy
-
-    return _complex_array(numpy.fft.rfft(array(input), axis=dim, norm=_FORWARD[scale]), input.dtype)
+    return fourier.to_half(input, dim, input.shape[dim], scale, conjugate)
 
 
 @real_transform.vjp
-def _(g, input_like, dim, scale):
-    whole = resize_dim(g, dim, input_like.shape[dim])
-    return complex_transform(whole, (dim,), scale, False).real.contiguous()
+def _(g, input_like, dim, scale, conjugate):
+    # every coefficient but the first (and the middle one of an even length) will stand for two
+    n = input_like.shape[dim]
+    return real_result(_scale_doubles(g, dim, n, 0.5), dim, n, scale, conjugate)
 
 
 @primitive(register=False)
-def real_result(input, dim, n, scale):
+def real_result(input, dim, n, scale, conjugate):
     """The backward transform, n real numbers, of the first half of hermitian-symmetric
     coefficients.
     """
-    import numpy
-
-    values = numpy.fft.irfft(array(input), n, axis=dim, norm=_BACKWARD[scale])
-    return tensor(
-        values.astype("float32" if input.dtype.name == "complex64" else "float64", copy=False)
-    )
+    return fourier.from_half(input, dim, n, scale, conjugate)
 
 
 @real_result.vjp
-def _(g, dim, n, scale):
-    # every coefficient but the first (and the middle one of an even length) stands for two
-    half = real_transform(g, dim, scale)
-    doubled = half.narrow(dim, 1, (n - 1) // 2) * 2
-    from .join import cat
+def _(g, dim, n, scale, conjugate):
+    return _scale_doubles(real_transform(g, dim, scale, conjugate), dim, n, 2.0)
 
-    parts = [half.narrow(dim, 0, 1), doubled]
-    if n % 2 == 0:
-        parts.append(half.narrow(dim, half.shape[dim] - 1, 1))
-    return cat(parts, dim)
+
+def _scale_doubles(half: Tensor, dim: int, n: int, factor: float) -> Tensor:
+    """Coefficients that stand for two, of n, times a factor."""
+    if n < 3:
+        return half
+    factors = [1.0, *[factor] * ((n - 1) // 2), *[1.0] * (n % 2 == 0)]
+    values = core.from_data(factors, half.dtype.to_real())
+    return half * values.view(-1, *[1] * (half.dim() - 1 - dim))
 
 
 def resize_dim(input: Tensor, dim: int, n: int) -> Tensor:
@@ -208,9 +178,7 @@ def _from_real(name: str, forward: bool, input, s, dim, norm) -> Tensor:
     if not dims:
         raise RuntimeError(f"{name} must transform at least one axis")
     scale = _read_scale(name, norm, forward)
-    half = real_transform(_resize(name, input, dims, sizes), dims[-1], scale)
-    if not forward:
-        half = half.conj()
+    half = real_transform(_resize(name, input, dims, sizes), dims[-1], scale, not forward)
     return complex_transform(half, dims[:-1], scale, forward) if len(dims) > 1 else half
 
 
@@ -226,7 +194,7 @@ def _to_real(name: str, forward: bool, input, s, dim, norm) -> Tensor:
     input = _resize(name, input, dims, [*sizes[:-1], n // 2 + 1])
     if len(dims) > 1:
         input = complex_transform(input, dims[:-1], scale, forward)
-    return real_result(input.conj() if forward else input, last, n, scale)
+    return real_result(input, last, n, scale, forward)
 
 
 _KINDS = {
@@ -269,7 +237,11 @@ def _register(kind: str) -> None:
             f"{doc[:-1]} over {where}; norm 'backward' scales the backward transform by 1/n."
         )
         function.__name__ = f"fft_{name}"
-        op = composite(name=f"fft_{name}", namespaces=(), method=False, out=True)(function)
+        shortcut = f"fft_{name}" if function is one else None
+        register = composite(
+            name=f"fft_{name}", namespaces=(), method=False, out=True, shortcut=shortcut
+        )
+        op = register(function)
         alias(name, op, namespaces=("fft",))
 
 

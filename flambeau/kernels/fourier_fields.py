@@ -1,0 +1,53 @@
+"""What the kernels of Fourier transforms are told: the formats that generators and planner share.
+
+A transform of many lines works on *blocks*: as many lines as a vector has lanes, in a buffer whose
+rows hold the real parts and then the imaginary parts of one coefficient of each. A block's program
+is a list of records in the kernel's desc, each the address of a step's machine code and what it
+reads: steps bring lines or columns into rows, combine rows, and write them back.
+"""
+
+from __future__ import annotations
+
+from .plan import Fields
+
+# What a step knows of its block: addresses of its corner of the input and of the result, of two
+# buffers and of room for partial sums; how many lanes are in use; which block of the line it is.
+STATE = ("input", "output", "first", "second", "sums", "lanes", "block")
+FIRST, SECOND = STATE.index("first"), STATE.index("second")
+
+BLOCK = Fields(
+    "across input_outer input_block output_outer output_block lanes width second sums records"
+)
+PHASE = Fields("input input_at output output_at work work_step")  # before a BLOCK
+NEST = Fields("sections input_line output_line work work_step between after")
+SECTION = Fields("input output blocks at")  # after a NEST, one for each
+
+RADIX = Fields("code source target columns stride twiddles radix roots")
+LOAD_LINES = Fields("code target rows parts line real imaginary")
+STORE_LINES = Fields("code source rows line real imaginary scale_real scale_imaginary")
+LOAD_COLUMNS = Fields("code target rows row real imaginary")
+STORE_COLUMNS = Fields(
+    "code source rows row real imaginary scale_real scale_imaginary twiddles twiddle_row"
+)
+LOAD_PAIRS = Fields("code target rows row")
+STORE_PAIRS = Fields("code source rows row real imaginary scale_real scale_imaginary")
+CLEAR = Fields("code target from_row rows")
+TURN = Fields("code source target half twiddles sign real imaginary backward")
+TURN_LINE = Fields("code half twiddles sign scale_real scale_imaginary backward")
+
+RECORDS = {
+    "radix": RADIX,
+    "prime": RADIX,
+    "load_lines": LOAD_LINES,
+    "store_lines": STORE_LINES,
+    "load_columns": LOAD_COLUMNS,
+    "store_columns": STORE_COLUMNS,
+    "store_twiddled": STORE_COLUMNS,
+    "load_pairs": LOAD_PAIRS,
+    "store_pairs": STORE_PAIRS,
+    "clear": CLEAR,
+    "turn": TURN,
+    "turn_line": TURN_LINE,
+}
+# every record is as long as the longest, so that the steps need not say where the next one is
+RECORD_LENGTH = max(len(fields.names) for fields in RECORDS.values())

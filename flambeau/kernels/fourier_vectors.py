@@ -1,0 +1,102 @@
+"""What the steps of Fourier transforms are written in: rows of complex vectors, records, state."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from . import fourier_fields as fields
+from .element import Element
+from .ir import Builder, float_bits
+from .plan import Fields
+
+Complex = tuple[str, str]  # vectors of real and of imaginary parts
+
+
+class Vectors:
+    """Arithmetic on vectors of one floating-point type."""
+
+    def __init__(self, b: Builder, element: Element) -> None:
+        self.b, self.element, self.type = b, element, element.vector
+        self.bytes = element.target.vector_bytes
+
+    def constant(self, value: float) -> str:
+        """A number in every lane."""
+        part = self.element.part
+        return f"splat ({part} {float_bits(value, part)})"
+
+    def add(self, x: str, y: str) -> str:
+        """x + y."""
+        return self.b.emit(f"fadd {self.type} {x}, {y}")
+
+    def sub(self, x: str, y: str) -> str:
+        """x - y."""
+        return self.b.emit(f"fsub {self.type} {x}, {y}")
+
+    def mul(self, x: str, y: str) -> str:
+        """x * y."""
+        return self.b.emit(f"fmul {self.type} {x}, {y}")
+
+    def negate(self, x: str) -> str:
+        """-x."""
+        return self.b.emit(f"fneg {self.type} {x}")
+
+    def fma(self, x: str, y: str, z: str) -> str:
+        """x * y + z."""
+        return self.element.multiply_add(self.b, [x], y, [z])[0]
+
+    def multiply(self, x: Complex, w: Complex) -> Complex:
+        """The complex product."""
+        re = self.fma(x[0], w[0], self.negate(self.mul(x[1], w[1])))
+        return re, self.fma(x[0], w[1], self.mul(x[1], w[0]))
+
+    def load(self, row: str) -> Complex:
+        """A row of a buffer."""
+        return self.load_part(row), self.load_part(self.b.offset(row, self.bytes))
+
+    def load_part(self, pointer: str) -> str:
+        """One vector of a buffer."""
+        return self.b.load(self.type, pointer, self.bytes)
+
+    def store(self, x: Complex, row: str) -> None:
+        """Write a row of a buffer."""
+        self.store_part(x[0], row)
+        self.store_part(x[1], self.b.offset(row, self.bytes))
+
+    def store_part(self, x: str, pointer: str) -> None:
+        """Write one vector of a buffer."""
+        self.b.store(self.type, x, pointer, self.bytes)
+
+    def broadcast(self, pointer: str, number: str | int) -> str:
+        """Number `number` of a table, in every lane."""
+        part, size = self.element.part, self.element.size
+        at = self.b.offset(pointer, self.b.mul(number, size))
+        return self.b.splat(self.b.load(part, at, size), part, self.element.width)
+
+
+# ---- what steps read -----------------------------------------------------------------------------
+
+
+def load_record(b: Builder, form: Fields) -> SimpleNamespace:
+    """A step's record by name; addresses as pointers."""
+    found = SimpleNamespace()
+    for k, name in enumerate(form.names):
+        kind = _KINDS.get(name, "i64")
+        slot = b.emit(f"getelementptr i64, ptr %record, i64 {k}")
+        setattr(found, name, b.emit(f"load {kind}, ptr {slot}, !invariant.load !{{}}"))
+    return found
+
+
+_KINDS = {
+    "twiddles": "ptr", "roots": "ptr",
+    "scale_real": "double", "scale_imaginary": "double", "sign": "double",
+}  # fmt: skip
+
+
+def state(b: Builder, which: str) -> str:
+    """What the block's state holds: by name, or an address by its (run-time) number."""
+    kind = "ptr"
+    if which in fields.STATE:
+        kind = "i64" if which in ("lanes", "block") else "ptr"
+        which = str(fields.STATE.index(which))
+    slot = b.emit(f"getelementptr i64, ptr %state, i64 {which}")
+    return b.emit(f"load {kind}, ptr {slot}")
