@@ -24,9 +24,10 @@ _STEPS: dict[str, Callable[[Builder, Element], None]] = {
     "load_columns": lines.emit_load_columns,
     "store_columns": lambda b, element: lines.emit_store_columns(b, element, False),
     "store_twiddled": lambda b, element: lines.emit_store_columns(b, element, True),
-    "load_pairs": lines.emit_load_pairs,
-    "store_pairs": lines.emit_store_pairs,
+    "load_reals": lines.emit_load_reals,
+    "store_reals": lines.emit_store_reals,
     "clear": lines.emit_clear,
+    "mirror": lines.emit_mirror,
     "turn": emit_turn,
     "turn_line": emit_turn_line,
 }

@@ -23,15 +23,16 @@ NEST = Fields("sections input_line output_line work work_step between after")
 SECTION = Fields("input output blocks at")  # after a NEST, one for each
 
 RADIX = Fields("code source target columns stride twiddles radix roots")
-LOAD_LINES = Fields("code target rows parts line real imaginary")
-STORE_LINES = Fields("code source rows line real imaginary scale_real scale_imaginary")
+LOAD_LINES = Fields("code target rows parts line row real imaginary")
+STORE_LINES = Fields("code source rows parts line row real imaginary scale_real scale_imaginary")
 LOAD_COLUMNS = Fields("code target rows row real imaginary")
 STORE_COLUMNS = Fields(
     "code source rows row real imaginary scale_real scale_imaginary twiddles twiddle_row"
 )
-LOAD_PAIRS = Fields("code target rows row")
-STORE_PAIRS = Fields("code source rows row real imaginary scale_real scale_imaginary")
-CLEAR = Fields("code target from_row rows")
+LOAD_REALS = Fields("code target rows row apart")
+STORE_REALS = Fields("code source rows row apart real imaginary scale_real")
+CLEAR = Fields("code target begin end apart")
+MIRROR = Fields("code target rows sign")
 TURN = Fields("code source target half twiddles sign real imaginary backward")
 TURN_LINE = Fields("code half twiddles sign scale_real scale_imaginary backward")
 
@@ -43,9 +44,10 @@ RECORDS = {
     "load_columns": LOAD_COLUMNS,
     "store_columns": STORE_COLUMNS,
     "store_twiddled": STORE_COLUMNS,
-    "load_pairs": LOAD_PAIRS,
-    "store_pairs": STORE_PAIRS,
+    "load_reals": LOAD_REALS,
+    "store_reals": STORE_REALS,
     "clear": CLEAR,
+    "mirror": MIRROR,
     "turn": TURN,
     "turn_line": TURN_LINE,
 }

@@ -18,51 +18,45 @@ def emit_load_lines(b: Builder, element: Element) -> None:
     v = Vectors(b, element)
     d = load_record(b, fields.LOAD_LINES)
     source, target, lanes = state(b, "input"), state(b, d.target), state(b, "lanes")
-    group, vector = _group(element)
-    with b.loop("0", lanes, group) as g:
-        lines = _line_pointers(b, source, d.line, g.index, lanes, group)
-        here = b.offset(target, b.mul(g.index, element.size))
-        with b.loop("0", d.rows, group) as at:
-            start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
-            tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
-            byte = b.mul(start, 2 * element.size)
-            values = [element.load(b, b.offset(line, byte), tail) for line in lines]
-            row = b.offset(here, b.mul(start, 2 * v.bytes))
-            for value in _transpose(b, values, vector, element.width):
-                for first, offset in ((0, d.real), (1, d.imaginary)):
-                    half = b.shuffle(value, value, vector, range(first, element.width, 2))
-                    b.store(_half(element), half, b.offset(row, offset), v.bytes // 2)
-                row = b.offset(row, 2 * v.bytes)
+    group, lines = element.width // 2, _line_pointers(b, source, d.line, lanes, element.width)
+    with b.loop("0", d.rows, group) as at:
+        start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
+        tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
+        byte = b.mul(start, 2 * element.size)
+        halves = []
+        for some in (lines[:group], lines[group:]):
+            values = [element.load(b, b.offset(line, byte), tail) for line in some]
+            halves.append(_transpose(b, values, v.type, element.width))
+        row = b.offset(target, b.mul(start, d.row))
+        for low, high in zip(*halves, strict=True):
+            for first, offset in ((0, d.real), (1, d.imaginary)):
+                picks = range(first, 2 * element.width, 2)
+                v.store_part(b.shuffle(low, high, v.type, picks), b.offset(row, offset))
+            row = b.offset(row, d.row)
 
 
 def emit_store_lines(b: Builder, element: Element) -> None:
-    """The step: lines of `rows` complex numbers from rows, scaled."""
+    """The step: lines of `rows` complex numbers, of which `parts` parts are wanted, scaled."""
     v = Vectors(b, element)
     d = load_record(b, fields.STORE_LINES)
     source, output, lanes = state(b, d.source), state(b, "output"), state(b, "lanes")
-    group, vector = _group(element)
+    group, lines = element.width // 2, _line_pointers(b, output, d.line, lanes, element.width)
     scale = _scale(v, d)
-    order = [k // 2 + group * (k % 2) for k in range(element.width)]
-    with b.loop("0", lanes, group) as g:
-        lines = _line_pointers(b, output, d.line, g.index, lanes, group)
-        here = b.offset(source, b.mul(g.index, element.size))
-        with b.loop("0", d.rows, group) as at:
-            start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
-            tail = element.tail(b, b.mul(b.sub(d.rows, start), 2))
-            row = b.offset(here, b.mul(start, 2 * v.bytes))
-            values = []
-            for _ in range(group):
-                halves = [
-                    b.load(_half(element), b.offset(row, offset), v.bytes // 2)
-                    for offset in (d.real, d.imaginary)
-                ]
-                both = b.shuffle(halves[0], halves[1], _half(element), order)
-                values.append(v.mul(both, scale))
-                row = b.offset(row, 2 * v.bytes)
-            byte = b.mul(start, 2 * element.size)
-            turned = _transpose(b, values, vector, element.width)
-            for line, value in zip(lines, turned, strict=True):
-                element.store(b, value, b.offset(line, byte), tail)
+    interleave = _interleaved(element)
+    with b.loop("0", d.rows, group) as at:
+        start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
+        tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
+        row = b.offset(source, b.mul(start, d.row))
+        halves: list[list[str]] = [[], []]
+        for _ in range(group):
+            x = v.load_part(b.offset(row, d.real)), v.load_part(b.offset(row, d.imaginary))
+            for half, picks in zip(halves, interleave, strict=True):
+                half.append(v.mul(b.shuffle(*x, v.type, picks), scale))
+            row = b.offset(row, d.row)
+        byte = b.mul(start, 2 * element.size)
+        turned = [y for half in halves for y in _transpose(b, half, v.type, element.width)]
+        for line, value in zip(lines, turned, strict=True):
+            element.store(b, value, b.offset(line, byte), tail)
 
 
 def emit_load_columns(b: Builder, element: Element) -> None:
@@ -89,7 +83,7 @@ def emit_store_columns(b: Builder, element: Element, twiddled: bool) -> None:
     tails = _two_tails(b, element, lanes)
     scale = _scale(v, d)
     table = b.offset(d.twiddles, b.mul(state(b, "block"), 2 * v.bytes)) if twiddled else ""
-    interleave = [k // 2 + element.width * (k % 2) for k in range(2 * element.width)]
+    interleave = _interleaved(element)
     with b.loop("0", d.rows) as r:
         row = b.offset(source, b.mul(r.index, 2 * v.bytes))
         to = b.offset(output, b.mul(r.index, d.row))
@@ -99,67 +93,83 @@ def emit_store_columns(b: Builder, element: Element, twiddled: bool) -> None:
         else:
             x = v.load_part(b.offset(row, d.real)), v.load_part(b.offset(row, d.imaginary))
         for k, tail in enumerate(tails):
-            picks = interleave[k * element.width : (k + 1) * element.width]
-            value = v.mul(b.shuffle(*x, v.type, picks), scale)
+            value = v.mul(b.shuffle(*x, v.type, interleave[k]), scale)
             element.store(b, value, b.offset(to, k * v.bytes), tail)
 
 
-def emit_load_pairs(b: Builder, element: Element) -> None:
-    """The step: rows from columns of real numbers: even ones are real parts, odd ones imaginary."""
+def emit_load_reals(b: Builder, element: Element) -> None:
+    """The step: vectors, `apart` bytes from each other in the buffer, from columns of real
+    numbers."""
     v = Vectors(b, element)
-    d = load_record(b, fields.LOAD_PAIRS)
+    d = load_record(b, fields.LOAD_REALS)
     source, target = state(b, "input"), state(b, d.target)
     tail = element.tail(b, state(b, "lanes"))
-    with b.loop("0", b.mul(d.rows, 2)) as r:
+    with b.loop("0", d.rows) as r:
         value = element.load(b, b.offset(source, b.mul(r.index, d.row)), tail)
-        v.store_part(value, b.offset(target, b.mul(r.index, v.bytes)))
+        v.store_part(value, b.offset(target, b.mul(r.index, d.apart)))
 
 
-def emit_store_pairs(b: Builder, element: Element) -> None:
-    """The step: columns of real numbers from rows: the real part and then the imaginary one."""
+def emit_store_reals(b: Builder, element: Element) -> None:
+    """The step: columns of real numbers, scaled. Number 2 j lies `real` bytes from twice `apart`
+    times j, the next one `imaginary` bytes."""
     v = Vectors(b, element)
-    d = load_record(b, fields.STORE_PAIRS)
+    d = load_record(b, fields.STORE_REALS)
     source, output = state(b, d.source), state(b, "output")
     tail = element.tail(b, state(b, "lanes"))
     scale = element.splat(b, _narrow(b, element, d.scale_real))
     with b.loop("0", d.rows) as r:
-        row = b.offset(source, b.mul(r.index, 2 * v.bytes))
-        to = b.offset(output, b.mul(b.mul(r.index, 2), d.row))
-        for offset in (d.real, d.imaginary):
-            value = v.mul(v.load_part(b.offset(row, offset)), scale)
-            element.store(b, value, to, tail)
-            to = b.offset(to, d.row)
+        half = b.emit(f"lshr i64 {r.index}, 1")
+        odd = b.emit(f"trunc i64 {r.index} to i1")
+        at = b.add(b.mul(half, b.mul(d.apart, 2)), b.select(odd, "i64", d.imaginary, d.real))
+        value = v.mul(v.load_part(b.offset(source, at)), scale)
+        element.store(b, value, b.offset(output, b.mul(r.index, d.row)), tail)
 
 
 def emit_clear(b: Builder, element: Element) -> None:
-    """The step: rows of zeros, where the input ends before the transform does."""
+    """The step: vectors of zeros, from byte to byte, `apart` bytes from each other."""
     v = Vectors(b, element)
     d = load_record(b, fields.CLEAR)
     target = state(b, d.target)
-    with b.loop(d.from_row, d.rows) as r:
-        row = b.offset(target, b.mul(r.index, 2 * v.bytes))
-        v.store(("zeroinitializer", "zeroinitializer"), row)
+    with b.loop(d.begin, d.end, d.apart) as at:
+        v.store_part("zeroinitializer", b.offset(target, at.index))
+
+
+def emit_mirror(b: Builder, element: Element) -> None:
+    """The step: all coefficients of real numbers, of which there are `rows`, from the first half.
+
+    `sign` is -1 where the half's conjugate is meant. Real and imaginary parts change places.
+    """
+    v = Vectors(b, element)
+    d = load_record(b, fields.MIRROR)
+    rows = state(b, d.target)
+    sign = element.splat(b, _narrow(b, element, d.sign))
+    x = v.load(rows)
+    v.store(("zeroinitializer", x[0]), rows)
+    half = b.emit(f"lshr i64 {d.rows}, 1")
+    with b.loop("1", b.add(half, 1)) as k:
+        row = b.offset(rows, b.mul(k.index, 2 * v.bytes))
+        real, imaginary = v.load(row)
+        imaginary = v.mul(imaginary, sign)
+        v.store((imaginary, real), row)
+        other = b.offset(rows, b.mul(b.sub(d.rows, k.index), 2 * v.bytes))
+        v.store((v.negate(imaginary), real), other)
 
 
 # ---- parts ---------------------------------------------------------------------------------------
 
 
-def _group(element: Element) -> tuple[int, str]:
-    """How many complex numbers make a vector: lines that are transposed at a time."""
-    return element.width // 2, element.vector
-
-
-def _half(element: Element) -> str:
-    return f"<{element.width // 2} x {element.part}>"
-
-
-def _line_pointers(
-    b: Builder, base: str, line: str, first: str, lanes: str, group: int
-) -> list[str]:
-    """Where the lines of a group begin. Those past the last are the last one again: what is read
+def _line_pointers(b: Builder, base: str, line: str, lanes: str, width: int) -> list[str]:
+    """Where the lines of a block begin. Those past the last are the last one again: what is read
     twice is written twice."""
     last = b.sub(lanes, 1)
-    return [b.offset(base, b.mul(b.min(b.add(first, k), last), line)) for k in range(group)]
+    return [b.offset(base, b.mul(b.min(str(k), last), line)) for k in range(width)]
+
+
+def _interleaved(element: Element) -> tuple[list[int], list[int]]:
+    """Lanes of real and imaginary parts, as the halves of a block's complex numbers."""
+    width = element.width
+    picks = [k // 2 + width * (k % 2) for k in range(2 * width)]
+    return picks[:width], picks[width:]
 
 
 def _transpose(b: Builder, values: list[str], vector: str, width: int) -> list[str]:

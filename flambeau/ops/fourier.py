@@ -27,7 +27,7 @@ def _plan(
 ):  # fmt: skip
     """For the core: a plan by a transform's geometry, None where there is none."""
     dtype = _NAMES[code]
-    if (kind != COMPLEX and n % 2) or not plans.can_plan(kind, n, dtype):
+    if not plans.can_plan(kind, n, dtype):
         return None
     part = 4 if dtype == "f32" else 8
     read = part if kind == TO_HALF else 2 * part
@@ -76,22 +76,19 @@ def _detour(
 ) -> Tensor:
     """The transform where there is no plan for the tensor as it is."""
     dtype = _NAMES[input.dtype.code]
-    if n % 2 and kind == TO_HALF:
-        return _half_of_odd(input, dim, n, norm, conjugate)
-    if n % 2 and kind == FROM_HALF:
-        return _odd_from_half(input, dim, n, norm, conjugate)
     need = n // 2 + 1 if kind == FROM_HALF else n
     lines = _fit(core.contiguous_plain(input.movedim(dim, -1)), need)
     last = lines.dim() - 1
-    if plans.can_plan(kind, n, dtype):
-        made = core.fourier(lines, kind, last, n, backward, norm, conjugate)
-        assert made is not None, f"no plan for contiguous lines of {n}"
+    made = core.fourier(lines, kind, last, n, backward, norm, conjugate)
+    if made is not None:
+        pass
     elif kind == COMPLEX:
+        assert not plans.can_plan(kind, n, dtype), f"no plan for contiguous lines of {n}"
         made = _convolve(lines, n, backward, norm)
     elif kind == TO_HALF:
-        made = _half_of_odd(lines, last, n, norm, conjugate)
+        made = _half_of_whole(lines, last, n, norm, conjugate)
     else:
-        made = _odd_from_half(lines, last, n, norm, conjugate)
+        made = _whole_from_half(lines, last, n, norm, conjugate)
     return core.contiguous_plain(made.movedim(-1, dim))
 
 
@@ -107,13 +104,13 @@ def _fit(lines: Tensor, n: int) -> Tensor:
     return made
 
 
-def _half_of_odd(input: Tensor, dim: int, n: int, norm: int, conjugate: bool) -> Tensor:
+def _half_of_whole(input: Tensor, dim: int, n: int, norm: int, conjugate: bool) -> Tensor:
     whole = over_dims(_fit_dim(input, dim, n).to(input.dtype.to_complex()), (dim,), False, norm)
     half = whole.narrow(dim, 0, n // 2 + 1)
     return core.contiguous_plain(half.conj_physical() if conjugate else half)
 
 
-def _odd_from_half(input: Tensor, dim: int, n: int, norm: int, conjugate: bool) -> Tensor:
+def _whole_from_half(input: Tensor, dim: int, n: int, norm: int, conjugate: bool) -> Tensor:
     from .join import cat
 
     half = _fit_dim(input, dim, n // 2 + 1)

@@ -124,15 +124,15 @@ def _divisors(n: int) -> Sequence[int]:
 
 def inner_length(kind: int, n: int) -> int:
     """The length of the complex transform that one of n makes."""
-    return n if kind == COMPLEX else n // 2
+    return n if kind == COMPLEX or n % 2 else n // 2
 
 
 def can_plan(kind: int, n: int, dtype: str) -> bool:
     """Is there a plan for this length (or must Bluestein's detour make one)?"""
-    n = inner_length(kind, n)
+    odd, n = n % 2, inner_length(kind, n)
     if radices(n) is not None and n <= _ROWS:
         return True
-    return split(n, _target(dtype).width) is not None
+    return (kind == COMPLEX or not odd) and split(n, _target(dtype).width) is not None
 
 
 def suits(g: Geometry) -> bool:
@@ -140,9 +140,10 @@ def suits(g: Geometry) -> bool:
     matrix = splits(g)
     if g.columns:
         n = inner_length(g.kind, g.n)
-        odd_pairs = g.kind == TO_HALF and g.have % 2
         narrow = 2 * g.lanes < _target(g.dtype).width and n > 8
-        return not (matrix or odd_pairs or narrow or n > _MOST_COLUMN_ROWS)
+        return not (matrix or narrow or n > _MOST_COLUMN_ROWS)
+    if g.kind != COMPLEX and g.n % 2:  # a few long lines are better complex ones
+        return not splits(g._replace(kind=COMPLEX))
     needed = g.n // 2 + 1 if g.kind == FROM_HALF else g.n
     return not matrix or (g.have == needed and g.outer == 1)
 
@@ -152,7 +153,7 @@ def splits(g: Geometry) -> bool:
     t = _target(g.dtype)
     n = inner_length(g.kind, g.n)
     matrix = split(n, t.width)
-    if matrix is None or (g.kind != COMPLEX and n < 2 * t.width):
+    if matrix is None or (g.kind != COMPLEX and (g.n % 2 or n < 2 * t.width)):
         return False
     whole = radices(n)
     if whole is None or n > _ROWS:
@@ -197,10 +198,14 @@ class _Program:
 
     def load(self, name: str, rows: int, whole: int, **values: Any) -> None:
         """Bring rows in; zeros up to `whole`."""
-        self.rows = max(self.rows, whole, self.t.width // 2)
+        self.rows = max(self.rows, whole, rows, self.t.width // 2)
         self.add(name, target=self.at, rows=rows, **values)
         if rows < whole:
-            self.add("clear", target=self.at, from_row=rows, rows=whole)
+            self.clear(rows * self.t.row, whole * self.t.row)
+
+    def clear(self, begin: int, end: int, apart: int = 0) -> None:
+        """Vectors of zeros in the buffer that holds the rows now, from byte to byte."""
+        self.add("clear", target=self.at, begin=begin, end=end, apart=apart or self.t.row // 2)
 
     def transform(self, n: int) -> None:
         """All passes of a length."""
@@ -269,33 +274,88 @@ def _whole_lines(g: Geometry) -> _Program:
     """A line is one lane."""
     p = _Program(g)
     n = inner_length(g.kind, g.n)
-    load_swapped = g.kind == COMPLEX and g.backward
-    layout = "columns" if g.columns else "lines"
-    step = "row" if g.columns else "line"
-    if g.kind == TO_HALF and g.columns:
-        p.load("load_pairs", g.have // 2, n, row=g.input_step)
-    else:
-        whole = n + 1 if g.kind == FROM_HALF else n
-        parts = g.have if g.kind == TO_HALF else 2 * g.have
-        counts: dict[str, Any] = {} if g.columns else {"parts": parts}
-        p.load(
-            f"load_{layout}", (parts + 1) // 2, whole,
-            **{step: g.input_step}, **counts, **p.parts(load_swapped),
-        )  # fmt: skip
-    if g.kind == FROM_HALF:
-        p.turn(n, sign=-1.0 if g.conjugate else 1.0, **p.parts(True))
-    p.transform(n)
-    swapped, rows, factor = g.kind == FROM_HALF or load_swapped, n, 1.0
     if g.kind == TO_HALF:
-        p.turn(n, sign=1.0, **p.parts(False))
-        rows, factor = n + 1, 0.5
-    name = "store_pairs" if g.kind == FROM_HALF and g.columns else f"store_{layout}"
-    more: dict[str, Any] = {"twiddles": 0, "twiddle_row": 0} if name == "store_columns" else {}
-    p.add(
-        name, source=p.at, rows=rows, **dict[str, Any]({step: g.output_step}), **p.parts(swapped),
-        **_scales(g, factor), **more,
-    )  # fmt: skip
+        _load_reals(p, g, n)
+    else:
+        whole = g.n // 2 + 1 if g.kind == FROM_HALF else n
+        swapped = g.kind == COMPLEX and g.backward
+        if g.columns:
+            p.load("load_columns", g.have, whole, row=g.input_step, **p.parts(swapped))
+        else:
+            p.load(
+                "load_lines", g.have, whole, parts=2 * g.have, line=g.input_step, row=p.t.row,
+                **p.parts(swapped),
+            )  # fmt: skip
+    if g.kind == FROM_HALF:
+        sign = -1.0 if g.conjugate else 1.0
+        if g.n % 2:
+            p.rows = max(p.rows, n, p.t.width)
+            p.add("mirror", target=p.at, rows=n, sign=sign)
+        else:
+            p.turn(n, sign=sign, **p.parts(True))
+    p.transform(n)
+    if g.kind == FROM_HALF:
+        _store_reals(p, g)
+    else:
+        _store_rows(p, g, n)
     return p
+
+
+def _load_reals(p: _Program, g: Geometry, n: int) -> None:
+    """Pairs of numbers as complex ones; numbers of an odd length each with a zero."""
+    t, vector = p.t, p.t.row // 2
+    apart = t.row if g.n % 2 else vector
+    if g.have < g.n:
+        p.clear(0, n * t.row)
+    elif g.n % 2:
+        p.clear(vector, n * t.row, apart)
+    if g.columns:
+        p.load("load_reals", g.have, 0, row=g.input_step, apart=apart)
+    else:
+        rows = ceil_div(g.have, 2)
+        p.load(
+            "load_lines", rows, 0, parts=g.have, line=g.input_step, row=2 * apart, real=0,
+            imaginary=apart,
+        )  # fmt: skip
+    p.rows = max(p.rows, n)
+    if g.n % 2:
+        p.rows = max(n + 1, t.width)
+
+
+def _store_reals(p: _Program, g: Geometry) -> None:
+    """The reverse, of transforms whose real and imaginary parts have changed places."""
+    vector = p.t.row // 2
+    apart = p.t.row if g.n % 2 else vector
+    places: dict[str, Any] = {"real": vector, "imaginary": vector + p.t.row if g.n % 2 else 0}
+    if g.columns:
+        p.add(
+            "store_reals", source=p.at, rows=g.n, row=g.output_step, apart=apart,
+            scale_real=float(g.scale), **places,
+        )  # fmt: skip
+    else:
+        p.add(
+            "store_lines", source=p.at, rows=ceil_div(g.n, 2), parts=g.n, line=g.output_step,
+            row=2 * apart, **places, **_scales(g),
+        )  # fmt: skip
+
+
+def _store_rows(p: _Program, g: Geometry, n: int) -> None:
+    swapped, rows, factor = g.kind == COMPLEX and g.backward, n, 1.0
+    if g.kind == TO_HALF:
+        rows = g.n // 2 + 1
+        if g.n % 2 == 0:
+            p.turn(n, sign=1.0, **p.parts(False))
+            factor = 0.5
+    if g.columns:
+        p.add(
+            "store_columns", source=p.at, rows=rows, row=g.output_step, **p.parts(swapped),
+            **_scales(g, factor), twiddles=0, twiddle_row=0,
+        )  # fmt: skip
+    else:
+        p.add(
+            "store_lines", source=p.at, rows=rows, parts=2 * rows, line=g.output_step,
+            row=p.t.row, **p.parts(swapped), **_scales(g, factor),
+        )  # fmt: skip
 
 
 class Transform(NamedTuple):
@@ -384,7 +444,7 @@ def _sections(g: Geometry) -> tuple[list[_Section], int, int]:
         _Section(first, source, 2, ceil_div(n2, t.width), t.width * pair, t.width * pair, n2)
     )
     second = _Program(g)
-    second.load("load_lines", n2, n2, parts=2 * n2, line=line, **second.parts(False))
+    second.load("load_lines", n2, n2, parts=2 * n2, line=line, row=t.row, **second.parts(False))
     second.transform(n2)
     scales: dict[str, Any] = (
         {"scale_real": 1.0, "scale_imaginary": 1.0} if g.kind == TO_HALF else _scales(g)
