@@ -79,7 +79,17 @@ def _repeat_element(b: Builder, to: str, source: str, d: SimpleNamespace, size: 
 
 
 def _copy_reversed(b: Builder, to: str, source: str, d: SimpleNamespace, size: int) -> None:
-    bits, lanes = _BITS[size], max(1, b.target.vector_bytes // size)
+    _reverse_by(b, to, source, d, size, b.target.vector_bytes // size)
+
+
+def _reverse_by(
+    b: Builder, to: str, source: str, d: SimpleNamespace, size: int, lanes: int
+) -> None:
+    """By vectors of so many elements, or by shorter ones where a row has fewer."""
+    if lanes < 2:
+        _copy_strided(b, to, source, d, size)
+        return
+    bits = _BITS[size]
     vector = f"<{lanes} x {bits}>"
 
     def one(at: str) -> None:
@@ -94,7 +104,7 @@ def _copy_reversed(b: Builder, to: str, source: str, d: SimpleNamespace, size: i
         one(last)  # may overlap the one before it
 
     fits = b.emit(f"icmp sge i64 {d.columns}, {lanes}")
-    b.choose(fits, vectors, lambda: _copy_strided(b, to, source, d, size))
+    b.choose(fits, vectors, lambda: _reverse_by(b, to, source, d, size, lanes // 4))
 
 
 def _copy_strided(b: Builder, to: str, source: str, d: SimpleNamespace, size: int) -> None:

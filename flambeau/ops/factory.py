@@ -4,6 +4,7 @@ layout.
 
 from __future__ import annotations
 
+from functools import lru_cache as remember_result
 from typing import Any
 
 from .. import core
@@ -97,6 +98,7 @@ def new_like(input: Tensor, dtype: Dtype, memory_format: Any = None) -> Tensor:
     return core.empty_strided(input.shape, format_strides(input.shape, memory_format), dtype)
 
 
+@remember_result(maxsize=4096)
 def preserved_strides(shape: tuple, stride: tuple) -> tuple:
     """Strides without gaps or repeats, in the order of dimensions that the given ones have."""
     packed, step = [0] * len(shape), 1

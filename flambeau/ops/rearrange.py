@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache as remember_result
 from typing import Any
 
 from .. import core
@@ -12,7 +13,7 @@ from .dims import check_tensor, read_ints, wrap, wrap_all
 from .gather import select_rows
 from .launch_index import INT32, INT64
 from .masked import choose
-from .pieces import Piece, compose, whole
+from .pieces import Piece, Pieces, compose, whole
 from .record import composite, function
 from .splitting import ALL
 from .views import _contiguous_copy, clone, diagonal, reshape, transpose
@@ -35,12 +36,15 @@ def flip(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     >>> torch.arange(3).flip(0)
     tensor([2, 1, 0])
     """
-    dims = (named["dims"],) if named else dims
-    dims = wrap_all("flip", read_ints("flip", dims, "dims"), input.ndim)
-    if not input.ndim:
-        return clone(input)
-    pieces = [((0, n, n - 1, -1),) if d in dims else whole(n) for d, n in enumerate(input.shape)]
-    return compose(input, tuple(pieces))
+    given = read_ints("flip", (named["dims"],) if named else dims, "dims")
+    pieces = _pieces_of_flip(input.shape, tuple([d.__index__() for d in given]))
+    return compose(input, pieces) if pieces else clone(input)
+
+
+@remember_result(maxsize=4096)
+def _pieces_of_flip(shape: tuple[int, ...], dims: tuple[int, ...]) -> Pieces:
+    dims = wrap_all("flip", dims, len(shape))
+    return tuple([((0, n, n - 1, -1),) if d in dims else whole(n) for d, n in enumerate(shape)])
 
 
 @composite

@@ -18,6 +18,25 @@ def numbers(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_flip_of_rows_of_any_length(dtype: str) -> None:
+    for width in (*range(1, 70), 127, 128, 129):
+        a = numbers((3, width), dtype)
+        np.testing.assert_array_equal(torch.tensor(a).flip(1).numpy(), a[:, ::-1])
+
+
+@pytest.mark.parametrize("dims", [0, -1, (0, -1), [1], np.int64(1), torch.tensor(1), True])
+def test_dimensions_of_flip(dims) -> None:
+    a = numbers((3, 5), "float32")
+    axes = tuple(dims) if isinstance(dims, list) else dims if isinstance(dims, tuple) else int(dims)
+    for _ in range(2):  # what the first call remembers serves the second
+        np.testing.assert_array_equal(torch.tensor(a).flip(dims).numpy(), np.flip(a, axes))
+        with pytest.raises(IndexError, match="flip"):
+            torch.tensor(a).flip(2)
+        with pytest.raises(RuntimeError, match="dim 1 appears multiple times"):
+            torch.tensor(a).flip(1, -1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1,), (7,), (70, 33), (3, 1, 130), (2, 3, 4, 5)])
 def test_flip_and_roll_of_every_dimension(dtype: str, shape: tuple[int, ...]) -> None:
     a = numbers(shape, dtype)
