@@ -166,6 +166,9 @@ def test_index_tensors_are_the_batches(size, options):
     lists = list(sampler)
     torch.manual_seed(1)
     assert [batch.tolist() for batch in sampler._index_tensors()] == lists
+    torch.manual_seed(1)
+    own = type("Own", (RandomSampler,), {})  # whose indices are asked for one by one
+    assert list(BatchSampler(own(range(33), **options), size, False)) == lists
 
 
 def test_distributed_sampler():

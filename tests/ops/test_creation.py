@@ -314,3 +314,20 @@ def test_kaiser_window() -> None:
     x = torch.kaiser_window(9, periodic=False, beta=8.0, dtype=torch.float64)
     assert np.allclose(x.numpy(), np.kaiser(9, 8.0), atol=1e-6)
     assert torch.kaiser_window(0).shape == (0,)
+
+
+def test_numpys_numbers_have_their_types() -> None:
+    kinds = ["bool_", "uint8", *(f"int{n}" for n in (8, 16, 32, 64))]
+    kinds += ["float16", "float32", "float64", "complex64", "complex128"]
+    for _ in range(2):  # what the first call remembers serves the second
+        for name in kinds:
+            number = getattr(np, name)(1)
+            made = torch.tensor([number, number])
+            assert made.dtype is getattr(torch, name.rstrip("_"))
+            assert made.tolist() == [1, 1]
+        for name in kinds[1:]:  # arrays of one element are of one class and many types
+            assert torch.tensor([np.array(1, name)]).dtype is getattr(torch, name)
+    assert torch.tensor([np.float32(1), np.float64(2)]).dtype is torch.float64
+    assert torch.tensor([[np.int32(1), 2.5], [True, 3]]).tolist() == [[1, 2.5], [1, 3]]
+    with pytest.raises((TypeError, RuntimeError, ValueError)):
+        torch.tensor([np.datetime64("2020-01-01")])

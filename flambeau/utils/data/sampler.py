@@ -233,11 +233,26 @@ class BatchSampler(Sampler[list]):
         self.drop_last = drop_last
 
     def __iter__(self) -> Iterator[list]:
+        if type(self.sampler) in (SequentialSampler, RandomSampler):
+            yield from self._cut_lists()
+            return
         indices = iter(self.sampler)
-        while batch := list(itertools.islice(indices, self.batch_size)):
+        while batch := [*itertools.islice(indices, self.batch_size)]:
             if self.drop_last and len(batch) < self.batch_size:
                 return
             yield batch
+
+    def _cut_lists(self) -> Iterator[list]:
+        """Slices of whole lists: the sampler need not yield its indices one by one."""
+        size, rest = self.batch_size, []
+        for chunk in self.sampler._index_tensors():
+            indices = rest + chunk.tolist()
+            whole = len(indices) - len(indices) % size
+            for start in range(0, whole, size):
+                yield indices[start : start + size]
+            rest = indices[whole:]
+        if rest and not self.drop_last:
+            yield rest
 
     def __len__(self) -> int:
         n = len(self.sampler)

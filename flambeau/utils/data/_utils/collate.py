@@ -144,7 +144,7 @@ def collate_numpy_array_fn(batch, *, collate_fn_map=None):
 
 def collate_numpy_scalar_fn(batch, *, collate_fn_map=None):
     """NumPy scalars to a 1-d tensor of their dtype."""
-    return flambeau.as_tensor(sys.modules["numpy"].stack(batch))
+    return flambeau.as_tensor(sys.modules["numpy"].array(batch))
 
 
 def collate_float_fn(batch, *, collate_fn_map=None):
