@@ -273,6 +273,7 @@ class Pixels:
         channels: int,
         depth_taps: int,
         gradient: bool = False,
+        cropped: bool = False,
     ) -> None:
         self.shape, self.strip, self.input = shape, strip, input_
         self.channels, self.depth_taps, self.size = channels, depth_taps, element.size
@@ -284,7 +285,8 @@ class Pixels:
         self.blocks = depth_taps * ceil_div(channels, self.lanes)
         _, height, width = input_
         self.fetched = min(self.rows, height)
-        split = strip.columns < shape.tile_columns
+        # Rows of which a part is read are fetched one by one.
+        split = strip.columns < shape.tile_columns or cropped
         self.by_row = split or self.fetched * width > 4096 or width % self.lanes == 0
 
     @property
@@ -366,7 +368,10 @@ class Layout:
     def __init__(self, c: Convolution, shape: Shape, strip: Strip) -> None:
         line, lanes = c.target.vector_bytes, c.element.compute.lanes
         self.shape, self.strip, self.line = shape, strip, line
-        self.pixels = Pixels(c.element, shape, strip, c.input, c.channels, c.depth_taps)
+        cropped = c.padding[1] < 0  # a gradient whose margins met no output
+        self.pixels = Pixels(
+            c.element, shape, strip, c.input, c.channels, c.depth_taps, cropped=cropped
+        )
         self.tiles = round_up(strip.count(shape), conv_winograd.tile_sizes(c.target)[0])
         down, across = shape.outputs
         # Tiles may write beyond the last column: the next row, written later, mends that.
