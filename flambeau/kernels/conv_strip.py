@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from .element import Element
+from .element import Element, Tail
 from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
@@ -63,6 +63,7 @@ PAD_PARAMETERS = [
     ("i64", "%width"),
     ("i64", "%shift"),  # source column of the copy's column 0
     ("i64", "%column_step"),
+    ("i64", "%ahead"),  # bytes to what will be copied next, which is asked of memory early
 ]
 
 
@@ -78,6 +79,8 @@ def emit_pad(b: Builder, source: Element) -> None:
         begin = b.min(b.max(begin, "0"), "%pitch")
         end = b.max(b.min(end, "%pitch"), begin)
         exists = b.emit("icmp ne ptr %from, null")
+        adjacent = b.emit("icmp eq i64 %column_step, 1")
+        whole_rows = source.masked and not source.complex
         with b.loop("0", "%rows") as y:
             row = b.add("%first", b.mul(y.index, "%row_step"))
             to = b.offset("%to", b.mul(b.mul(y.index, "%pitch"), into.size))
@@ -85,9 +88,15 @@ def emit_pad(b: Builder, source: Element) -> None:
             start = b.offset("%from", b.mul(b.add(b.mul(row, "%width"), "%shift"), source.size))
 
             def copy(to: str = to, start: str = start) -> None:
-                _fill_zeros(b, into, to, "0", begin)
-                _copy_columns(b, source, to, start, begin, end)
-                _fill_zeros(b, into, to, end, "%pitch")
+                def apart() -> None:
+                    _fill_zeros(b, into, to, "0", begin)
+                    _copy_columns(b, source, to, start, begin, end)
+                    _fill_zeros(b, into, to, end, "%pitch")
+
+                def together() -> None:
+                    _copy_row(b, source, to, start, begin, end)
+
+                b.choose(adjacent, together, apart) if whole_rows else apart()
 
             b.choose(inside, copy, lambda to=to: _fill_zeros(b, into, to, "0", "%pitch"))
 
@@ -102,10 +111,25 @@ def _fill_zeros(b: Builder, into: Element, to: str, begin: str, end: str) -> Non
         into.store(b, into.zero, b.offset(to, b.mul(x.index, into.size)))
 
 
+def _copy_row(b: Builder, source: Element, to: str, start: str, begin: str, end: str) -> None:
+    """Columns that lie side by side and the zeros around them, in one go."""
+    into, lanes = source.compute, source.lanes
+    numbers = "<" + ", ".join(f"i32 {k}" for k in range(lanes)) + ">"
+    count = b.splat(b.emit(f"trunc i64 {b.sub(end, begin)} to i32"), "i32", lanes)
+    with b.loop("0", "%pitch", lanes) as x:
+        first = b.emit(f"trunc i64 {b.sub(x.index, begin)} to i32")
+        at = b.emit(f"add <{lanes} x i32> {b.splat(first, 'i32', lanes)}, {numbers}")
+        mask = b.emit(f"icmp ult <{lanes} x i32> {at}, {count}")
+        place = b.offset(start, b.mul(x.index, source.size))
+        b.prefetch(b.offset(place, "%ahead"))
+        value = source.load(b, place, Tail(str(lanes), mask))
+        into.store(b, value, b.offset(to, b.mul(x.index, into.size)))
+
+
 def _copy_columns(b: Builder, source: Element, to: str, start: str, begin: str, end: str) -> None:
     into, lanes = source.compute, source.lanes
 
-    def side_by_side() -> None:
+    def side_by_side() -> None:  # where no masks cut a vector
         with b.loop(begin, end, lanes) as x:
             tail = source.tail(b, b.sub(end, x.index))
             value = source.load(b, b.offset(start, b.mul(x.index, source.size)), tail)
@@ -128,7 +152,7 @@ def _copy_columns(b: Builder, source: Element, to: str, start: str, begin: str, 
 
     cases: list[tuple[int, Callable[[], object]]] = [(1, side_by_side)]
     if source.masked and not source.complex:
-        cases.append((2, every_second))
+        cases = [(2, every_second)]
     b.switch("%column_step", [*cases, (0, any_step)])
 
 
@@ -202,7 +226,7 @@ class _Strips:
                 b.do(
                     f"call void @pad(ptr {b.offset(self.scratch, to)}, ptr {from_}, i64 {rows}, "
                     f"i64 {d.pitch}, i64 {first}, i64 {d.stride_h}, i64 {d.in_height}, "
-                    f"i64 {d.in_width}, i64 {shift}, i64 {d.stride_w})"
+                    f"i64 {d.in_width}, i64 {shift}, i64 {d.stride_w}, i64 {d.x_group})"
                 )
         return self.scratch
 

@@ -149,7 +149,7 @@ class _Parts:
                 f"call void @pad(ptr {b.offset(self.scratch, to)}, "
                 f"ptr {b.select(inside, 'ptr', place, 'null')}, i64 {d.copy_rows}, "
                 f"i64 {d.copy_pitch}, i64 {first}, i64 1, i64 {d.in_height}, i64 {d.in_width}, "
-                f"i64 {shift}, i64 1)"
+                f"i64 {shift}, i64 1, i64 0)"
             )
         skipped = b.mul(b.mul(at.c0, d.depth_taps), plane)
         return b.offset(self.scratch, b.sub("0", skipped))

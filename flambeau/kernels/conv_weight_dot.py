@@ -194,7 +194,7 @@ def copy_planes(b: Builder, d, at: SimpleNamespace, x: str, to: str, size: int) 
         copy = b.offset(to, b.mul(b.add(b.mul(image.index, planes), p.index), plane))
         b.do(
             f"call void @pad(ptr {copy}, ptr {place}, i64 {d.copy_rows}, i64 {d.copy_pitch}, "
-            f"i64 {first}, i64 1, i64 {d.in_height}, i64 {d.in_width}, i64 {shift}, i64 1)"
+            f"i64 {first}, i64 1, i64 {d.in_height}, i64 {d.in_width}, i64 {shift}, i64 1, i64 0)"
         )
 
 
