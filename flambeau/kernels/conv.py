@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_depthwise_plan, conv_pixel_plan, conv_strip_plan, conv_winograd_plan
+from . import (
+    conv_depthwise_plan,
+    conv_images_plan,
+    conv_pixel_plan,
+    conv_strip_plan,
+    conv_winograd_plan,
+)
 from .bfloat_pairs import multiplies_pairs
 from .conv_problem import Convolution, Job, backward_jobs, forward_taps
 from .conv_shape import geometry
@@ -104,14 +110,19 @@ def _plan(c: Convolution) -> Plan:
         return conv_depthwise_plan.plan(c, taps)
     strips = conv_strip_plan.choose(c)
     pixels = conv_pixel_plan.choose(c)
+    images = conv_images_plan.choose(c)
     tiles = conv_winograd_plan.choose(c)
+    direct = strips.cost if pixels is None else min(strips.cost, pixels.cost)
+    turned = images is not None and images.cost < direct
+    direct = images.cost if turned else direct
 
     def plan_directly() -> Plan:
+        if turned:
+            return conv_images_plan.plan(c, images)
         if pixels is not None and pixels.cost < strips.cost:
             return conv_pixel_plan.plan(c, pixels)
         return conv_strip_plan.plan(c, strips)
 
-    direct = strips.cost if pixels is None else min(strips.cost, pixels.cost)
     if tiles is None or tiles.cost * WORTHWHILE > direct:
         return plan_directly()
     return conv_winograd_plan.plan(c, tiles)._replace(otherwise=plan_directly)

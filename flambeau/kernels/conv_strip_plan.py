@@ -57,14 +57,15 @@ def plan(s: Convolution, chosen: Choice) -> Plan:
     phases = []
     filters_bytes = 0
     if s.pack:
-        pack, filters_bytes = _pack_filters(s, element, chosen.rows)
+        pack, filters_bytes = pack_filters(s, element, chosen.rows)
         phases.append(pack)
     layout = _Layout(s, element, chosen.strip_rows, chosen.m_block, filters_bytes)
     phases.append(layout.phase(chosen.rows, chosen.vectors))
     return Plan(tuple(phases), filters_bytes + layout.scratch * s.threads)
 
 
-def _pack_filters(s: Convolution, element: Element, rows: int) -> tuple[Phase, int]:
+def pack_filters(s: Convolution, element: Element, rows: int) -> tuple[Phase, int]:
+    """The phase that packs the filters, and the bytes of the workspace that they take."""
     panels = ceil_div(s.filters, rows)
     size = element.size
     offsets = [

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from flambeau.kernels import conv_filters, conv_pixel_plan, conv_strip, conv_weight
+from flambeau.kernels import (
+    conv_filters,
+    conv_images,
+    conv_images_plan,
+    conv_pixel_plan,
+    conv_strip,
+    conv_weight,
+)
 from flambeau.kernels.bfloat_pairs import multiplies_pairs
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
 from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
@@ -156,6 +163,39 @@ def test_pointwise_filters_of_bfloat_numbers_are_products():
         check("bf16", case, bias=True, relu=True, threads=2)
 
 
+IMAGES = [
+    ((16, 1, 28, 28), (6, 1, 5, 5), (1, 1), (2, 2), (1, 1), 1),
+    ((33, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),
+    ((17, 2, 9, 20), (3, 2, 1, 4), (1, 1), (0, 3), (1, 1), 1),
+    ((20, 6, 7, 5), (9, 2, 3, 3), (1, 1), (1, 1), (1, 1), 3),
+    ((16, 2, 9, 9), (4, 2, 3, 2), (1, 1), (2, 2), (2, 3), 1),
+    ((19, 3, 4, 3), (5, 3, 3, 3), (1, 1), (2, 2), (1, 1), 1),  # rows that meet one row of filters
+    ((16, 2, 3, 3), (3, 2, 1, 1), (1, 1), (3, 0), (1, 1), 1),  # rows that meet none
+    ((40, 2, 11), (3, 2, 4), (1,), (1,), (2,), 1),
+]
+
+
+@pytest.mark.parametrize("case", IMAGES)
+@pytest.mark.parametrize(
+    ("dtype", "target"),
+    [(dtype, HOST) for dtype in ("f32", "f64", "bf16", "f16")] + [("f32", t) for t in TARGETS[1:]],
+    ids=str,
+)
+def test_images_along_vectors(monkeypatch, case, dtype, target):
+    monkeypatch.setattr(conv_images_plan, "_cost", lambda *_: -1e9)
+    x_shape, w_shape, *options, groups = case
+    arguments = (dtype, x_shape, w_shape, *options, groups, 1)
+    plan = plan_conv_forward(*arguments, bias=False, target=target)
+    assert plan.phases[-1].kernel.symbol == "images"
+    check(dtype, case, bias=True, relu=True, threads=2, target=target)
+
+
+def test_a_batch_of_small_planes_puts_images_along_vectors():
+    """The gradient of LeNet's second layer: its margins would double the work."""
+    arguments = ("f32", (64, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1, 2)
+    assert plan_conv_backward_data(*arguments).phases[-1].kernel.symbol == "images"
+
+
 def test_weight_gradient_does_not_depend_on_threads():
     """The same bits from one thread and from three."""
     case = ((7, 5, 20, 20), (9, 5, 3, 3), (1, 1), (1, 1), (1, 1), 1)
@@ -205,6 +245,8 @@ def test_emits_arm64(dtype):
         conv_weight.sources(dtype, NEON, 12, 2)[0],
         conv_filters.source(dtype, NEON),
     ]
+    if not Element(dtype, NEON).complex:
+        kernels.append(conv_images.source(dtype, NEON, 6, 4))
     for kernel in kernels:
         lines = assemble(kernel.build(), NEON).splitlines()
         calls = [line.split()[1] for line in lines if "\tbl\t" in line]
