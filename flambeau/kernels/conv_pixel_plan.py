@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import conv_pixels
+from . import conv_pairs, conv_pixels
+from .bfloat_pairs import multiplies_pairs
 from .conv_problem import Convolution
 from .plan import Phase, Plan, ceil_div, round_up
 
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
 COLUMNS = (1, 2, 4, 5, 7, 8, 10, 12, 14, 16, 20, 26)  # of a tile: few, to bound what is compiled
-WORKSPACE = 3 << 17  # bytes of input a strip may copy
+WORKSPACE = 3 << 18  # bytes of input a strip may copy: most of a second-level cache
+PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
 class Choice(NamedTuple):
@@ -34,7 +36,18 @@ def choose(c: Convolution) -> Choice | None:
         return None
     if element.compute.lanes % c.out_stride[1]:  # phases are interleaved by whole vectors
         return None
+    c = _as_multiplied(c)
     return min((_choose_strip(c, *tile) for tile in _tiles(c)), default=None)
+
+
+def _takes_pairs(c: Convolution) -> bool:
+    """Whether two channels are multiplied at a time."""
+    return c.dtype == "bf16" and c.channels > 1 and multiplies_pairs(c.target)
+
+
+def _as_multiplied(c: Convolution) -> Convolution:
+    """With pairs of channels for channels, where these are multiplied."""
+    return c._replace(channels=ceil_div(c.channels, 2)) if _takes_pairs(c) else c
 
 
 def _tiles(c: Convolution) -> Iterator[tuple[int, int, int]]:
@@ -81,8 +94,12 @@ def _cost(
     whole, left = divmod(ceil_div(m_block, lanes), vectors)
     tiles = ceil_div(strip_rows, rows) * ceil_div(c.columns, columns)
 
+    pixels = rows * columns
+    load = PAIR_LOAD if _takes_pairs(c) else 0
+
     def step(width: int) -> float:
-        return max(rows * columns * width, 4) + 1.5 + 0.6 * width if width else 0
+        work = max(pixels * width, load * (pixels + width), 4)
+        return work + 1.5 + 0.6 * width if width else 0
 
     compute = tiles * (whole * step(vectors) + step(left)) * c.steps
     lines, line = _lines(c, strip_rows)
@@ -123,13 +140,16 @@ def _copy_shape(c: Convolution, strip_rows: int) -> tuple[int, int]:
 
 def plan(c: Convolution, chosen: Choice) -> Plan:
     """Packing of the filters, then the strips."""
+    whole, pairs = c, _takes_pairs(c)
+    c = _as_multiplied(c)
     element = c.element
     tile = (chosen.rows, chosen.columns, chosen.vectors)
-    kernels = conv_pixels.sources(c.dtype, c.target, tile, c.stride[1], c.out_stride[1])
+    kernels = conv_pixels.sources(c.dtype, c.target, tile, c.stride[1], c.out_stride[1], pairs)
     lanes, size = element.compute.lanes, element.compute.size
     used = ceil_div(c.filters, lanes)
     group_bytes = round_up(used * lanes * c.steps * size, 64)
-    pack = _pack_phase(c, kernels[0], ceil_div(used, chosen.vectors), group_bytes)
+    pack_phase = _pack_pairs_phase if pairs else _pack_phase
+    pack = pack_phase(whole, kernels[0], chosen.vectors, group_bytes)
     in_rows, pitch = _copy_shape(c, chosen.strip_rows)
     planes = 0 if _in_place(c) else c.channels * c.depth_taps
     slack = 2 * c.target.vector_bytes
@@ -144,7 +164,7 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     lines, line = _lines(c, chosen.strip_rows)
     row_pitch = c.input[2] if _in_place(c) else pitch
     desc = conv_pixels.FIELDS.pack(
-        **c.places(), channels=c.channels, depth_taps=c.depth_taps,
+        **whole.places(), channels=whole.channels, depth_taps=c.depth_taps,
         slice_of_output=c.slices[0], slice_of_tap=c.slices[1], slice_start=c.slices[2],
         stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=_in_place(c),
         copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
@@ -163,9 +183,10 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     return Plan((pack, strips_phase), shared + scratch * c.threads)
 
 
-def _pack_phase(c: Convolution, kernel, panels: int, group_bytes: int) -> Phase:
+def _pack_phase(c: Convolution, kernel, vectors: int, group_bytes: int) -> Phase:
     """Filters side by side; steps run over jobs, their channels, then taps."""
     size = c.element.size
+    panels = ceil_div(c.filters, vectors * c.element.compute.lanes)
     starts, depth = _blocks(c)
     desc = conv_pixels.PACK_FIELDS.pack(
         filters=c.filters, panels=panels, blocks=len(starts), depth=depth, w_group=c.w_group * size,
@@ -174,6 +195,28 @@ def _pack_phase(c: Convolution, kernel, panels: int, group_bytes: int) -> Phase:
     tasks = c.groups * panels
     grain = max(1, min(tasks, (1 << 14) // max(1, c.steps * min(c.filters, 32))))
     return Phase(kernel, desc + tuple(start * size for start in starts), tasks, grain)
+
+
+def _pack_pairs_phase(c: Convolution, kernel, vectors: int, group_bytes: int) -> Phase:
+    """The same with pairs of channels: runs of taps where they lie side by side."""
+    size, columns = c.element.size, vectors * c.element.compute.lanes
+    panels = ceil_div(c.filters, columns)
+    starts, depth = [], 1
+    for job in c.jobs:
+        taps = [tap[0] for tap in job.taps]
+        if len(c.jobs) == 1 and taps == list(range(len(taps))):
+            depth, taps = len(taps), [0]
+        for channel in range(0, c.channels, 2):
+            paired = channel + 1 < c.channels
+            starts += [n for tap in taps for n in ((channel * c.w_channel + tap) * size, paired)]
+    desc = conv_pairs.PACK_FIELDS.pack(
+        filters=c.filters, panels=panels, blocks=len(starts) // conv_pairs.BLOCK, depth=depth,
+        w_group=c.w_group * size, w_filter=c.w_row * size, group_bytes=group_bytes,
+        second=c.w_channel * size, columns=columns,
+    )  # fmt: skip
+    tasks = c.groups * panels
+    grain = max(1, min(tasks, (1 << 14) // max(1, c.steps * min(c.filters, 32))))
+    return Phase(kernel, desc + tuple(int(n) for n in starts), tasks, grain)
 
 
 def _blocks(c: Convolution) -> tuple[list[int], int]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from .bfloat_pairs import FEATURE, Pairs, PairSums
+from .conv_pairs import copy_pairs, emit_filter_pairs, emit_pad_pairs
 from .conv_strip import emit_pad
 from .conv_weight_dot import copy_planes
 from .element import Element, transpose
@@ -38,17 +40,26 @@ PACK_FIELDS = Fields("filters panels blocks depth w_group w_step w_filter group_
 
 
 def sources(
-    dtype: str, target: Target, tile: tuple[int, int, int], stride: int, across: int
+    dtype: str,
+    target: Target,
+    tile: tuple[int, int, int],
+    stride: int,
+    across: int,
+    pairs: bool = False,
 ) -> tuple[KernelSource, KernelSource]:
     """Packing of the filters, and the convolution with tiles of (rows, columns, vectors).
 
     `stride` is that of the input's columns, `across` that of the output's, a divisor of a vector's
-    lanes. args: y, x, filter, bias, workspace.
+    lanes; `pairs`: bfloat16 channels are multiplied two at a time. args: y, x, filter, bias,
+    workspace.
     """
     rows, columns, vectors = tile
     key = f"conv_pixels:{dtype}:{target.name}:{rows}x{columns}x{vectors}:{stride}:{across}"
+    key += ":pairs" * pairs
 
     def build() -> str:
+        if pairs:
+            return _build_pairs(target, tile, stride, across)
         return _build(dtype, target, tile, stride, across)
 
     return KernelSource(key, build, "pack_filters"), KernelSource(key, build, "pixels")
@@ -59,13 +70,26 @@ def _build(dtype: str, target: Target, tile: tuple[int, int, int], stride: int, 
     b = Builder(target)
     outer = Element(dtype, target)
     for width in range(1, vectors + 1):
-        _emit_tile(b, outer.compute, rows, columns, width, stride)
+        _emit_tile(b, outer.compute, outer.compute, (rows, columns, width), stride)
     emit_pad(b, outer)
     emit_pack(b, "pack", outer)
     with b.kernel("pack_filters"):
         _emit_packing(b, outer, vectors)
     with b.kernel("pixels"):
         _Pixels(b, outer, tile, stride, across).emit()
+    return b.module()
+
+
+def _build_pairs(target: Target, tile: tuple[int, int, int], stride: int, across: int) -> str:
+    rows, columns, vectors = tile
+    b = Builder(target, FEATURE)
+    for width in range(1, vectors + 1):
+        _emit_tile(b, Pairs(target), PairSums(target), (rows, columns, width), stride)
+    emit_pad_pairs(b)
+    with b.kernel("pack_filters"):
+        emit_filter_pairs(b)
+    with b.kernel("pixels"):
+        _PixelPairs(b, Element("bf16", target), tile, stride, across).emit()
     return b.module()
 
 
@@ -110,8 +134,9 @@ _TILE = [
 ]
 
 
-def _emit_tile(b: Builder, e: Element, rows: int, columns: int, vectors: int, stride: int) -> None:
-    """Define `void tile{vectors}(_TILE)`: sums[pixel][filter] of a tile."""
+def _emit_tile(b: Builder, a: Element, e: Element, tile: tuple[int, int, int], stride: int) -> None:
+    """Define `void tile{vectors}(_TILE)`: sums[pixel][filter] of a tile; a: what is multiplied."""
+    rows, columns, vectors = tile
     with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
         lines = [b.offset("%x", b.mul(str(r), "%row")) for r in range(rows)]
         count = rows * columns * vectors
@@ -120,15 +145,12 @@ def _emit_tile(b: Builder, e: Element, rows: int, columns: int, vectors: int, st
         with b.loop("0", "%steps", carry=carry) as step:
             *sums, at = step.values
             place = b.load("i64", b.offset("%table", step.index, "i64"), 8)
-            filters = [
-                b.load(e.vector, b.offset(at, v * e.target.vector_bytes), 64)
-                for v in range(vectors)
-            ]
+            filters = [a.load(b, b.offset(at, v * e.target.vector_bytes)) for v in range(vectors)]
             out = []
             for r, line in enumerate(lines):
                 start = b.offset(line, place)
                 for c in range(columns):
-                    pixel = e.broadcast(b, b.offset(start, c * stride * e.size))
+                    pixel = a.broadcast(b, b.offset(start, c * stride * a.size))
                     first = (r * columns + c) * vectors
                     for v, filter_ in enumerate(filters):
                         out += e.multiply_add(b, pixel, filter_, [sums[first + v]])
@@ -289,3 +311,11 @@ class _Pixels:
         value = inner.add(b, value, bias)
         relu = b.emit(f"icmp ne i64 {self.d.relu}, 0")
         return b.select(relu, inner.vector, inner.relu(b, value), value)
+
+
+class _PixelPairs(_Pixels):
+    """The same for pairs of bfloat16 channels: all that differs is the copy of the input."""
+
+    def _copy(self, at: SimpleNamespace) -> str:
+        copy_pairs(self.b, self.d, at, at.x, self.scratch)
+        return self.scratch

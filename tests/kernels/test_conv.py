@@ -163,6 +163,40 @@ def test_pointwise_filters_of_bfloat_numbers_are_products():
         check("bf16", case, bias=True, relu=True, threads=2)
 
 
+PAIRED = [
+    ((2, 7, 9, 11), (40, 7, 3, 3), (2, 2), (1, 1), (1, 1), 1),  # an odd channel; phases
+    ((1, 2, 12, 12), (16, 2, 5, 5), (1, 1), (2, 2), (1, 1), 1),  # more taps than lanes
+    ((2, 12, 8, 8), (48, 4, 3, 2), (1, 2), (1, 0), (2, 1), 3),
+    ((1, 5, 4, 6, 7), (17, 5, 3, 2, 3), (1, 1, 2), (1, 1, 0), (1, 1, 1), 1),
+    ((2, 3, 30), (20, 3, 4), (3,), (2,), (2,), 1),
+    ((3, 33, 6, 5), (31, 33, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+]
+
+
+@pytest.mark.skipif(not multiplies_pairs(HOST), reason="no instruction for pairs")
+@pytest.mark.parametrize("case", PAIRED)
+def test_bfloat_channels_are_multiplied_by_pairs(case):
+    x_shape, w_shape, *options, groups = case
+    plan = plan_conv_forward("bf16", x_shape, w_shape, *options, groups, 1, bias=False)
+    assert plan.phases[0].kernel.key.endswith(":pairs")
+    check("bf16", case)
+    check("bf16", case, bias=True, relu=True, threads=2)
+
+
+@pytest.mark.skipif(not multiplies_pairs(HOST), reason="no instruction for pairs")
+def test_pairs_do_not_mix_what_is_not_finite():
+    """An odd channel's partner is zero in the filter too: zero times infinity would be NaN."""
+    case = ((1, 3, 6, 6), (16, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1)
+    x, w = draw("bf16", case[0], 1), draw("bf16", case[1], 2)
+    x[0, 2, 5, 5] = 0x7F80
+    y = draw("bf16", (1, 16, 6, 6), 3)
+    run_plan(plan_conv_forward("bf16", *case, 1, bias=False), [y, x, w, None], HOST)
+    finite = np.isfinite(wide("bf16", y)).all((0, 1))
+    assert not finite[4:, 4:].any()
+    assert finite[:4].all()
+    assert finite[:, :4].all()
+
+
 IMAGES = [
     ((16, 1, 28, 28), (6, 1, 5, 5), (1, 1), (2, 2), (1, 1), 1),
     ((33, 6, 14, 14), (16, 6, 5, 5), (1, 1), (0, 0), (1, 1), 1),
