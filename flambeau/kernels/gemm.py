@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import NamedTuple
 
 from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_parts, gemm_stream
@@ -16,12 +17,15 @@ TASK_WORK = 1 << 18
 DOT_WORK = 1 << 16  # the same where memory, not arithmetic, is the bound
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
-DOT_ROWS = 8
+FEW_ROWS = 16  # that do not pay for packing
+DOT_ROWS, MOST_DOT_ROWS = 8, 64
+DOT_BYTES = 1 << 20  # of the smaller operand, which is read again for some columns of the larger
+# B is read in place by so many rows of A at least; by more where a panel and A stay in the cache.
+IN_PLACE_ROWS = 64
+PANEL_BYTES, A_BYTES = 1 << 18, 1 << 19
 PAIRS_WORK = 1 << 16  # multiply-adds from which packing pairs pays
 INNER_PART = 1 << 15  # terms of an inner product that are worth a task
-STREAM_BYTES = (
-    1 << 17
-)  # a matrix larger than this is read row by row, not column block by column block
+STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not by blocks of columns
 K_BLOCK, M_BLOCK = 384, 192
 PART_BYTES = 1 << 11  # of one row of A: a part of a long sum
 LEFT_BYTES = 1 << 19  # of a part of A, which is read again for every panel of B
@@ -126,9 +130,10 @@ def _choose(p: _Product) -> Plan:
     if side_by_side and not element.complex:
         if p.m == 1 and p.n == 1:
             return _plan_inner(p, element)
-        if p.m <= DOT_ROWS and p.b[1] != 1:
+        rows = _dot_rows(p, element)
+        if p.m <= rows and p.b[1] != 1:
             return _plan_dot(p, element)
-        if p.n <= DOT_ROWS and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
+        if p.n <= rows and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
             return _plan_dot(_swap(p), element)
     streamed = p.k > 0 and p.m == 1 and p.b[1] == 1
     if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
@@ -139,10 +144,37 @@ def _choose(p: _Product) -> Plan:
     if _has_long_sum(p, element):
         return _plan_parts(p, element)
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
-    small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= 16
+    small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= FEW_ROWS
     if element.complex or (small and not (columns_apart and work > 8 * TASK_WORK)):
         return _plan_direct(p, element)
+    if not columns_apart and _reads_in_place(p, element):
+        return _plan_direct(p, element)
     return _plan_packed(p, element)
+
+
+def _dot_rows(p: _Product, element: Element) -> int:
+    """Rows of the smaller operand up to which dot products beat packing the larger one.
+
+    What packing costs goes with the larger operand, and is shared by the rows: where that is far
+    from the processor, more of them are needed.
+    """
+    far = max(p.m, p.n) * p.k * element.size
+    if p.dtype == "bf16" and multiplies_pairs(p.target):
+        return 4 if far <= DOT_BYTES << 2 else 12
+    near = min(p.m, p.n) * p.k * element.size <= DOT_BYTES
+    return max(DOT_ROWS, min(MOST_DOT_ROWS, isqrt(far // 1800))) if near else DOT_ROWS
+
+
+def _reads_in_place(p: _Product, element: Element) -> bool:
+    """Whether tiles do best without copies, though B is large: its columns lie side by side."""
+    if p.m <= IN_PLACE_ROWS:
+        return True
+    vectors = gemm_direct.tile_shape(p.target, element)[1]
+    panel = p.k * _panel_columns(p.n, element.lanes, vectors) * element.size
+    whole_lines = p.b[0] * element.size % p.target.vector_bytes == 0
+    # Columns of A lie in a line each: fewer of them stay.
+    most = A_BYTES if p.a[1] == 1 else A_BYTES // 2
+    return whole_lines and panel <= PANEL_BYTES and p.m * p.k * element.size <= most
 
 
 def _batch_bytes(p: _Product, size: int) -> dict[str, int]:

@@ -168,6 +168,34 @@ def test_bfloat_pairs_at_any_stride():
     assert_near("bf16", c, wide("bf16", a) @ wide("bf16", b).T)
 
 
+def kernel_of(m, n, k, *, a_turned=False, b_turned=False, dtype="f32"):
+    """The kernel chosen for one product on this machine."""
+    a, b = (1, m) if a_turned else (k, 1), (1, k) if b_turned else (n, 1)
+    return plan_gemm(dtype, m, n, k, a, b, (n, 1), 1).phases[0].kernel.key.split(":")[0]
+
+
+@pytest.mark.skipif(HOST.name != "avx512", reason="bounds were measured on such machines")
+def test_larger_operands_are_read_in_place_by_more_rows():
+    assert kernel_of(12, 256, 256, b_turned=True) == "gemm_dot"
+    assert kernel_of(32, 256, 256, b_turned=True) != "gemm_dot"
+    assert kernel_of(32, 1024, 1024, b_turned=True) == "gemm_dot"
+    assert kernel_of(1024, 32, 1024) == "gemm_direct"
+    assert kernel_of(48, 1024, 2048) == "gemm_direct"
+    assert kernel_of(256, 256, 256) == "gemm_direct"
+    assert kernel_of(256, 250, 512) == "gemm_packed"
+    assert kernel_of(1024, 1024, 1024) == "gemm_packed"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_rows_in_place(threads):
+    check("f32", 48, 1000, 700, bias="column", threads=threads)
+    check("f32", 40, 300, 1000, b_turned=True, bias="row", relu=True, threads=threads)
+    check("f32", 300, 40, 1000, b_turned=True, accumulate=True, threads=threads)
+    check("f32", 200, 272, 400, threads=threads)
+    check("f32", 200, 272, 400, a_turned=True, threads=threads, batch=2)
+    check("f64", 33, 130, 520, b_turned=True, threads=threads, gap=1)
+
+
 def test_streamed_row():
     """A long row vector against a wide matrix."""
     check("f32", 1, 3000, 700, bias="column", threads=2)
