@@ -138,6 +138,10 @@ cdef extern from "nest.hpp" namespace "flambeau" nogil:
     void set_num_threads_c "flambeau::set_num_threads"(int)
     void set_own_thread_limit(int)
 
+cdef extern from "distance.hpp" namespace "flambeau" nogil:
+    const int64_t* cores_far_apart()
+    void fix_distance(int)
+
 cdef extern from "pieces.hpp" namespace "flambeau" nogil:
     cdef cppclass PieceRun:
         NestRun run

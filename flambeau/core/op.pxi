@@ -314,8 +314,11 @@ cdef class Plan:
         run_phases(self, args, n)
 
 
+cdef int64_t _near = 0
+
 cdef int run_phases(Plan plan, void** args, int n) except -1:
-    """Run a plan on n operands; args has room for the workspace behind them."""
+    """Run a plan on n operands; args has room for the workspace behind them, and for where it says whether the
+    threads' cores are far apart."""
     cdef char* work = NULL
     cdef int i
     cdef PhaseC* p
@@ -324,6 +327,7 @@ cdef int run_phases(Plan plan, void** args, int n) except -1:
         if work == NULL:
             raise OutOfMemoryError(f"not enough memory for a workspace of {plan.workspace} bytes")
     args[n] = work
+    args[n + 1] = <void*>cores_far_apart() if plan.threads > 1 else <void*>&_near
     if plan.otherwise is not None:
         (<int64_t*>work)[0] = 0
     for i in range(plan.count):
@@ -393,6 +397,13 @@ def set_threads(int n):
     if n < 1:
         raise RuntimeError("set_num_threads expects a positive integer")
     set_num_threads_c(n)
+
+
+def cores_apart(pretend=None):
+    """Are the threads' cores far apart, not sharing a cache? `pretend`, for tests: what to believe from now on, -1 to look."""
+    if pretend is not None:
+        fix_distance(pretend)
+    return cores_far_apart()[0] != 0
 
 
 def memory_stats():

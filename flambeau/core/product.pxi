@@ -78,7 +78,7 @@ def product(Tensor a, Tensor b, bint ta=False, bint tb=False, Tensor bias=None, 
 
 
 cdef int run_product(Plan plan, Tensor r, Tensor a, Tensor b, Tensor bias) except -1:
-    cdef void* args[5]
+    cdef void* args[6]
     args[0] = r.data_ptr_
     args[1] = a.data_ptr_
     args[2] = b.data_ptr_

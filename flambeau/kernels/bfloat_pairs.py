@@ -12,7 +12,7 @@ from functools import cache
 from .. import core
 from .element import Element, Tail, transpose
 from .ir import Builder
-from .pack import PARAMETERS
+from .pack import FAR, PARAMETERS
 from .target import AVX512, Target
 
 FEATURE = "avx512bf16"
@@ -60,11 +60,12 @@ class PairSums(Element):
 
 
 def emit_pack_pairs(b: Builder, name: str, width: int | None = None) -> None:
-    """Define `void name(pack.PARAMETERS)`: to[depth / 2][width][2], zeros after an odd end.
+    """Define `void name(pack.PARAMETERS, pack.FAR)`: to[depth / 2][width][2], zeros after an odd
+    end.
 
     The panel's width is a multiple of 16, or the constant `width`, 8 or 16.
     """
-    with b.function(name, PARAMETERS, "internal", "noinline"):
+    with b.function(name, [*PARAMETERS, FAR], "internal", "noinline"):
         pack = _PackPairs(b, width)
         along_columns = b.emit("icmp eq i64 %side, 2")
         along_depth = b.emit("icmp eq i64 %step, 2")
@@ -79,6 +80,7 @@ class _PackPairs:
         self.b = b
         self.width = str(width) if width else "%width"
         self.lanes = width or 16
+        self.far = b.is_far(FAR[1])
         self.steps = b.emit(f"udiv i64 {b.add('%depth', 1)}, 2")
         self.row_bytes = b.mul(self.width, 4)
 
@@ -98,7 +100,8 @@ class _PackPairs:
                     mask = b.lanes_below(count, lanes)
                     rows.append(b.masked_load("i16", lanes, at, mask, 2))
                 pairs = b.shuffle(rows[0], rows[1], f"<{lanes} x i16>", picks)
-                b.store(f"<{2 * lanes} x i16>", pairs, b.offset(to, b.mul(j.index, 4)), 4)
+                at = b.offset(to, b.mul(j.index, 4))
+                b.hand_over(f"<{2 * lanes} x i16>", pairs, at, 4 * lanes, self.far)
 
     def transpose(self) -> None:
         """The summed index lies side by side: squares of pairs are transposed in registers."""
@@ -122,9 +125,8 @@ class _PackPairs:
                 left = b.sub(self.steps, k.index)
                 for r, row in enumerate(transpose(b, rows, vector, lanes)):
                     with b.when(b.less(str(r), left)):
-                        b.store(
-                            vector, row, b.offset(to, b.mul(b.add(k.index, r), self.row_bytes)), 4
-                        )
+                        at = b.offset(to, b.mul(b.add(k.index, r), self.row_bytes))
+                        b.hand_over(vector, row, at, 4 * lanes, self.far)
 
     def by_element(self) -> None:
         """Any strides."""

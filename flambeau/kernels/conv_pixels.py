@@ -51,7 +51,7 @@ def sources(
 
     `stride` is that of the input's columns, `across` that of the output's, a divisor of a vector's
     lanes; `pairs`: bfloat16 channels are multiplied two at a time. args: y, x, filter, bias,
-    workspace.
+    workspace, distance.
     """
     rows, columns, vectors = tile
     key = f"conv_pixels:{dtype}:{target.name}:{rows}x{columns}x{vectors}:{stride}:{across}"
@@ -72,7 +72,7 @@ def _build(dtype: str, target: Target, tile: tuple[int, int, int], stride: int, 
     for width in range(1, vectors + 1):
         _emit_tile(b, outer.compute, outer.compute, (rows, columns, width), stride)
     emit_pad(b, outer)
-    emit_pack(b, "pack", outer)
+    emit_pack(b, "pack", outer, shared=True)
     with b.kernel("pack_filters"):
         _emit_packing(b, outer, vectors)
     with b.kernel("pixels"):
@@ -97,7 +97,7 @@ def _emit_packing(b: Builder, outer: Element, vectors: int) -> None:
     """Task: one panel of filters of one group."""
     d = PACK_FIELDS.load(b)
     inner, columns = outer.compute, vectors * outer.lanes
-    filters, workspace = b.argument(2), b.argument(4)
+    filters, workspace, far = b.argument(2), b.argument(4), b.load("i64", b.argument(5), 8)
     with b.loop("%begin", "%end") as task:
         group, panel = b.divide(task.index, d.panels)
         j = b.mul(panel, columns)
@@ -113,8 +113,9 @@ def _emit_packing(b: Builder, outer: Element, vectors: int) -> None:
             b.do(
                 f"call void @pack(i64 {d.depth}, ptr {b.offset(from_, start)}, i64 {d.w_step}, "
                 f"i64 {d.w_filter}, i64 {count}, ptr {b.offset(to, b.mul(block.index, size))}, "
-                f"i64 {width})"
+                f"i64 {width}, i64 {far})"
             )
+    b.fence()
 
 
 def _round_to_vectors(b: Builder, e: Element, count: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from .winograd import OUTPUTS, PRODUCTS, TAPS, Arithmetic
 # Factors of the filters are kept as [group][panel][place][step][filter].
 FILTER_FIELDS = Fields(
     "filters panels first_filter steps chunks w_group w_filter u_at u_group tap_at step_at"
-    " scratch_at scratch"
+    " scratch_at scratch shared"
 )
 # Distances in bytes. Lines are vectors: one pixel of some filters.
 FIELDS = Fields(
@@ -50,7 +50,8 @@ VECTORS = 2  # of filters, of a register tile
 def sources(dtype: str, target: Target, height: int) -> tuple[KernelSource, KernelSource]:
     """The filters' factors, and the convolution; height: rows of the filter, 3 or 1.
 
-    args: y, x, filter, bias, workspace.
+    args: y, x, filter, bias, workspace, distance. `shared` in the first's desc: threads do not read
+    just the factors they make.
     """
     key = f"conv_winograd:{dtype}:{target.name}:{height}"
 
@@ -83,6 +84,7 @@ def _emit_filters(b: Builder, outer: Element, height: int) -> None:
     inner, lanes, line = outer.compute, outer.compute.lanes, outer.target.vector_bytes
     taps, places = height * TAPS, (PRODUCTS if height > 1 else 1) * PRODUCTS
     scratch = b.offset(b.argument(4), b.add(d.scratch_at, b.mul("%thread", d.scratch)))
+    far = b.is_far(b.mul(b.load("i64", b.argument(5), 8), d.shared))
     with b.loop("%begin", "%end") as task:
         rest, chunk = b.divide(task.index, d.chunks)
         group, vector = b.divide(rest, d.panels)
@@ -116,7 +118,8 @@ def _emit_filters(b: Builder, outer: Element, height: int) -> None:
             here = b.offset(to, b.mul(step.index, row))
             for k, value in enumerate(made):
                 place = b.mul(b.mul(row, d.steps), k)
-                b.store(inner.vector, value, b.offset(here, place), line)
+                b.hand_over(inner.vector, value, b.offset(here, place), line, far)
+    b.fence()
 
 
 _PRODUCT = [

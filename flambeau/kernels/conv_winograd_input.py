@@ -44,6 +44,7 @@ _TRANSFORM = [
     ("ptr", "%to"),
     ("i64", "%place"),  # bytes from one result to the next
 ]
+_FAR = ("i64", "%far")  # whether results are for other threads, whose cores are far apart
 
 
 def emit_fetch(b: Builder, outer: Element) -> None:
@@ -66,9 +67,15 @@ def emit_fetch(b: Builder, outer: Element) -> None:
 
 
 class Input:
-    """The inputs of strips of tiles, or of gradients of outputs."""
+    """The inputs of strips of tiles, or of gradients of outputs.
 
-    def __init__(self, b: Builder, outer: Element, height: int, gradient: bool = False) -> None:
+    `far`: an i64, see Builder.is_far, where other threads read the factors.
+    """
+
+    def __init__(
+        self, b: Builder, outer: Element, height: int, gradient: bool = False, far: str = "0"
+    ) -> None:
+        self.far = far
         self.b, self.outer, self.inner = b, outer, outer.compute
         self.outputs = OUTPUTS if height > 1 else 1
         self.columns = OUTPUTS if gradient else PRODUCTS
@@ -81,7 +88,8 @@ class Input:
         """Define `void NAME(_TRANSFORM)`: the factors of one tile."""
         b, e = self.b, self.inner
         transform = getattr(winograd, self.name)
-        with b.function(self.name, _TRANSFORM, "internal", "noinline"):
+        with b.function(self.name, [*_TRANSFORM, _FAR], "internal", "noinline"):
+            far = b.is_far(_FAR[1])
             lines = [b.offset("%from", b.mul(str(r), "%row")) for r in range(self.rows)]
             steps = [b.mul(str(c), "%column") for c in range(self.columns)]
 
@@ -90,7 +98,8 @@ class Input:
 
             made = winograd.along_both(Arithmetic(b, e), transform, self.rows, self.columns, load)
             for k, value in enumerate(made):
-                b.store(e.vector, value, b.offset("%to", b.mul(str(k), "%place")), self.line)
+                at = b.offset("%to", b.mul(str(k), "%place"))
+                b.hand_over(e.vector, value, at, self.line, far)
 
     def find_strip(
         self, d: SimpleNamespace, strip: str, column: str, whole: bool = False
@@ -160,7 +169,7 @@ class Input:
             into = b.offset(to, b.mul(number, self.line))
             b.do(
                 f"call void @{self.name}(ptr {at}, i64 {row}, i64 {column}, ptr {into}, "
-                f"i64 {place})"
+                f"i64 {place}, i64 {self.far})"
             )
 
     def clear_plane(self, d: SimpleNamespace, s: SimpleNamespace, to: str, place: str) -> None:

@@ -210,12 +210,16 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     phases = []
     for first in range(0, c.filters, chosen.slice):
         last = min(first + chosen.slice, c.filters)
-        phases.append(_filter_phase(c, kernels[0], shape, first, last, places))
+        shared = ceil_div(last - first, chosen.k_block) % c.threads != 0
+        phases.append(_filter_phase(c, kernels[0], shape, (first, last), shared, places))
         phases.append(_tile_phase(c, kernels[1], chosen, layout, first, last, places))
     return Plan(tuple(phases), scratch_at + layout.scratch * c.threads)
 
 
-def _filter_phase(c: Convolution, kernel, shape: Shape, first: int, last: int, places) -> Phase:
+def _filter_phase(
+    c: Convolution, kernel, shape: Shape, filters: tuple[int, int], shared: bool, places
+) -> Phase:
+    first, last = filters
     size, lanes, line = c.element.size, c.element.compute.lanes, c.target.vector_bytes
     taps = [t for t in c.jobs[0].taps if t[1] == 0]
     order = sorted(taps, key=lambda t: (t[3], t[4]))
@@ -231,7 +235,7 @@ def _filter_phase(c: Convolution, kernel, shape: Shape, first: int, last: int, p
     desc = conv_winograd.FILTER_FIELDS.pack(
         filters=last, panels=vectors, first_filter=first, steps=len(steps), chunks=chunks,
         w_group=c.w_group * size, w_filter=c.w_row * size,
-        tap_at=tap_at, step_at=tap_at + len(taps), **places,
+        tap_at=tap_at, step_at=tap_at + len(taps), shared=shared, **places,
     )  # fmt: skip
     order_bytes = tuple((t[0] - begin) * line for t in order)
     grain = max(1, min(ceil_div(c.groups * vectors * chunks, 4 * c.threads), 8))

@@ -93,8 +93,9 @@ class _Factors:
     def __init__(self, b: Builder, outer: Element, height: int) -> None:
         self.b, self.outer = b, outer
         self.d = d = FACTOR_FIELDS.load(b)
-        self.of_x = Input(b, outer, height)
-        self.of_y = Input(b, outer, height, gradient=True)
+        far = b.load("i64", b.argument(4), 8)
+        self.of_x = Input(b, outer, height, far=far)
+        self.of_y = Input(b, outer, height, gradient=True, far=far)
         own = {name[2:]: value for name, value in vars(d).items() if name[:2] == "y_"}
         self.y = SimpleNamespace(**{**vars(d), **own})
         workspace = b.argument(3)
@@ -116,6 +117,7 @@ class _Factors:
                 lambda: self._inputs(group, number, block, skipped),
                 lambda: self._gradients(group, number, b.sub(block, d.blocks), skipped),
             )
+        b.fence()
 
     def _inputs(self, group: str, number: str, block: str, skipped: str) -> None:
         b, d = self.b, self.d

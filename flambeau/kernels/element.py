@@ -87,6 +87,11 @@ class Element:
             b.store(raw, value, buffer, 64)
             self._copy_parts(b, pointer, buffer, tail.parts)
 
+    def hand_over(self, b: Builder, value: str, pointer: str, far: str | None) -> None:
+        """Store a vector that another thread reads next, aligned; `far`: see Builder.hand_over."""
+        raw, align = f"<{self.width} x {self.stored}>", self.width * _BYTES[self.stored]
+        b.hand_over(raw, self.narrow(b, value, self.width), pointer, align, far)
+
     def _copy_parts(self, b: Builder, to: str, source: str, count: str) -> None:
         size = _BYTES[self.stored]
         with b.loop("0", b.max("0", b.min(count, str(self.width)))) as k:

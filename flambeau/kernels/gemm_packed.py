@@ -33,7 +33,8 @@ def packed_shape(target: Target, element: Element) -> tuple[int, int]:
 
 
 def sources(dtype: str, target: Target, pairs: bool) -> tuple[KernelSource, KernelSource]:
-    """The packing kernel (args C, A, B, bias, workspace) and the tile kernel (the same args).
+    """The packing kernel (args C, A, B, bias, workspace, distance) and the tile kernel (the same
+    args).
 
     `pairs`: operands are bfloat16 and packed two steps at a time; the tiles' k counts pairs.
     """
@@ -49,8 +50,8 @@ def _build(dtype: str, target: Target) -> str:
     b = Builder(target)
     c = Element(dtype, target)
     rows = packed_shape(target, c)[0]
-    emit_pack(b, "pack_b", c)
-    emit_pack(b, "pack_a", c, rows)
+    emit_pack(b, "pack_b", c, shared=True)
+    emit_pack(b, "pack_a", c, rows, shared=True)
     return _emit_kernels(b, Operands(c.compute, c.compute, c), 1)
 
 
@@ -78,7 +79,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int, per_step: int
     """Task: one panel of B, or (after those) one of A; the batch is the slowest index."""
     d = PACK_FIELDS.load(b)
     columns = vectors * c.lanes
-    workspace = b.argument(4)
+    workspace, far = b.argument(4), b.load("i64", b.argument(5), 8)
     a = b.offset(b.argument(d.a_argument), d.a_offset)
     bb = b.offset(b.argument(d.b_argument), d.b_offset)
     panels = b.add(d.a_panels, d.b_panels)
@@ -96,7 +97,7 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int, per_step: int
             to = b.offset(to, b.mul(b.mul(j, steps), c.compute.size))
             b.do(
                 f"call void @pack_b(i64 {d.k}, ptr {b.offset(b_of, b.mul(j, d.b_column))}, "
-                f"i64 {d.b_step}, i64 {d.b_column}, i64 {count}, ptr {to}, i64 {width})"
+                f"i64 {d.b_step}, i64 {d.b_column}, i64 {count}, ptr {to}, i64 {width}, i64 {far})"
             )
 
         def pack_a() -> None:
@@ -106,10 +107,11 @@ def _emit_packing(b: Builder, c: Element, rows: int, vectors: int, per_step: int
             to = b.offset(to, b.mul(b.mul(i, steps), c.compute.size))
             b.do(
                 f"call void @pack_a(i64 {d.k}, ptr {b.offset(a_of, b.mul(i, d.a_row))}, "
-                f"i64 {d.a_step}, i64 {d.a_row}, i64 {count}, ptr {to}, i64 {rows})"
+                f"i64 {d.a_step}, i64 {d.a_row}, i64 {count}, ptr {to}, i64 {rows}, i64 {far})"
             )
 
         b.choose(b.less(panel, d.b_panels), pack_b, pack_a)
+    b.fence()
 
 
 def _emit_blocks(b: Builder, of: Operands, rows: int, vectors: int) -> None:

@@ -340,6 +340,30 @@ class Builder:
         self.declare("!0", "!0 = !{i32 1}")
         self.do(f"store {llvm_type} {value}, ptr {pointer}, align {align}, !nontemporal !0")
 
+    def hand_over(
+        self, llvm_type: str, value: str, pointer: str, align: int, far: str | None
+    ) -> None:
+        """A store of what another thread reads next: past the caches where `far` (see `is_far`).
+        A fence must follow."""
+
+        def past() -> None:
+            self.stream(llvm_type, value, pointer, align)
+
+        def plain() -> None:
+            self.store(llvm_type, value, pointer, align)
+
+        plain() if far is None else self.choose(far, past, plain)
+
+    def is_far(self, flag: str) -> str | None:
+        """i1: is the flag of core/distance.hpp (i64) set? None without stores past the caches."""
+        return self.emit(f"icmp ne i64 {flag}, 0") if self.target.has_streams else None
+
+    def fence(self) -> None:
+        """Order the stores past the caches before what follows."""
+        if self.target.has_streams:
+            self.declare("llvm.x86.sse.sfence", "declare void @llvm.x86.sse.sfence()")
+            self.do("call void @llvm.x86.sse.sfence()")
+
     def stack(self, llvm_type: str, align: int = 64) -> str:
         """Room for one value in the function's frame, whatever loop this is called in; its
         address.

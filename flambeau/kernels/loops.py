@@ -364,8 +364,7 @@ class LoopKernel:
             for u in range(self.unroll):
                 at = b.add(main.index, u * self.lanes)
                 self._element_block(wide, row, dict(known), at, None, None)
-        b.declare("llvm.x86.sse.sfence", "declare void @llvm.x86.sse.sfence()")
-        b.do("call void @llvm.x86.sse.sfence()")  # before other threads are told
+        b.fence()  # before other threads are told
 
     def nest(self) -> None:
         """Rows [begin, end); desc: inner size, then (row stride, inner stride) of each operand,
@@ -388,7 +387,7 @@ class LoopKernel:
 
 def can_stream(spec: LoopSpec, target: Target) -> bool:
     """Is there a stream kernel of this flat program, and is the program bound by memory?"""
-    if target.name not in ("avx512", "avx2", "sse"):
+    if not target.has_streams:
         return False
     flat = LoopKernel(spec, target)
     smallest = min(dt.INFO[o.dtype].size for o in spec.outs)

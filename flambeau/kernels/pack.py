@@ -14,17 +14,22 @@ PARAMETERS = [
     ("ptr", "%to"),
     ("i64", "%width"),  # columns of the panel
 ]
+FAR = ("i64", "%far")
 
 
-def emit_pack(b: Builder, name: str, source: Element, width: int | None = None) -> None:
+def emit_pack(
+    b: Builder, name: str, source: Element, width: int | None = None, shared: bool = False
+) -> None:
     """Define `void name(PARAMETERS)`: to[depth][width] = from, in the compute type.
 
-    The panel's width is a multiple of the vector's lanes, or the constant `width`.
+    The panel's width is a multiple of the vector's lanes, or the constant `width`. `shared`: other
+    threads read it next, and there is one more parameter, (i64) whether their cores are far apart.
     """
     if width is not None:
         source = _narrowed(source, width)
-    with b.function(name, PARAMETERS, "internal", "noinline"):
-        pack = _Pack(b, source, width)
+    parameters = [*PARAMETERS, FAR] if shared else PARAMETERS
+    with b.function(name, parameters, "internal", "noinline"):
+        pack = _Pack(b, source, width, b.is_far(FAR[1]) if shared else None)
         along_columns = b.emit(f"icmp eq i64 %side, {source.size}")
         along_depth = b.emit(f"icmp eq i64 %step, {source.size}")
 
@@ -46,8 +51,8 @@ def _narrowed(source: Element, width: int) -> Element:
 
 
 class _Pack:
-    def __init__(self, b: Builder, source: Element, width: int | None) -> None:
-        self.b, self.source, self.into = b, source, source.compute
+    def __init__(self, b: Builder, source: Element, width: int | None, far: str | None) -> None:
+        self.b, self.source, self.into, self.far = b, source, source.compute, far
         self.width = str(width) if width else "%width"
         self.lanes = source.lanes
         self.partial = bool(width and width % source.lanes)
@@ -70,7 +75,8 @@ class _Pack:
         with b.loop("0", self.width, str(self.lanes)) as j:
             tail = self.source.tail(b, b.sub("%count", j.index))
             value = self.source.load(b, b.offset(start, b.mul(j.index, self.source.size)), tail)
-            self.into.store(b, value, b.offset(to, b.mul(j.index, self.into.size)))
+            at = b.offset(to, b.mul(j.index, self.into.size))
+            self.into.hand_over(b, value, at, self.far)
 
     def by_element(self) -> None:
         """Any strides."""
@@ -119,7 +125,7 @@ class _Pack:
         for r, row in enumerate(turned):
             target = b.offset(to, b.mul(b.add(k, r), self.row_bytes))
             if limit is None:
-                self.into.store(b, row, target)
+                self.into.hand_over(b, row, target, self.far)
             else:
                 with b.when(b.less(str(r), limit)):
                     self.into.store(b, row, target)

@@ -30,7 +30,8 @@ class Phase(NamedTuple):
 class Plan(NamedTuple):
     """Phases run in order, each complete before the next, on the same args.
 
-    args are the operation's buffers followed by a 64-byte aligned workspace of `workspace` bytes.
+    args are the operation's buffers followed by a 64-byte aligned workspace of `workspace` bytes
+    and an i64: 1 where the threads' cores are far apart, see core/distance.hpp.
     With `otherwise`, the workspace's first number is zero at the start; where a kernel sets it,
     that plan runs afterwards on the same args.
     """

@@ -18,6 +18,11 @@ class Target(NamedTuple):
     masked: bool  # masked loads and stores of 1- to 8-byte elements are single instructions
     gather: bool  # has instructions that gather words by index
 
+    @property
+    def has_streams(self) -> bool:
+        """Whether it has stores past the caches, of aligned vectors of 16 bytes or more."""
+        return self.name in ("avx512", "avx2", "sse")
+
 
 # One object format everywhere, so that one small loader serves every system.
 _ENVIRONMENT = {

@@ -52,17 +52,24 @@ class Runner:
     """A plan bound to arrays, ready to be called."""
 
     def __init__(
-        self, plan: Plan, arrays: list[np.ndarray | None], target: Target, threads: int = 1
+        self,
+        plan: Plan,
+        arrays: list[np.ndarray | None],
+        target: Target,
+        threads: int = 1,
+        far: bool = False,
     ):
         workspace = np.full(plan.workspace + 128, 0xFF, np.uint8)  # NaN, so that stale reads show
         at = (workspace.ctypes.data + 63) // 64 * 64
         pointers = [0 if a is None else a.ctypes.data for a in arrays]
-        self.args = (ctypes.c_void_p * (len(pointers) + 1))(*pointers, at)
+        distance = np.array([far], np.int64)
+        pointers += [at, distance.ctypes.data]
+        self.args = (ctypes.c_void_p * len(pointers))(*pointers)
         self.threads = threads
-        self.keep = (workspace, arrays)
+        self.keep = (workspace, arrays, distance)
         self.flag = workspace[at - workspace.ctypes.data :][:8]
         self.otherwise = plan.otherwise
-        self.again = lambda: Runner(plan.otherwise(), arrays, target, threads)()
+        self.again = lambda: Runner(plan.otherwise(), arrays, target, threads, far)()
         self.phases = []
         for phase in plan.phases:
             desc = (ctypes.c_int64 * len(phase.desc))(*map(_as_bits, phase.desc))
@@ -86,6 +93,11 @@ class Runner:
             list(pool.map(lambda p: run(self.args, desc, *p), parts))
 
 
-def run_plan(plan: Plan, arrays: list[np.ndarray | None], target: Target, threads: int = 1) -> None:
-    """Run a plan once."""
-    Runner(plan, arrays, target, threads)()
+def run_plan(
+    plan: Plan,
+    arrays: list[np.ndarray | None],
+    target: Target,
+    threads: int = 1,
+) -> None:
+    """Run a plan once; several threads are told that their cores are far apart."""
+    Runner(plan, arrays, target, threads, far=threads > 1)()
