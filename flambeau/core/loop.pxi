@@ -31,6 +31,7 @@ cdef struct Entry:
     uint64_t types
     uint64_t layout
     kernel_fn kernel
+    bint never_streams     # there is no stream kernel at hand
     bint asked_chunks      # the two below are known
     kernel_fn partial      # reductions: accumulators of a chunk; NULL where there is no such kernel
     kernel_fn final        # from the chunks' accumulators

@@ -1,7 +1,8 @@
 # Calling a pointwise op: operands, layouts, launch.
 
 cdef enum:
-    STREAM_STEP = 1024    # kernels/loops.py: a stream kernel takes as many elements or a multiple
+    STREAM_STEP = 1024        # kernels/loops.py: a stream kernel takes as many elements or a multiple
+    HANDED_BYTES = 2 << 20    # of a result that another core may have read lately
 
 # From so many bytes on, read and written, nothing is left in the caches for the next op: measured, at 1.25 of the last level.
 cdef int64_t STREAM_BYTES = last_cache_bytes() * 5 // 4
@@ -301,7 +302,7 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
         r = target
     else:
         r = new_dense(e.out_code, first.ndim_, first.shape_)
-        streams = r.count >= STREAM_STEP and outgrows_caches(op, slots, layout, r)
+        streams = r.count > e.grain and passes_caches(op, e, slots, layout, r)
     args[0] = r.data_ptr_
     if numbers:
         fill_scalars(op, slots, e, args, scratch, 1)
@@ -316,25 +317,38 @@ cdef Tensor pointwise_flat(LoopOp op, PyObject** slots, uint64_t types, Tensor f
     return r
 
 
-cdef bint outgrows_caches(LoopOp op, PyObject** slots, uint64_t layout, Tensor r) noexcept:
-    """Would what a flat program reads and writes push itself out of the caches?
+cdef bint passes_caches(LoopOp op, Entry* e, PyObject** slots, uint64_t layout, Tensor r) noexcept:
+    """Should a flat program's results go past the caches?
 
-    What is only written stays there to be read, so something must be read that takes its place.
+    Yes, where what it reads and writes pushes itself out of them. What is only written stays there to be read, so
+    something must be read that takes its place. And yes where the threads' cores are far apart and the result is small:
+    its memory is likely to be what another core has read, which is slow to write (see distance.hpp). Larger ones have
+    mostly left the other core's cache.
     """
-    cdef int64_t read = 0
+    cdef int64_t read = 0, written = ITEM[r.code] * r.count
     cdef int i
     for i in range(op.operands):
         if (layout >> (4 + 4 * i)) & 15 == ACCESS_C:
             read += ITEM[(<Tensor>slots[i]).code] * r.count
-    return read > 0 and read + ITEM[r.code] * r.count > STREAM_BYTES and <uintptr_t>r.data_ptr_ % 64 == 0
+    if read == 0 or <uintptr_t>r.data_ptr_ % 64 != 0:
+        return False
+    if read + written > STREAM_BYTES:
+        return True
+    return written <= HANDED_BYTES and not e.never_streams and cores_far_apart()[0] != 0
 
 
 cdef int run_stream(LoopOp op, Entry* e, uint64_t types, uint64_t layout, void** args, int64_t n) except -1:
     """A flat program whose results go past the caches; `e`, its plain kernel, computes what is left at the end."""
     cdef int64_t whole = n - n % STREAM_STEP
     cdef Entry* s = op.find(types, layout | FORM_STREAM)
+    cdef list accesses
     if s == NULL:
-        s = op.compile(types, layout | FORM_STREAM, FORM_STREAM, accesses_of(layout, op.operands), -1)
+        accesses = accesses_of(layout, op.operands)
+        if n * ITEM[e.out_code] <= HANDED_BYTES and not op.record.is_at_hand(FORM_STREAM, op.unpack_ranks(types), accesses, -1):
+            e.never_streams = True  # which cores a process meets must not decide whether it needs the compiler
+            s = e
+        else:
+            s = op.compile(types, layout | FORM_STREAM, FORM_STREAM, accesses, -1)
     with nogil:
         parallel_for(s.kernel, args, NULL, whole, launch_grain(e.grain, whole))
     if whole < n:

@@ -5,6 +5,7 @@ programs.
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -247,6 +248,15 @@ class LoopRecord:
             found = cache.remember(key, [text], facts), facts
         (address,), (result, grain, *codes) = found
         return address, result, tuple(codes), grain
+
+    def is_at_hand(
+        self, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int
+    ) -> bool:
+        """Whether a signature's kernel is in the cache, or the compiler loaded already."""
+        if "llvmlite" in sys.modules:
+            return True
+        key = self._key(form, ranks, accesses, request)
+        return key is not None and cache.recall(key) is not None
 
     def compile_chunks(
         self, op: LoopOp, form: int, ranks: list[tuple[int, int]], accesses: list[str], request: int

@@ -1,7 +1,7 @@
 """Arithmetic and elementary functions against NumPy: types, layouts, edges, errors, derivatives."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import flambeau as torch
+from flambeau import core
 from flambeau.autograd import gradcheck, gradgradcheck
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -447,3 +448,38 @@ def test_derivatives_that_pass_the_caches() -> None:
     s = torch.sigmoid(x.detach() * y)
     wanted = (y * y * s * (1 - s)).numpy()
     np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture
+def far_apart() -> Iterator[None]:
+    """Kernels are told that the threads' cores share no cache."""
+    core.cores_apart(1)
+    yield
+    core.cores_apart(-1)
+
+
+@pytest.mark.parametrize("count", [1 << 16, 100003])
+@pytest.mark.parametrize("name", STREAMED)
+def test_results_that_other_cores_have_read(name: str, count: int, far_apart: None) -> None:
+    x, y = torch.randn(2, count).unbind()
+    found = STREAMED[name](x, y)
+    core.cores_apart(0)
+    assert torch.equal(found, STREAMED[name](x, y))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
+def test_products_of_cores_far_apart(dtype: str, flip: tuple[bool, bool], far_apart: None) -> None:
+    sizes = ((300, 411), (411, 257))
+    made = [uniform(*reversed(s)) if f else uniform(*s) for s, f in zip(sizes, flip, strict=True)]
+    factors = [torch.tensor(x).to(getattr(torch, dtype)) for x in made]
+    a, b = (x.t() if f else x for x, f in zip(factors, flip, strict=True))
+    found = a @ b
+    core.cores_apart(0)
+    assert torch.equal(found, a @ b)
+
+
+def test_cores_are_near_or_far() -> None:
+    assert core.cores_apart(0) is False
+    assert core.cores_apart(1) is True
+    assert core.cores_apart(-1) in (False, True)
