@@ -6,12 +6,12 @@ all lengths: one module for each radix and each layout.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from . import fourier_fields as fields
 from . import fourier_lines as lines
 from .element import Element
-from .fourier_radix import emit_prime, emit_radix
+from .fourier_radix import Pass, emit_prime, emit_radix
 from .fourier_turn import emit_turn, emit_turn_line
 from .ir import Builder
 from .plan import KernelSource
@@ -23,7 +23,7 @@ _STEPS: dict[str, Callable[[Builder, Element], None]] = {
     "store_lines": lines.emit_store_lines,
     "load_columns": lines.emit_load_columns,
     "store_columns": lambda b, element: lines.emit_store_columns(b, element, False),
-    "store_twiddled": lambda b, element: lines.emit_store_columns(b, element, True),
+    "store_turned": lambda b, element: lines.emit_store_columns(b, element, True),
     "load_reals": lines.emit_load_reals,
     "store_reals": lines.emit_store_reals,
     "clear": lines.emit_clear,
@@ -33,10 +33,10 @@ _STEPS: dict[str, Callable[[Builder, Element], None]] = {
 }
 
 
-def step_source(name: str, dtype: str, radix: int = 0, twiddled: bool = False) -> KernelSource:
-    """A step, called as step(state, record); `radix` is the radix of the step of that name."""
+def step_source(name: str, dtype: str, which: Sequence) -> KernelSource:
+    """A step, called as step(state, record); `which`: of the step named radix."""
     target = host()
-    key = f"fourier:{name}:{radix}:{twiddled}:{dtype}:{target.name}"
+    key = f"fourier:{name}:{tuple(which)}:{dtype}:{target.name}"
 
     def build() -> str:
         b = Builder(target)
@@ -44,7 +44,7 @@ def step_source(name: str, dtype: str, radix: int = 0, twiddled: bool = False) -
         parameters = [("ptr noalias", "%state"), ("ptr noalias", "%record")]
         with b.function("step", parameters):
             if name == "radix":
-                emit_radix(b, element, radix, twiddled)
+                emit_radix(b, element, Pass(*which))
             else:
                 _STEPS[name](b, element)
         return b.module()

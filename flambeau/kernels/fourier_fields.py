@@ -23,11 +23,15 @@ NEST = Fields("sections input_line output_line work work_step between after")
 SECTION = Fields("input output blocks at")  # after a NEST, one for each
 
 RADIX = Fields("code source target columns stride twiddles radix roots")
+# a pass that reads or writes columns itself
+ENDS = Fields(
+    f"{' '.join(RADIX.names)} input_row sign output_row scale_real scale_imaginary turns turn_row"
+)
 LOAD_LINES = Fields("code target rows parts line row real imaginary")
 STORE_LINES = Fields("code source rows parts line row real imaginary scale_real scale_imaginary")
 LOAD_COLUMNS = Fields("code target rows row real imaginary")
 STORE_COLUMNS = Fields(
-    "code source rows row real imaginary scale_real scale_imaginary twiddles twiddle_row"
+    "code source rows row real imaginary scale_real scale_imaginary turns turn_row"
 )
 LOAD_REALS = Fields("code target rows row apart")
 STORE_REALS = Fields("code source rows row apart real imaginary scale_real")
@@ -37,13 +41,13 @@ TURN = Fields("code source target half twiddles sign real imaginary backward")
 TURN_LINE = Fields("code half twiddles sign scale_real scale_imaginary backward")
 
 RECORDS = {
-    "radix": RADIX,
+    "radix": ENDS,
     "prime": RADIX,
     "load_lines": LOAD_LINES,
     "store_lines": STORE_LINES,
     "load_columns": LOAD_COLUMNS,
     "store_columns": STORE_COLUMNS,
-    "store_twiddled": STORE_COLUMNS,
+    "store_turned": STORE_COLUMNS,
     "load_reals": LOAD_REALS,
     "store_reals": STORE_REALS,
     "clear": CLEAR,

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from . import fourier_fields as fields
 from .element import Element
-from .fourier_vectors import Vectors, load_record, state
+from .fourier_vectors import (
+    Vectors,
+    interleaved,
+    load_record,
+    narrow,
+    scales,
+    state,
+    two_tails,
+)
 from .ir import Builder
 
 
@@ -41,8 +49,8 @@ def emit_store_lines(b: Builder, element: Element) -> None:
     d = load_record(b, fields.STORE_LINES)
     source, output, lanes = state(b, d.source), state(b, "output"), state(b, "lanes")
     group, lines = element.width // 2, _line_pointers(b, output, d.line, lanes, element.width)
-    scale = _scale(v, d)
-    interleave = _interleaved(element)
+    scale = scales(v, d)
+    interleave = interleaved(element)
     with b.loop("0", d.rows, group) as at:
         start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
         tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
@@ -64,7 +72,7 @@ def emit_load_columns(b: Builder, element: Element) -> None:
     v = Vectors(b, element)
     d = load_record(b, fields.LOAD_COLUMNS)
     source, target, lanes = state(b, "input"), state(b, d.target), state(b, "lanes")
-    tails = _two_tails(b, element, lanes)
+    tails = two_tails(b, element, lanes)
     with b.loop("0", d.rows) as r:
         from_ = b.offset(source, b.mul(r.index, d.row))
         row = b.offset(target, b.mul(r.index, 2 * v.bytes))
@@ -75,20 +83,20 @@ def emit_load_columns(b: Builder, element: Element) -> None:
             v.store_part(b.shuffle(low, high, v.type, picks), b.offset(row, offset))
 
 
-def emit_store_columns(b: Builder, element: Element, twiddled: bool) -> None:
+def emit_store_columns(b: Builder, element: Element, turned: bool) -> None:
     """The step: columns from rows, scaled; each first times its twiddle where there are any."""
     v = Vectors(b, element)
     d = load_record(b, fields.STORE_COLUMNS)
     source, output, lanes = state(b, d.source), state(b, "output"), state(b, "lanes")
-    tails = _two_tails(b, element, lanes)
-    scale = _scale(v, d)
-    table = b.offset(d.twiddles, b.mul(state(b, "block"), 2 * v.bytes)) if twiddled else ""
-    interleave = _interleaved(element)
+    tails = two_tails(b, element, lanes)
+    scale = scales(v, d)
+    table = b.offset(d.turns, b.mul(state(b, "block"), 2 * v.bytes)) if turned else ""
+    interleave = interleaved(element)
     with b.loop("0", d.rows) as r:
         row = b.offset(source, b.mul(r.index, 2 * v.bytes))
         to = b.offset(output, b.mul(r.index, d.row))
-        if twiddled:
-            factor = v.load(b.offset(table, b.mul(r.index, d.twiddle_row)))
+        if turned:
+            factor = v.load(b.offset(table, b.mul(r.index, d.turn_row)))
             x = v.multiply(v.load(row), factor)
         else:
             x = v.load_part(b.offset(row, d.real)), v.load_part(b.offset(row, d.imaginary))
@@ -116,7 +124,7 @@ def emit_store_reals(b: Builder, element: Element) -> None:
     d = load_record(b, fields.STORE_REALS)
     source, output = state(b, d.source), state(b, "output")
     tail = element.tail(b, state(b, "lanes"))
-    scale = element.splat(b, _narrow(b, element, d.scale_real))
+    scale = element.splat(b, narrow(b, element, d.scale_real))
     with b.loop("0", d.rows) as r:
         half = b.emit(f"lshr i64 {r.index}, 1")
         odd = b.emit(f"trunc i64 {r.index} to i1")
@@ -142,7 +150,7 @@ def emit_mirror(b: Builder, element: Element) -> None:
     v = Vectors(b, element)
     d = load_record(b, fields.MIRROR)
     rows = state(b, d.target)
-    sign = element.splat(b, _narrow(b, element, d.sign))
+    sign = element.splat(b, narrow(b, element, d.sign))
     x = v.load(rows)
     v.store(("zeroinitializer", x[0]), rows)
     half = b.emit(f"lshr i64 {d.rows}, 1")
@@ -161,15 +169,11 @@ def emit_mirror(b: Builder, element: Element) -> None:
 def _line_pointers(b: Builder, base: str, line: str, lanes: str, width: int) -> list[str]:
     """Where the lines of a block begin. Those past the last are the last one again: what is read
     twice is written twice."""
-    last = b.sub(lanes, 1)
-    return [b.offset(base, b.mul(b.min(str(k), last), line)) for k in range(width)]
-
-
-def _interleaved(element: Element) -> tuple[list[int], list[int]]:
-    """Lanes of real and imaginary parts, as the halves of a block's complex numbers."""
-    width = element.width
-    picks = [k // 2 + width * (k % 2) for k in range(2 * width)]
-    return picks[:width], picks[width:]
+    found = [base]
+    for k in range(1, width):
+        there = b.less(str(k), lanes)
+        found.append(b.offset(found[-1], b.select(there, "i64", line, "0")))
+    return found
 
 
 def _transpose(b: Builder, values: list[str], vector: str, width: int) -> list[str]:
@@ -192,21 +196,3 @@ def _pick(part: int, width: int) -> int:
     number, inside = divmod(part, 2)
     which, element = number % 2, number // 2
     return which * width + 2 * element + inside
-
-
-def _two_tails(b: Builder, element: Element, lanes: str) -> tuple:
-    """For the two vectors that hold one complex number of each lane."""
-    parts = b.mul(lanes, 2)
-    return element.tail(b, parts), element.tail(b, b.max(b.sub(parts, element.width), "0"))
-
-
-def _scale(v: Vectors, d) -> str:
-    """The factors of real and imaginary parts, alternating."""
-    b, element = v.b, v.element
-    factors = [element.splat(b, _narrow(b, element, x)) for x in (d.scale_real, d.scale_imaginary)]
-    picks = [k + element.width * (k % 2) for k in range(element.width)]
-    return b.shuffle(factors[0], factors[1], v.type, picks)
-
-
-def _narrow(b: Builder, element: Element, number: str) -> str:
-    return number if element.part == "double" else b.emit(f"fptrunc double {number} to float")

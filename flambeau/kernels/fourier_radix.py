@@ -14,11 +14,24 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
 
 from . import fourier_fields as fields
 from .element import Element
-from .fourier_vectors import Complex, Vectors, load_record, state
+from .fourier_vectors import (
+    Complex,
+    Vectors,
+    interleaved,
+    load_record,
+    narrow,
+    scales,
+    state,
+    two_tails,
+)
 from .ir import Builder
+
+ROWS, COLUMNS, TURNED = "rows", "columns", "turned"  # TURNED: columns times roots of unity
 
 # ---- transforms in registers ---------------------------------------------------------------------
 
@@ -122,30 +135,72 @@ def _turn(v: Vectors, x: Complex, k: int, n: int) -> Complex:
 # ---- passes --------------------------------------------------------------------------------------
 
 
-def emit_radix(b: Builder, element: Element, radix: int, twiddled: bool) -> None:
-    """The step: a pass of one radix; without twiddles it is the last, with one column."""
+class Pass(NamedTuple):
+    """Which pass of a radix: without twiddles it is the last, with one column."""
+
+    radix: int = 0
+    twiddled: bool = False
+    source: str = ROWS
+    target: str = ROWS
+
+
+def emit_radix(b: Builder, element: Element, which: Pass) -> None:
+    """The step: a pass of one radix, from rows or columns to rows or columns."""
     v = Vectors(b, element)
-    d = load_record(b, fields.RADIX)
-    source, target = state(b, d.source), state(b, d.target)
+    d = load_record(b, fields.ENDS)
+    radix, reads, writes = which.radix, which.source != ROWS, which.target != ROWS
     row = 2 * v.bytes
-    apart = b.mul(b.mul(d.columns, d.stride), row)  # rows that one butterfly reads
-    near = b.mul(d.stride, row)  # rows that it writes
+    source = state(b, "input") if reads else state(b, d.source)
+    target = state(b, "output") if writes else state(b, d.target)
+    step = (d.input_row if reads else row), (d.output_row if writes else row)
+    tails = two_tails(b, element, state(b, "lanes")) if reads or writes else ()
+    load, store = v.load, v.store
+    if reads:
+        sign = element.splat(b, narrow(b, element, d.sign))
+        load = partial(_load_column, v, tails, sign)
+    if writes:
+        store = partial(_store_column, v, tails, scales(v, d))
+    turns = b.offset(d.turns, b.mul(state(b, "block"), row))
+    apart = b.mul(b.mul(d.columns, d.stride), step[0])  # between rows that one butterfly reads
+    near = b.mul(d.stride, step[1])  # between those that it writes
     with b.loop("0", d.columns) as p:
-        from_ = b.offset(source, b.mul(p.index, near))
+        from_ = b.offset(source, b.mul(p.index, b.mul(d.stride, step[0])))
         to = b.offset(target, b.mul(p.index, b.mul(near, radix)))
         table = b.offset(d.twiddles, b.mul(p.index, 2 * (radix - 1) * element.size))
-        with b.loop("0", near, row) as q:
-            x, at = [], b.offset(from_, q.index)
+        with b.loop("0", d.stride) as q:
+            x, at = [], b.offset(from_, b.mul(q.index, step[0]))
             for _ in range(radix):
-                x.append(v.load(at))
+                x.append(load(at))
                 at = b.offset(at, apart)
-            at = b.offset(to, q.index)
+            at = b.offset(to, b.mul(q.index, step[1]))
             for k, y in enumerate(transform(v, x)):
-                if twiddled and k:
+                if which.twiddled and k:
                     root = v.broadcast(table, 2 * k - 2), v.broadcast(table, 2 * k - 1)
                     y = v.multiply(y, root)
-                v.store(y, at)
+                if which.target == TURNED:
+                    number = b.add(q.index, b.mul(d.stride, k))
+                    y = v.multiply(y, v.load(b.offset(turns, b.mul(number, d.turn_row))))
+                store(y, at)
                 at = b.offset(at, near)
+
+
+def _load_column(v: Vectors, tails: tuple, sign: str, at: str) -> Complex:
+    """A row of columns; the imaginary parts times a sign."""
+    b, element = v.b, v.element
+    low = element.load(b, at, tails[0])
+    high = element.load(b, b.offset(at, v.bytes), tails[1])
+    real, imaginary = (
+        b.shuffle(low, high, v.type, range(first, 2 * element.width, 2)) for first in (0, 1)
+    )
+    return real, v.mul(imaginary, sign)
+
+
+def _store_column(v: Vectors, tails: tuple, factors: str, y: Complex, at: str) -> None:
+    """A row of columns, scaled."""
+    b, element = v.b, v.element
+    for k, (tail, picks) in enumerate(zip(tails, interleaved(element), strict=True)):
+        value = v.mul(b.shuffle(y[0], y[1], v.type, picks), factors)
+        element.store(b, value, b.offset(at, k * v.bytes), tail)
 
 
 TILE = 4  # coefficients, and as many counted from the end, that a prime's pass sums at a time

@@ -15,8 +15,7 @@ from collections.abc import Callable
 
 from . import fourier_fields as fields
 from .element import Element
-from .fourier_lines import _narrow
-from .fourier_vectors import Complex, Vectors, load_record, state
+from .fourier_vectors import Complex, Vectors, load_record, narrow, state
 from .ir import Builder
 
 
@@ -25,7 +24,7 @@ def emit_turn(b: Builder, element: Element) -> None:
     v = Vectors(b, element)
     d = load_record(b, fields.TURN)
     source, target = state(b, d.source), state(b, d.target)
-    sign = element.splat(b, _narrow(b, element, d.sign))
+    sign = element.splat(b, narrow(b, element, d.sign))
     row = 2 * v.bytes
 
     def write(value: Complex, number: str) -> None:
@@ -71,10 +70,10 @@ def emit_turn_line(b: Builder, element: Element) -> None:
     d = load_record(b, fields.TURN_LINE)
     source, target = state(b, "input"), state(b, "output")
     group, width, size = element.width // 2, element.width, 2 * element.size
-    scale = [_narrow(b, element, x) for x in (d.scale_real, d.scale_imaginary)]
+    scale = [narrow(b, element, x) for x in (d.scale_real, d.scale_imaginary)]
     wide = [element.splat(b, x) for x in scale]
     scales = b.shuffle(wide[0], wide[1], v.type, [k + width * (k % 2) for k in range(width)])
-    signs = _conjugate(v, element.splat(b, _narrow(b, element, d.sign)))
+    signs = _conjugate(v, element.splat(b, narrow(b, element, d.sign)))
     minus = _conjugate(v, v.constant(-1.0))
 
     _turn_line_ends(v, d, source, target, scale)

@@ -87,7 +87,7 @@ def load_record(b: Builder, form: Fields) -> SimpleNamespace:
 
 
 _KINDS = {
-    "twiddles": "ptr", "roots": "ptr",
+    "twiddles": "ptr", "roots": "ptr", "turns": "ptr",
     "scale_real": "double", "scale_imaginary": "double", "sign": "double",
 }  # fmt: skip
 
@@ -100,3 +100,29 @@ def state(b: Builder, which: str) -> str:
         which = str(fields.STATE.index(which))
     slot = b.emit(f"getelementptr i64, ptr %state, i64 {which}")
     return b.emit(f"load {kind}, ptr {slot}")
+
+
+def interleaved(element: Element) -> tuple[list[int], list[int]]:
+    """Lanes of real and imaginary parts, as the halves of a block's complex numbers."""
+    width = element.width
+    picks = [k // 2 + width * (k % 2) for k in range(2 * width)]
+    return picks[:width], picks[width:]
+
+
+def two_tails(b: Builder, element: Element, lanes: str) -> tuple:
+    """For the two vectors that hold one complex number of each lane."""
+    parts = b.mul(lanes, 2)
+    return element.tail(b, parts), element.tail(b, b.max(b.sub(parts, element.width), "0"))
+
+
+def scales(v: Vectors, d) -> str:
+    """The factors of real and imaginary parts, alternating."""
+    b, element = v.b, v.element
+    factors = [element.splat(b, narrow(b, element, x)) for x in (d.scale_real, d.scale_imaginary)]
+    picks = [k + element.width * (k % 2) for k in range(element.width)]
+    return b.shuffle(factors[0], factors[1], v.type, picks)
+
+
+def narrow(b: Builder, element: Element, number: str) -> str:
+    """A double as the element's part."""
+    return number if element.part == "double" else b.emit(f"fptrunc double {number} to float")

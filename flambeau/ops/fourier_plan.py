@@ -122,6 +122,18 @@ def _divisors(n: int) -> Sequence[int]:
     return sorted({*small, *(n // d for d in small)})
 
 
+def reads_columns(n: int) -> bool:
+    """Can the first pass of a length read columns itself?"""
+    found = radices(n)
+    return found is not None and found[1] != () and found[1][0] in _COSTS
+
+
+def writes_columns(n: int) -> bool:
+    """Can the last pass of a length write columns itself?"""
+    found = radices(n)
+    return found is not None and found[1] != () and found[1][-1] in _COSTS
+
+
 def inner_length(kind: int, n: int) -> int:
     """The length of the complex transform that one of n makes."""
     return n if kind == COMPLEX or n % 2 else n // 2
@@ -164,6 +176,9 @@ def splits(g: Geometry) -> bool:
     return cycles > g.lanes * matrix[0]
 
 
+ROWS, COLUMNS, TURNED = "rows", "columns", "turned"  # of fourier_radix.Pass
+_NO_ENDS = {name: 0 for name in fields.ENDS.names if name not in fields.RADIX.names}
+
 # ---- programs ------------------------------------------------------------------------------------
 
 
@@ -178,10 +193,10 @@ class _Program:
         self.rows = 0  # of the buffers
         self.sums = 0  # bytes
 
-    def add(self, name: str, variant: tuple[int, bool] = (0, False), **values: Any) -> None:
-        """One step; `variant`: a pass's radix, and whether it has twiddles."""
-        key = "fourier", name, self.g.dtype, *variant
-        code = find_kernel(key, lambda: fourier.step_source(name, self.g.dtype, *variant))
+    def add(self, name: str, which: Sequence = (), **values: Any) -> None:
+        """One step; `which` pass of a radix."""
+        key = "fourier", name, self.g.dtype, *which
+        code = find_kernel(key, lambda: fourier.step_source(name, self.g.dtype, which))
         form = fields.RECORDS[name]
         words = [{"code": code, **values}[field] for field in form.names]
         self.records.append((*words, *[0] * (fields.RECORD_LENGTH - len(words))))
@@ -207,28 +222,35 @@ class _Program:
         """Vectors of zeros in the buffer that holds the rows now, from byte to byte."""
         self.add("clear", target=self.at, begin=begin, end=end, apart=apart or self.t.row // 2)
 
-    def transform(self, n: int) -> None:
-        """All passes of a length."""
+    def transform(self, n: int, reads: dict | None = None, writes: dict | None = None) -> None:
+        """All passes of a length. With `reads` the first one reads columns, with `writes` the last
+        one writes them: the fields of ENDS for it."""
         found = radices(n)
         assert found is not None
         columns, stride = n, 1
         for radix in found[1]:
             columns //= radix
-            name = "radix" if radix in _COSTS else "prime"
-            last = columns == 1 and name == "radix"
-            table = cosines = 0
+            short = radix in _COSTS
+            last = columns == 1 and short
+            given: dict[str, Any] = {"roots": 0, "twiddles": 0}
             if not last:
-                table = self.table(twiddles(columns, radix, name == "prime", self.g.dtype))
-            if name == "prime":
-                cosines = self.table(prime_roots(radix, self.g.dtype))
+                given["twiddles"] = self.table(twiddles(columns, radix, not short, self.g.dtype))
+            if not short:
+                given["roots"] = self.table(prime_roots(radix, self.g.dtype))
                 self.sums = max(self.sums, (radix // 2) * 2 * self.t.row)
+            which: Sequence = ()
+            if short:
+                source = COLUMNS if reads and stride == 1 else ROWS
+                target = (TURNED if writes["turns"] else COLUMNS) if writes and last else ROWS
+                given |= {**_NO_ENDS, **(reads or {}), **(writes or {})}
+                which = radix, not last, source, target
             self.add(
-                name, (radix, not last) if name == "radix" else (0, False),
-                source=self.at, target=self.other, columns=columns, stride=stride,
-                twiddles=table, radix=radix, roots=cosines,
+                "radix" if short else "prime", which, source=self.at, target=self.other,
+                columns=columns, stride=stride, radix=radix, **given,
             )  # fmt: skip
             self.at = self.other
             stride *= radix
+        self.rows = max(self.rows, n)
 
     @property
     def other(self) -> int:
@@ -270,10 +292,27 @@ def _scales(g: Geometry, factor: float = 1.0) -> dict[str, Any]:
     return {"scale_real": float(scale), "scale_imaginary": float(-scale if flipped else scale)}
 
 
+def _reads(row: int, conjugate: bool) -> dict[str, Any]:
+    """The fields of a first pass that reads columns."""
+    return {"input_row": row, "sign": -1.0 if conjugate else 1.0}
+
+
+def _writes(row: int, g: Geometry, conjugate: bool) -> dict[str, Any]:
+    """The fields of a last pass that writes columns. The backward transform is the conjugate of
+    the conjugate's forward one."""
+    found = _scales(g)
+    if conjugate:
+        found["scale_imaginary"] *= -1.0
+    return {"output_row": row, "turns": 0, "turn_row": 0, **found}
+
+
 def _whole_lines(g: Geometry) -> _Program:
     """A line is one lane."""
     p = _Program(g)
     n = inner_length(g.kind, g.n)
+    if g.kind == COMPLEX and g.columns and g.have == n and reads_columns(n) and writes_columns(n):
+        p.transform(n, _reads(g.input_step, g.backward), _writes(g.output_step, g, g.backward))
+        return p
     if g.kind == TO_HALF:
         _load_reals(p, g, n)
     else:
@@ -349,7 +388,7 @@ def _store_rows(p: _Program, g: Geometry, n: int) -> None:
     if g.columns:
         p.add(
             "store_columns", source=p.at, rows=rows, row=g.output_step, **p.parts(swapped),
-            **_scales(g, factor), twiddles=0, twiddle_row=0,
+            **_scales(g, factor), turns=0, turn_row=0,
         )  # fmt: skip
     else:
         p.add(
@@ -432,27 +471,34 @@ def _sections(g: Geometry) -> tuple[list[_Section], int, int]:
     if g.kind == TO_HALF:
         target = 3
 
-    first = _Program(g)
-    first.load("load_columns", n1, n1, row=n2 * pair, **first.parts(swap_in))
-    first.transform(n1)
+    ends = reads_columns(n1) and writes_columns(n2)
     table, table_row = _line_twiddles(n1, n2, t, g.dtype)
-    first.add(
-        "store_twiddled", source=first.at, rows=n1, row=line, **first.parts(False),
-        scale_real=1.0, scale_imaginary=1.0, twiddles=first.table(table), twiddle_row=table_row,
+    first = _Program(g)
+    turn = {
+        "scale_real": 1.0, "scale_imaginary": 1.0, "turns": first.table(table),
+        "turn_row": table_row,
+    }  # fmt: skip
+    if not ends:
+        first.load("load_columns", n1, n1, row=n2 * pair, **first.parts(swap_in))
+    turns = writes_columns(n1)
+    first.transform(
+        n1, _reads(n2 * pair, swap_in) if ends else None,
+        {"output_row": line, **turn} if turns else None,
     )  # fmt: skip
+    if not turns:
+        first.add("store_turned", source=first.at, rows=n1, row=line, **first.parts(False), **turn)
     sections.append(
         _Section(first, source, 2, ceil_div(n2, t.width), t.width * pair, t.width * pair, n2)
     )
     second = _Program(g)
     second.load("load_lines", n2, n2, parts=2 * n2, line=line, row=t.row, **second.parts(False))
-    second.transform(n2)
-    scales: dict[str, Any] = (
-        {"scale_real": 1.0, "scale_imaginary": 1.0} if g.kind == TO_HALF else _scales(g)
-    )
-    second.add(
-        "store_columns", source=second.at, rows=n2, row=n1 * pair, **second.parts(swap_in),
-        twiddles=0, twiddle_row=0, **scales,
-    )  # fmt: skip
+    plain = g._replace(scale=1.0, conjugate=False) if g.kind == TO_HALF else g
+    second.transform(n2, None, _writes(n1 * pair, plain, swap_in) if ends else None)
+    if not ends:
+        second.add(
+            "store_columns", source=second.at, rows=n2, row=n1 * pair, **second.parts(swap_in),
+            turns=0, turn_row=0, **_scales(plain),
+        )  # fmt: skip
     sections.append(
         _Section(second, 2, target, ceil_div(n1, t.width), t.width * line, t.width * pair, n1)
     )
