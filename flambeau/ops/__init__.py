@@ -17,6 +17,7 @@ from . import (
     float8,
     gather,
     grid_sample,
+    histogram,
     index,
     join,
     linalg,

@@ -11,7 +11,9 @@ from .launch_index import BOOL, INT64
 from .masked import true_positions
 from .record import composite
 from .scatter import put_rows_plain
+from .search import searchsorted
 from .sort import take_ranks, wrap_dim
+from .type_info import promote_types
 
 
 @composite
@@ -126,13 +128,31 @@ def _unique_slices(input, dim, return_inverse, return_counts, shape=None):
 @composite(out=True, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Is each element one of test_elements?"""
-    import numpy
-
-    def array(x):
-        return to_numpy(x) if hasattr(x, "dtype") else numpy.asarray(x)
+    from .creation import as_tensor
 
     if not hasattr(elements, "dtype") and not hasattr(test_elements, "dtype"):
         raise TypeError("isin(): expected a Tensor in elements or test_elements")
-    return from_numpy(
-        numpy.asarray(numpy.isin(array(elements), array(test_elements), invert=invert))
+    x, tests = (
+        t.detach() if hasattr(t, "dtype") else as_tensor(t) for t in (elements, test_elements)
     )
+    if x.dtype is not tests.dtype:
+        wide = promote_types(x.dtype, tests.dtype)
+        x, tests = x.to(wide), tests.to(wide)
+    if x.dtype.is_complex:
+        import numpy
+
+        found = numpy.isin(to_numpy(x), to_numpy(tests), invert=invert)
+        return from_numpy(numpy.asarray(found))
+    if x.dtype is BOOL:
+        x, tests = x.byte(), tests.byte()
+    found = _is_among(x, tests.reshape(-1))
+    return found.logical_not() if invert else found
+
+
+def _is_among(x: Tensor, tests: Tensor) -> Tensor:
+    """Is each element one of the tests?"""
+    if not tests.shape[0]:
+        return core.empty(x.shape, BOOL).fill_(False)
+    ordered = tests.sort()[0]
+    place = searchsorted(ordered, x).clamp_(max=tests.shape[0] - 1)
+    return take_rows_plain("isin", ordered, place) == x

@@ -158,6 +158,57 @@ def test_counting() -> None:
     assert torch.bincount(x, torch.tensor([0.5, 1, 2, 3])).tolist() == [3, 2.5, 0, 1]
 
 
+@pytest.mark.parametrize("count", [1, 5, 1000, 200_001])
+@pytest.mark.parametrize("bins", [1, 7, 3000, 150_000])
+def test_counts_of_any_length(count: int, bins: int) -> None:
+    rng = np.random.default_rng(count + bins)
+    numbers, weights = rng.integers(0, bins, count), rng.standard_normal(count)
+    wanted = np.bincount(numbers, minlength=bins)
+    types = [torch.int64, torch.int32, *([torch.uint8, torch.int8] if bins < 100 else [])]
+    for dtype in types:
+        x = torch.tensor(numbers).to(dtype)
+        np.testing.assert_array_equal(torch.bincount(x, minlength=bins).numpy(), wanted)
+        strided = torch.stack((x, x), 1)[:, 0]
+        np.testing.assert_array_equal(torch.bincount(strided, minlength=bins).numpy(), wanted)
+    x, sums = torch.tensor(numbers), np.bincount(numbers, weights, bins)
+    single = torch.bincount(x, torch.tensor(weights).float(), bins)
+    assert single.dtype is torch.float32
+    np.testing.assert_allclose(single.numpy(), sums, atol=1e-2)
+    before = torch.get_num_threads()
+    try:
+        kept = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            kept.append(torch.bincount(x, torch.tensor(weights), bins))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(kept[0].numpy(), sums, atol=1e-10)
+    assert torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[0], kept[2])
+
+
+def test_histograms_of_what_is_outside_and_not_a_number() -> None:
+    x = torch.tensor([-2.0, 0.0, 0.5, 1.0, 1.5, float("nan"), float("inf")])
+    assert torch.histc(x, 2, 0, 1).tolist() == [1, 2]
+    assert torch.histogram(x, 2, range=(0.0, 1.0))[0].tolist() == [1, 2]
+    weights = torch.arange(7.0)
+    found = torch.histogram(x, torch.tensor([0.0, 0.5, 1.0]), weight=weights)[0]
+    assert found.tolist() == [1, 2 + 3]
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 3.0], [0.2, 0.9]])
+    assert torch.histogramdd(points, [2, 2], range=[0.0, 1, 0, 1])[0].tolist() == [[1, 1], [0, 1]]
+
+
+def test_membership() -> None:
+    x = torch.tensor([[1.0, 2.0], [float("nan"), -0.0]])
+    tests = torch.tensor([0, 2, 9])
+    assert torch.isin(x, tests).tolist() == [[False, True], [False, True]]
+    assert torch.isin(x, tests, invert=True).tolist() == [[True, False], [True, False]]
+    assert torch.isin(2, tests).item()
+    assert not torch.isin(x, tests[:0]).any()
+    assert torch.isin(torch.tensor([True, False]), torch.tensor([True])).tolist() == [True, False]
+    assert torch.isin(torch.tensor([1 + 2j]), torch.tensor([1.0, 2.0])).tolist() == [False]
+
+
 def test_histograms() -> None:
     x = uniform(50)
     t = torch.tensor(x)
