@@ -153,8 +153,22 @@ def _build_rows(mode: str, dtype: str, target: Target) -> str:
                 _emit_row(b, combine, d, (b.offset(values, steps), place), single, dense)
 
             def all_rows() -> None:
+                b.choose(single, all_elements, all_long_rows)
+
+            def all_long_rows() -> None:
                 with b.loop(first, last) as o, b.loop("0", d.count) as i:
                     write(o.index, i.index, row_at(i.index))
+
+            def all_elements() -> None:
+                with b.loop(first, last) as o:
+                    value = b.offset(values, b.mul(o.index, d.values_outer))
+                    at = (index, value, b.offset(table, b.mul(o.index, d.table_outer)))
+                    each_index(b, "0", at, ("8", d.values_step, "0"), d.count, element)
+
+            def element(row: str, value: str, place: str, state: str) -> str:
+                row = b.add(row, b.emit(f"and i64 {b.emit(f'ashr i64 {row}, 63')}, {d.rows}"))
+                combine.element(value, b.offset(place, b.mul(row, d.table_row)))
+                return state
 
             def own_rows() -> None:
                 own = b.stack(f"[{_BLOCK} x i64]")

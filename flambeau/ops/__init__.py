@@ -41,6 +41,7 @@ from . import (
     reduce,
     resample,
     rows,
+    runs,
     scan,
     scatter,
     scatter_reduce,

@@ -466,13 +466,14 @@ def index_put_(self: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
             "for the "
             f"destination and {values.dtype.name} for the source."
         )
+    if not accumulate:
+        self[key] = values
+        return self
     resolved = resolve(self, key)
     if resolved.indices:
-        write(resolved, values, accumulate)
-    elif accumulate:
-        resolved.view.add_(values)
+        write(resolved, values, True)
     else:
-        core.copy_(resolved.view, values)
+        resolved.view.add_(values)
     return self
 
 

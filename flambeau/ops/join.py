@@ -283,8 +283,6 @@ def block_diag(*tensors: Any) -> Tensor:
     """
     if not tensors:
         return core.empty((1, 0), core.get_default_dtype())
-    from .windows import zeros_plain
-
     for i, t in enumerate(tensors):
         check_tensor("torch.block_diag", t, f"tensors[{i}]")
         if t.ndim > 2:
@@ -292,12 +290,30 @@ def block_diag(*tensors: Any) -> Tensor:
                 f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has "
                 f"{t.ndim} dimensions"
             )
-    blocks = [atleast("block_diag", t, 2) for t in _common_dtype(tensors)]
-    width = sum(b.shape[1] for b in blocks)
-    rows, left = [], 0
-    for b in blocks:
-        height, own = b.shape
-        sides = [zeros_plain((height, n), b.dtype) for n in (left, width - left - own)]
-        rows.append(join([sides[0], b, sides[1]], 1))
-        left += own
-    return join(rows, 0)
+    return _place_blocks([atleast("block_diag", t, 2) for t in _common_dtype(tensors)])
+
+
+@primitive(register=False, name="block_diag")
+def _place_blocks(blocks: Sequence[Tensor]) -> Tensor:
+    """Zeros with the matrices along the diagonal."""
+    from .windows import zeros_plain
+
+    shape = (sum(b.shape[0] for b in blocks), sum(b.shape[1] for b in blocks))
+    whole = zeros_plain(shape, blocks[0].dtype)
+    for b, corner in zip(blocks, _corners([tuple(b.shape) for b in blocks]), strict=True):
+        core.copy_plain(core.basic_index(whole, corner), b)
+    return whole
+
+
+@_place_blocks.vjp
+def _place_blocks_vjp(g, blocks_like):
+    return [g[corner] for corner in _corners([tuple(b.shape) for b in blocks_like])]
+
+
+def _corners(shapes: Sequence[tuple[int, ...]]) -> list[tuple[slice, slice]]:
+    """Where each of some matrices is in their block-diagonal one."""
+    top, left, found = 0, 0, []
+    for height, width in shapes:
+        found.append((slice(top, top + height), slice(left, left + width)))
+        top, left = top + height, left + width
+    return found

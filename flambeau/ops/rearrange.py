@@ -8,14 +8,10 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
-from .convert import fill_plain
 from .dims import check_tensor, read_ints, wrap, wrap_all
-from .gather import select_rows
-from .launch_index import INT32, INT64
 from .masked import choose
 from .pieces import Piece, Pieces, compose, whole
-from .record import composite, function
-from .splitting import ALL
+from .record import composite, function, primitive
 from .views import _contiguous_copy, clone, diagonal, reshape, transpose
 from .windows import zeros_plain
 
@@ -165,80 +161,6 @@ def tile(input: Tensor, *dims: Any, **named: Any) -> Tensor:
     return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
-@function("repeat_interleave", method=True)
-def repeat_interleave(
-    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
-) -> Tensor:
-    """Each position repeated in place; without dim the input is flattened.
-
-    Alone, a tensor of counts gives the positions themselves.
-
-    >>> import flambeau as torch
-    >>> torch.tensor([1, 2]).repeat_interleave(2)
-    tensor([1, 1, 2, 2])
-    """
-    if repeats is None:
-        return _repeated_positions(input)
-    if dim is None:
-        input, dim = reshape(input, -1), 0
-    d = wrap("repeat_interleave", dim, input.ndim)
-    if not input.ndim:
-        input = core.view(input, (1,))
-    n = input.shape[d]
-    if isinstance(repeats, Tensor):
-        index = _repeated_positions(_counts(repeats, n))
-    elif repeats < 0:
-        raise RuntimeError(f"repeat_interleave: Repeats must be non-negative, got {repeats}")
-    else:
-        if output_size is not None and output_size != n * repeats:
-            _wrong_output_size(output_size, n * repeats)
-        shape = input.shape
-        apart = core.basic_index(input, (*ALL[: d + 1], None))
-        spread = core.expand(apart, (*shape[: d + 1], repeats, *shape[d + 1 :]))
-        return core.view(_contiguous_copy(spread), (*shape[:d], n * repeats, *shape[d + 1 :]))
-    if output_size is not None and output_size != index.numel():
-        _wrong_output_size(output_size, index.numel())
-    return select_rows(input, d, index, False, "repeat_interleave")
-
-
-def _wrong_output_size(given: int, needed: int) -> None:
-    raise RuntimeError(
-        f"repeat_interleave: Allocated size does not match required size: {given} and {needed}"
-    )
-
-
-def _counts(repeats: Tensor, n: int) -> Tensor:
-    """One count a position."""
-    if repeats.ndim > 1:
-        raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
-    if repeats.numel() == 1:
-        return core.expand(core.view(repeats, (1,)), (n,))
-    if repeats.numel() != n:
-        raise RuntimeError(
-            "repeat_interleave: repeats must have the same size as input along dim, but got "
-            "repeats.size(0) = "
-            f"{repeats.numel()} and input.size = {n}"
-        )
-    return repeats
-
-
-def _repeated_positions(counts: Tensor) -> Tensor:
-    if counts.ndim != 1:
-        raise RuntimeError("repeat_interleave only accept 1D vector as repeat")
-    if counts.dtype not in (INT64, INT32):
-        raise RuntimeError("repeats has to be Long or Int tensor")
-    values = counts.tolist()
-    if min(values, default=0) < 0:
-        raise RuntimeError("repeats can not be negative")
-    if len(values) <= 64:
-        return core.from_data([i for i, c in enumerate(values) for _ in range(c)], counts.dtype)
-    import numpy as np
-
-    from .array import from_array
-
-    return from_array(np.repeat(np.arange(len(values)), values)).to(counts.dtype)
-
-
 # ---- triangles -----------------------------------------------------------------------------------
 
 
@@ -279,41 +201,6 @@ def triu(input: Tensor, diagonal: int = 0) -> Tensor:
     return _triangle(input, diagonal, False, "triu")
 
 
-def _triangle_indices(
-    name: str, row: int, col: int, offset: int, dtype: Any, lower: bool
-) -> Tensor:
-    from .factory import read_dtype
-    from .masked import nonzero
-
-    if row < 0 or col < 0:
-        raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-    dtype = INT64 if dtype is None else read_dtype(dtype)
-    if dtype not in (INT64, INT32):
-        raise RuntimeError(
-            f"\"{name}\" not implemented for '{dtype.name}': expected int64 or int32"
-        )
-    ones = fill_plain(core.empty((row, col), core.dtypes[0]), True)
-    kept = _triangle(ones, offset, lower, name)
-    found = _contiguous_copy(transpose(nonzero(kept), 0, 1))
-    return found if dtype is INT64 else found.to(dtype)
-
-
-@function("tril_indices")
-def tril_indices(
-    row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None
-) -> Tensor:
-    """Row and column numbers of a matrix's lower triangle, (2, count)."""
-    return _triangle_indices("tril_indices", row, col, offset, dtype, True)
-
-
-@function("triu_indices")
-def triu_indices(
-    row: int, col: int, offset: int = 0, *, dtype=None, device=None, layout=None
-) -> Tensor:
-    """Row and column numbers of a matrix's upper triangle, (2, count)."""
-    return _triangle_indices("triu_indices", row, col, offset, dtype, False)
-
-
 # ---- diagonals -----------------------------------------------------------------------------------
 
 
@@ -333,12 +220,29 @@ def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -
     a, b = wrap("diag_embed", dim1, input.ndim + 1), wrap("diag_embed", dim2, input.ndim + 1)
     if a == b:
         raise RuntimeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
+    return _embed_diagonal(input, offset, a, b)
+
+
+@primitive(register=False, name="diag_embed")
+def _embed_diagonal(input: Tensor, offset: int, dim1: int, dim2: int) -> Tensor:
+    """Zeros with the last dimension on a diagonal of two new dimensions."""
     n = input.shape[-1] + abs(offset)
     shape = list(input.shape[:-1])
-    for d in sorted((a, b)):
+    for d in sorted((dim1, dim2)):
         shape.insert(d, n)
-    whole = zeros_plain(shape, input.dtype)  # type: ignore[arg-type]
-    return diagonal_scatter(whole, input, offset, a, b)
+    whole = zeros_plain(tuple(shape), input.dtype)
+    strides = list(whole.stride())
+    rows, columns = strides[dim1], strides[dim2]
+    kept = [d for d in range(len(shape)) if d not in (dim1, dim2)]
+    steps = (*(strides[d] for d in kept), rows + columns)
+    first = offset * columns if offset > 0 else -offset * rows
+    core.copy_plain(core.restride(whole, input.shape, steps, first), input)
+    return whole
+
+
+@_embed_diagonal.vjp
+def _embed_diagonal_vjp(g, offset, dim1, dim2):
+    return diagonal(g, offset, dim1, dim2)
 
 
 @composite(out=True)
@@ -473,22 +377,3 @@ def cartesian_prod(*tensors: Any) -> Tensor:
     from .join import stack
 
     return stack([reshape(g, -1) for g in meshgrid(*tensors, indexing="ij")], 1)
-
-
-@function("combinations")
-def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
-    """All choices of r elements of a vector, in order: (count, r)."""
-    import itertools
-
-    if input.ndim != 1:
-        raise RuntimeError(f"Expect a 1D vector, but got shape {list(input.shape)}")
-    if r < 0:
-        raise RuntimeError(f"Expect a non-negative number, but got {r}")
-    if r == 0:
-        return core.empty((0,), input.dtype)
-    choose_from = (
-        itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    )
-    rows = list(choose_from(range(input.shape[0]), r))
-    index = core.from_data(rows, INT64) if rows else core.empty((0, r), INT64)
-    return select_rows(input, 0, index, False, "combinations")

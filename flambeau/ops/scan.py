@@ -285,10 +285,13 @@ def _steps(y, x, dim):
 def trapezoid(y, x=None, *, dx=None, dim=-1):
     """Integral along dim by the trapezoidal rule, with spacing x or dx."""
     n = y.shape[dim]
-    middle = (y.narrow(dim, 0, max(n - 1, 0)) + y.narrow(dim, min(1, n), max(n - 1, 0))) / 2.0
     if x is not None:
-        return (middle * _steps(y, x, dim)).sum(dim)
-    return (middle * (1.0 if dx is None else dx)).sum(dim)
+        pairs = y.narrow(dim, 0, max(n - 1, 0)) + y.narrow(dim, min(1, n), max(n - 1, 0))
+        return (pairs * _steps(y, x, dim)).sum(dim) / 2.0
+    if n == 0:
+        return y.sum(dim) / 2.0
+    ends = (y.select(dim, 0) + y.select(dim, -1)) / 2.0
+    return (y.sum(dim) - ends) * (1.0 if dx is None else dx)
 
 
 @composite

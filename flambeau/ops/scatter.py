@@ -350,8 +350,10 @@ def _fill_rows(
             )
         value = core.from_data(value, input.dtype)
     index = core.view(core.contiguous_plain(index), (-1,))
-    shape = (*input.shape[:dim], index.numel(), *input.shape[dim + 1 :])
-    return dim, index, core.expand(value, shape)
+    inner = input.shape[dim + 1 :]
+    if inner and not core.needs_history(value):
+        value = core.contiguous_plain(core.expand(value, inner))  # rows are written by vectors
+    return dim, index, core.expand(value, (*input.shape[:dim], index.numel(), *inner))
 
 
 @composite
