@@ -142,6 +142,7 @@ class LoopRecord:
         result = {
             Promote.BOOL: "bool",
             Promote.LONG: "i64",
+            Promote.COMPLEX: dt.COMPLEX_OF.get(common, common),
             Promote.REAL: promotion.real_part(common),
             Promote.FLOAT_REAL: promotion.real_part(common),
         }.get(self.promote, common)

@@ -29,6 +29,7 @@ class Promote(Enum):
     BOOL = "compute in the common type, return bool"
     REAL = "compute in the common type, return its real part's type"
     FLOAT_REAL = "like FLOAT, then the real part's type"
+    COMPLEX = "compute in the common real type, return the complex type of such parts"
     LONG = "compute in the common type, return int64"
     EACH = "every operand keeps its type; the body decides"
     SUM = "integers and bool become int64"

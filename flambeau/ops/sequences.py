@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from ..kernels import scalar
 from .factory import (
     DTYPES,
     check_options,
@@ -19,7 +20,8 @@ from .factory import (
     read_number,
     take_out,
 )
-from .record import REGISTRY, composite, function, primitive
+from .promotion import Promote
+from .record import REGISTRY, composite, function, pointwise, primitive
 
 _LONG = DTYPES["int64"]
 
@@ -351,6 +353,7 @@ def complex_(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor
     >>> torch.complex(torch.tensor([1.0]), torch.tensor([2.0]))
     tensor([1.+2.j])
     """
+    _check_parts("complex", real, imag)
     if out is None:
         return _join_parts(real, imag)
     if out.dtype is not real.dtype.to_complex():
@@ -361,17 +364,15 @@ def complex_(real: Tensor, imag: Tensor, *, out: Tensor | None = None) -> Tensor
     return _join_parts(real, imag, out=out)
 
 
+@pointwise(name="complex_of_parts", register=False, accepts="f", promote=Promote.COMPLEX)
+def _pair_parts(real, imag):
+    """real + imag * j."""
+    return scalar.make_complex(real, imag)
+
+
 @primitive(name="complex_of_parts", register=False, out=True)
 def _join_parts(real: Tensor, imag: Tensor) -> Tensor:
-    _check_parts("complex", real, imag)
-    shape = REGISTRY["broadcast_shapes"](real.shape, imag.shape)
-    made = core.empty(shape, real.dtype.to_complex())
-    doubled = tuple(2 * step for step in made.stride())
-    for i, part in enumerate((real, imag)):
-        core.copy_plain(
-            core.strided_view_of(made, part.dtype, shape, doubled, i * part.element_size()), part
-        )
-    return made
+    return _pair_parts(real, imag)
 
 
 @_join_parts.vjp
