@@ -11,13 +11,14 @@ import math
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import factor_rows, gemm, lane_factors
+from ..kernels.lazy import factor_rows, gemm, lane_factors, triangular_vector
 from ..kernels.lazy import triangular as triangular_kernel
 from .plans import planned
 
 INT32 = core.dtypes[4]
 _LANE_SIZE = 16  # largest matrices that lie in lanes, be it one alone
 _LANE_COLUMNS = 64
+_VECTORS = 2  # right-hand sides that are solved one by one
 _WHOLE_BYTES = 160 * 160 * 4  # matrices that one thread factors alone
 _PANEL, _CORNER, _STRIP = 64, 128, 256
 UPPER, UNIT, ADJOINT, IDENTITY = 1, 2, 4, 8  # flags of kernels/lane_factors.py
@@ -326,10 +327,17 @@ def solve_triangle(a: Tensor, b: Tensor, upper: bool, unit: bool) -> Tensor:
         plan.run(x, plain(a), plain(b))
         return x
     a, b = _flat(a, count), _flat(b, count)
+    vectors = columns <= _VECTORS
+    if vectors and a.stride(-1) != 1 and a.stride(-2) != 1:
+        a = core.contiguous_plain(a)
     problem = short, n, columns, count, tuple(a.stride()), tuple(b.stride())
     plan = planned(
         ("triangular", problem, upper, unit),
-        lambda t: triangular_kernel.plan_triangular(*problem, t, upper=upper, unit=unit),
+        lambda t: (
+            triangular_vector.plan_vectors(*problem, t, upper=upper, unit=unit)
+            if vectors
+            else triangular_kernel.plan_triangular(*problem, t, upper=upper, unit=unit)
+        ),
     )
     plan.run(x, a, b)
     return x

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from flambeau.kernels import triangular_vector
 from flambeau.kernels.target import NEON, host
 from flambeau.kernels.triangular import plan_triangular, source
+from flambeau.kernels.triangular_vector import plan_vectors
 from tests.kernels.harness import assemble, run_plan, runnable
 
 HOST = host()
@@ -32,15 +34,17 @@ def check(dtype, n, columns, count, *, upper, unit, a_turned=False, b_turned=Fal
         steps = [step // kept.itemsize for step in kept.strides]
         stored.append(kept)
         strides.append((steps[0], steps[2], steps[1]) if turned else tuple(steps))
-    plan = plan_triangular(
-        dtype, n, columns, count, *strides, threads, upper=upper, unit=unit, target=target
-    )
-    run_plan(plan, [x, *stored], target, threads)
     expected = np.linalg.solve(triangle, b.astype(np.float64))
     tolerance = (1e-5 if dtype == "f32" else 1e-12) * np.abs(expected).max(initial=1)
-    np.testing.assert_allclose(
-        x, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1)
-    )
+    for make in (plan_triangular, plan_vectors) if x.size else (plan_triangular,):
+        x[...] = np.nan
+        plan = make(
+            dtype, n, columns, count, *strides, threads, upper=upper, unit=unit, target=target
+        )
+        run_plan(plan, [x, *stored], target, threads)
+        np.testing.assert_allclose(
+            x, expected, rtol=0, atol=tolerance * np.abs(expected).max(initial=1)
+        )
 
 
 @pytest.mark.parametrize("target", runnable(), ids=lambda t: t.name)
@@ -59,14 +63,16 @@ def test_a_zero_pivot_gives_infinity_and_nan():
     """As LAPACK does, and only from its row on."""
     a = np.array([[1, 0, 0], [2, 0, 0], [1, 1, 1]], np.float32)
     b, x = np.ones((3, 2), np.float32), np.empty((3, 2), np.float32)
-    plan = plan_triangular("f32", 3, 2, 1, (9, 3, 1), (6, 2, 1), 1, upper=False, unit=False)
-    run_plan(plan, [x, a, b], HOST)
-    np.testing.assert_array_equal(x[:, 0], [1, -np.inf, np.inf])
+    for make in (plan_triangular, plan_vectors):
+        plan = make("f32", 3, 2, 1, (9, 3, 1), (6, 2, 1), 1, upper=False, unit=False)
+        run_plan(plan, [x, a, b], HOST)
+        np.testing.assert_array_equal(x[:, 0], [1, -np.inf, np.inf])
 
 
 @pytest.mark.parametrize("dtype", NUMPY)
 def test_emits_arm64(dtype):
     """Valid for arm64, calling nothing outside itself."""
-    lines = assemble(source(dtype, NEON).build(), NEON).splitlines()
-    calls = [line.split()[1] for line in lines if "\tbl\t" in line]
-    assert all(name.startswith(("tile", "pack")) for name in calls)
+    for kernel in (source(dtype, NEON), triangular_vector.source(dtype, NEON)):
+        lines = assemble(kernel.build(), NEON).splitlines()
+        calls = [line.split()[1] for line in lines if "\tbl\t" in line]
+        assert all(name.startswith(("tile", "pack")) for name in calls)
