@@ -1,4 +1,4 @@
-"""Determinants, matrix functions and tensor inverses, built on the decompositions and solvers."""
+"""Determinants, powers and tensor inverses, built on the decompositions and solvers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from .linalg_decompose import svd_factors
 from .linalg_qr import form_q
 from .linalg_solve import identity_like, inverse_info, linalg_inv, linalg_solve
 from .record import composite, primitive
+from .reduce import prod_body
 
 # ---- determinants
 # --------------------------------------------------------------------------------------
@@ -36,7 +37,13 @@ def determinant(input: Tensor) -> Tensor:
 def real_determinant(input):
     """(determinants, LU, pivots): the factors serve the derivative."""
     lu, pivots, _, parity = real.factor_lu(input)
-    return lu.diagonal(0, -2, -1).prod(-1) * parity, lu, pivots
+    return prod_body(_diagonals(lu), -1, False) * parity, lu, pivots
+
+
+def _diagonals(a: Tensor) -> Tensor:
+    """A view of the diagonals of contiguous square matrices."""
+    n = a.shape[-1]
+    return core.restride(a, (*a.shape[:-2], n), (*a.stride()[:-2], n + 1), 0)
 
 
 @real_determinant.vjp
@@ -114,7 +121,7 @@ def signed_logarithm(input: Tensor) -> tuple[Tensor, Tensor]:
 def real_logarithm(input):
     """(sign, logarithm, LU, pivots): the factors serve the derivative."""
     lu, pivots, _, parity = real.factor_lu(input)
-    d = lu.diagonal(0, -2, -1)
+    d = _diagonals(lu)
     return d.sign().prod(-1) * parity, d.abs().log().sum(-1), lu, pivots
 
 
@@ -169,7 +176,7 @@ def logdet(input: Tensor) -> Tensor:
     return sign.log() + logarithm
 
 
-# ---- powers and exponentials
+# ---- powers
 # -----------------------------------------------------------------------------
 
 
@@ -207,78 +214,6 @@ def matrix_power(input: Tensor, n: int) -> Tensor:
     """input multiplied n times; see linalg.matrix_power."""
     return _power("linalg.matrix_power", input, n)
 
-
-# Largest 1-norm for which the Pade approximant of degree 13 is exact to double precision (Higham
-# 2005).
-_PADE_LIMIT = 5.371920351148152
-_PADE = (
-    64764752532480000.0, 32382376266240000.0, 7771770303897600.0, 1187353796428800.0,
-    129060195264000.0, 10559470521600.0, 670442572800.0, 33522128640.0, 1323241920.0, 40840800.0,
-    960960.0, 16380.0, 182.0, 1.0,
-)  # fmt: skip
-
-
-def _exponential(a):
-    """Scaling and squaring with the Pade approximant of degree 13, for a batch of NumPy
-    matrices.
-    """
-    import numpy
-
-    size = float(numpy.abs(a).sum(-2).max(initial=0))
-    if not math.isfinite(size):
-        return numpy.full_like(a, numpy.nan)
-    squarings = max(0, math.ceil(math.log2(size / _PADE_LIMIT))) if size > _PADE_LIMIT else 0
-    a = a / 2.0**squarings
-    one = numpy.eye(a.shape[-1], dtype=a.dtype)
-    b, a2 = _PADE, a @ a
-    a4 = a2 @ a2
-    a6 = a4 @ a2
-    odd = a @ (
-        a6 @ (b[13] * a6 + b[11] * a4 + b[9] * a2) + b[7] * a6 + b[5] * a4 + b[3] * a2 + b[1] * one
-    )
-    even = (
-        a6 @ (b[12] * a6 + b[10] * a4 + b[8] * a2) + b[6] * a6 + b[4] * a4 + b[2] * a2 + b[0] * one
-    )
-    result = numpy.linalg.solve(even - odd, even + odd)
-    for _ in range(squarings):
-        result = result @ result
-    return result
-
-
-@primitive(register=False)
-def exponential(input):
-    """The matrix exponential."""
-    a = array(input)
-    wide = "complex128" if a.dtype.kind == "c" else "float64"
-    # a matrix may be much larger than its neighbours: scale each by its own norm
-    import numpy
-
-    values = numpy.empty(a.shape, wide)
-    with quiet():
-        for i in numpy.ndindex(a.shape[:-2]):
-            values[i] = _exponential(a[i].astype(wide))
-        return tensor(values, a)
-
-
-@exponential.vjp
-def _(g, input):
-    # exp of [[A^H, g], [0, A^H]] has the derivative of exp at A^H in the direction g above its
-    # diagonal
-    from .join import cat
-
-    n, a = input.shape[-1], input.mH
-    top, bottom = cat([a, g], -1), cat([a * 0, a], -1)
-    return exponential(cat([top, bottom], -2))[..., :n, n:]
-
-
-@composite
-def matrix_exp(input: Tensor) -> Tensor:
-    """The matrix exponential, the sum of input^k / k!."""
-    prepare("matrix_exp", input, square=True)
-    return exponential(input)
-
-
-linalg("matrix_exp", out=False)(matrix_exp.function)
 
 # ---- tensors as matrices
 # -----------------------------------------------------------------------------------

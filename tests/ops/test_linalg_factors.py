@@ -220,3 +220,21 @@ def test_symmetric_eigenvectors_of_batches_differentiate():
     assert gradcheck(lambda x: linalg.eigh(x + x.mT).eigenvectors.abs(), (a,))
     with pytest.raises(linalg.LinAlgError, match="non-finite"):
         linalg.eigh(a.detach() * float("nan"))
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", [(2, 2), (6, 5, 5), (20, 20)])
+def test_matrix_exponential(shape, dtype):
+    """Against the sum of the series in double precision, for norms from small to large."""
+    for size in (0.1, 1.0, 8.0):
+        a = torch.randn(*shape, dtype=dtype) * size / shape[-1]
+        if a.dim() == 3:
+            a[0], a[1] = a[0] * 8, 0
+        term = expected = np.broadcast_to(np.eye(shape[-1]), shape)
+        for k in range(1, 200):
+            term = term @ as_double(a) / k
+            expected = expected + term
+        size_of = np.abs(expected).max((-1, -2), keepdims=True)
+        error = np.abs(as_double(torch.matrix_exp(a)) - expected) / size_of
+        assert error.max() <= 500 * EPSILON[dtype]
+    assert torch.matrix_exp(a * float("inf")).isnan().all()
