@@ -1,7 +1,8 @@
 """The child process of one framework: `python -m benchmarks.worker MODULE eager|compile`.
 
 It reads one JSON command a line and answers each with one line: `prepare` builds a workload and
-finds how often to repeat it, `block` times it, `memory` measures the peak of a few repetitions.
+finds how often to repeat it, `block` times it, `memory` measures the peak of a few repetitions,
+`warm_up` starts the compiler.
 """
 
 import gc
@@ -32,12 +33,19 @@ class Worker:
         self.timer = timeit.Timer()
         self.repeats = 1
 
+    def warm_up(self) -> dict[str, Any]:
+        """Compile something, so that the first workload does not pay for the compiler's start."""
+        self.torch.compile(lambda x: x.exp() + 1)(self.torch.ones(100))
+        return {}
+
     def build(self, key: str) -> timeit.Timer:
         """Return a timer of the workload."""
         workload = next(w for w in WORKLOADS if w.key == key)
         self.torch.manual_seed(0)
         statement, names = workload.build(self.torch)
         if self.compiled:
+            # Workloads share code, of which only so many versions are compiled before it gives up.
+            importlib.import_module(f"{self.torch.__name__}._dynamo").reset()
             for name in COMPILED:
                 if name in names:
                     names[name] = self.torch.compile(names[name])

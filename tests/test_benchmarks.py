@@ -8,6 +8,7 @@ import pytest
 
 import flambeau
 from benchmarks import machine, summary
+from benchmarks.children import Pair, Side
 from benchmarks.measure import Row
 from benchmarks.workloads import GROUPS, WORKLOADS
 from benchmarks.workloads.common import Work
@@ -28,6 +29,17 @@ def test_workload_runs(workload, tmp_path, monkeypatch) -> None:
     flambeau.manual_seed(0)
     statement, names = workload.build(flambeau)
     timeit.Timer(statement, globals=names).timeit(1)
+
+
+def test_a_child_that_takes_too_long_is_replaced() -> None:
+    with Pair((Side("flambeau"), Side("flambeau"))) as pair:
+        pair.children[0].patience = 0.01
+        with pytest.raises(RuntimeError, match="no answer within 0 s"):
+            pair.children[0].ask(do="prepare", key=WORKLOADS[0].key)
+        pair.revive()
+        for child in pair.children:
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                child.ask(do="prepare", key="no such workload")
 
 
 def test_means_are_geometric_and_count_what_is_slower() -> None:
