@@ -326,7 +326,8 @@ def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
         return p.m, p.n
     pieces = p.threads * (1 if work < 8 * TASK_WORK else 4)
     down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
-    if (pack and across > 1) or down < p.threads:  # B is packed once for each task
+    wide = p.n > p.m and across >= p.threads  # B is read once, by parts
+    if (pack and across > 1) or down < p.threads or wide:  # B is packed once for each task
         return p.m, ceil_div(across, min(across, pieces)) * panel
     return ceil_div(down, min(down, pieces)) * rows, p.n
 
