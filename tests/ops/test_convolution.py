@@ -276,3 +276,22 @@ def test_infinity_stays_in_its_windows():
     assert hit.sum().item() == 32 * 9
     assert hit[0, :, 7:10, 7:10].all().item()
     assert torch.isfinite(y[1]).all().item()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_bfloat_gradient_of_filters_with_one_tap(stride, batch):
+    """One product over the pixels of all images, summed in float32."""
+    torch.manual_seed(0)
+    x = torch.randn(batch, 40, 30, 29).bfloat16()
+    weight = torch.randn(48, 40, 1, 1).bfloat16().requires_grad_()
+    output = torch.nn.functional.conv2d(x, weight, stride=stride)
+    dy = torch.randn(*output.shape).bfloat16()
+    (ours,) = torch.autograd.grad(output, weight, dy)
+    met = x[:, :, ::stride, ::stride].float()
+    expected = torch.einsum("nohw,nchw->oc", dy.float(), met)
+    assert ours.dtype == torch.bfloat16
+    assert ours.shape == weight.shape
+    np.testing.assert_allclose(
+        ours.float().view(48, 40).numpy(), expected.numpy(), rtol=8e-3, atol=0.1
+    )
