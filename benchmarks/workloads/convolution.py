@@ -7,13 +7,19 @@ from .common import Body, Build, Work, Workload, forward, function_of, normal, w
 
 
 def convolution(
-    kind: str, x: tuple[int, ...], out: int, kernel: int, backward: bool, **options: int
+    kind: str,
+    x: tuple[int, ...],
+    out: int,
+    kernel: int,
+    backward: bool,
+    dtype: str = "float32",
+    **options: int,
 ) -> Build:
     """Return a convolution layer's call."""
 
     def build(torch: Any) -> Body:
-        layer = getattr(torch.nn, kind)(x[1], out, kernel, **options)
-        inputs = torch.randn(*x)
+        layer = getattr(torch.nn, kind)(x[1], out, kernel, **options).to(getattr(torch, dtype))
+        inputs = torch.randn(*x).to(getattr(torch, dtype))
         parameters = tuple(layer.parameters())
         if backward:
             return with_backward(torch, layer, inputs, parameters=parameters)
@@ -57,6 +63,11 @@ LAYERS: dict[str, tuple[tuple[int, ...], int, int, dict[str, int]]] = {
         {"padding": 1, "groups": 96, "stride": 2},
     ),
 }
+BFLOAT = (
+    "ResNet 128>256 k3 s2 28^2 batch 8",
+    "ResNet 512 k3 7^2 batch 8",
+    "1x1 256>1024 14^2 batch 8",
+)
 TRANSPOSED = {
     "transposed 64>32 k4 s2 28^2 batch 8": (
         (8, 64, 28, 28),
@@ -95,6 +106,10 @@ def make_rows() -> Iterator[Workload]:
                 work = Work(flops=times * count_flops(x, out, kernel, **full))
                 build = convolution(kind, x, out, kernel, backward, **options)
                 yield Workload(group, name + suffix, build, work, large="batch 8" in name)
+        for name in BFLOAT:
+            x, out, kernel, options = LAYERS[name]
+            build = convolution("Conv2d", x, out, kernel, backward, "bfloat16", **options)
+            yield Workload(group, f"{name}, bfloat16{suffix}", build)
         for name, (x, out, kernel, options) in TRANSPOSED.items():
             build = convolution("ConvTranspose2d", x, out, kernel, backward, **options)
             work = Work(flops=times * 2.0 * x[0] * x[1] * out * x[2] * x[3] * kernel**2)

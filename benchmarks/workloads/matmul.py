@@ -69,6 +69,8 @@ def shaped_rows() -> Iterator[Workload]:
     yield Workload(
         group, "vector-matrix 2048", product("a @ b", (2048,), (2048, 2048)), flops(1, 2048, 2048)
     )
+    half = product("a @ b", (2048,), (2048, 2048), dtype="bfloat16")
+    yield Workload(group, "vector-matrix 2048, bfloat16", half)
     yield Workload(
         group, "dot, 2^20", product("a @ b", (1 << 20,), (1 << 20,)), Work(bytes=8 << 20)
     )
@@ -92,6 +94,11 @@ def layer_rows() -> Iterator[Workload]:
     yield Workload(
         group, "linear and gelu, with backward", product(gelu, *layer, backward=True), both
     )
+    shapes = ((16, 1024), (1024, 1024), (1024,))
+    name, work = "linear (16,1024) to 1024", flops(16, 1024, 1024)
+    yield Workload(group, name, product(linear, *shapes), work)
+    both = Work(flops=3 * work.flops)
+    yield Workload(group, f"{name}, with backward", product(linear, *shapes, backward=True), both)
     small = product(linear, (32, 64), (64, 64), (64,))
     yield Workload(group, "linear (32,64) to 64", small, flops(32, 64, 64))
     heads = (8, 4, 128, 32)
@@ -140,4 +147,34 @@ def attention_rows() -> Iterator[Workload]:
     )
 
 
-WORKLOADS = (*square_rows(), *shaped_rows(), *layer_rows(), *attention_rows())
+def step_of_generation(
+    heads: int, shared: int, queries: int, keys: int, masked: bool = False, dtype: str = "float32"
+) -> Build:
+    """Return attention of a few queries to many keys; `shared` heads of keys serve all heads."""
+
+    def build(torch: Any) -> Body:
+        attend = torch.nn.functional.scaled_dot_product_attention
+        shapes = ((4, heads, queries, 64), (4, shared, keys, 64), (4, shared, keys, 64))
+        inputs = [torch.randn(*shape).to(getattr(torch, dtype)) for shape in shapes]
+        mask = torch.rand(4, 1, queries, keys) > 0.1 if masked else None
+        grouped = {"enable_gqa": True} if shared < heads else {}
+        return forward(lambda q, k, v: attend(q, k, v, mask, **grouped), *inputs)
+
+    return build
+
+
+def generation_rows() -> Iterator[Workload]:
+    """Yield steps of generation: one query a head, or some, and keys of all positions so far."""
+    name = "attention of"
+    work = Work(bytes=2 * 4 * 8 * 512 * 64 * FLOAT)
+    yield Workload("matmul", f"{name} 1 query to 512", step_of_generation(8, 8, 1, 512), work)
+    build = step_of_generation(8, 8, 1, 512, masked=True)
+    yield Workload("matmul", f"{name} 1 query to 512, masked", build, work)
+    build = step_of_generation(8, 8, 1, 512, dtype="bfloat16")
+    yield Workload("matmul", f"{name} 1 query to 512, bfloat16", build)
+    build = step_of_generation(32, 8, 1, 512)
+    yield Workload("matmul", f"{name} 1 query to 512, 32 heads share 8", build, work)
+    yield Workload("matmul", f"{name} 8 queries to 512", step_of_generation(8, 8, 8, 512), work)
+
+
+WORKLOADS = (*square_rows(), *shaped_rows(), *layer_rows(), *attention_rows(), *generation_rows())
