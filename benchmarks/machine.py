@@ -4,14 +4,20 @@ The floor of a workload is the greater of its bytes at the rate of the level its
 its floating-point operations at the peak.
 """
 
+from __future__ import annotations
+
 import ctypes
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .workloads.common import Work
+
+if TYPE_CHECKING:
+    from flambeau.kernels.target import Target
 
 THREADS = 2
 CHAINS = 12  # independent accumulators hide the latency of an FMA
@@ -113,6 +119,45 @@ def measure_bandwidth(size: int) -> float:
             np.add(b, c, out=a)
 
     return size * repeats / best_time(work)
+
+
+def measure_streaming(size: int = 1 << 26) -> float:
+    """Return bytes/s, read and written, of copies of `size` bytes that leave the caches alone."""
+    import numpy as np
+
+    from flambeau.kernels import cache, target
+
+    host = target.host()
+    run = KERNEL(cache.function(copy_source(host)))
+    step = 16 * host.vector_bytes
+    count = size // 2 // THREADS // step * step
+    arrays = [np.ones((2, count + 64), np.uint8) for _ in range(THREADS)]
+    pointers = []
+    for pair in arrays:
+        aligned = [(row.ctypes.data + 63) // 64 * 64 for row in pair]
+        pointers.append((ctypes.c_void_p * 2)(*aligned))
+
+    def work(thread: int) -> None:
+        run(ctypes.addressof(pointers[thread]), None, 0, count, 0)
+
+    return 2 * THREADS * count / best_time(work)
+
+
+def copy_source(target: Target) -> str:
+    """Return LLVM IR that copies the bytes [begin, end) past the caches."""
+    from flambeau.kernels.ir import Builder
+
+    b, size = Builder(target), target.vector_bytes
+    vector = f"<{size} x i8>"
+    with b.kernel():
+        to, source = b.argument(0), b.argument(1)
+        with b.loop("%begin", "%end", 4 * size) as loop:
+            for k in range(4):
+                at = b.add(loop.index, k * size)
+                value = b.load(vector, b.offset(source, at), size)
+                b.hand_over(vector, value, b.offset(to, at), size, b.is_far("1"))
+        b.fence()
+    return b.module()
 
 
 def best_time(work: object, rounds: int = 7) -> float:

@@ -9,9 +9,9 @@ import pytest
 import flambeau
 from benchmarks import machine, summary
 from benchmarks.children import Pair, Side
-from benchmarks.measure import Row
+from benchmarks.measure import Row, scaling_row
 from benchmarks.workloads import GROUPS, WORKLOADS
-from benchmarks.workloads.common import Work
+from benchmarks.workloads.common import Work, Workload
 
 # Every seventh workload keeps the test short and visits every group; models are run by their own
 # tests elsewhere and are sampled more thinly.
@@ -66,6 +66,22 @@ def test_floor_is_the_greater_of_bytes_and_flops() -> None:
     assert limits.floor(None) is None
 
 
+def test_scaling_asks_no_more_than_memory_allows() -> None:
+    streaming = Workload("rows", "a", lambda torch: ("", {}), Work(bytes=100 << 20))
+    row = scaling_row(streaming, two=8e-3, one=10e-3, rate=25 << 30)
+    assert row.floor == pytest.approx(3906.25)
+    assert row.target == pytest.approx(1 / 1.7)
+    row = scaling_row(streaming, two=8e-3, one=10e-3, rate=15 << 30)
+    assert row.target == pytest.approx(100 / 15 / 1024 / 10e-3 / 0.8)
+    assert row.reached
+    assert scaling_row(streaming, two=8e-3, one=10e-3, rate=1 << 30).target == 1.0
+    cached = Workload("rows", "b", lambda torch: ("", {}), Work(bytes=1 << 20))
+    row = scaling_row(cached, two=8e-3, one=10e-3, rate=15 << 30)
+    assert row.floor is None
+    assert not row.reached
+    assert scaling_row(cached, two=None, one=None, rate=1.0).ratio is None
+
+
 def test_picture_is_well_formed_and_has_a_dot_for_each_row() -> None:
     rows = [Row("rows", str(i), flambeau=i + 1, torch=2) for i in range(5)]
     picture = ElementTree.fromstring(summary.draw(rows, "a < b"))
@@ -75,3 +91,4 @@ def test_picture_is_well_formed_and_has_a_dot_for_each_row() -> None:
 
 def test_peak_kernel_does_what_it_counts() -> None:
     assert machine.measure_peak() > 1e8
+    assert machine.measure_streaming(1 << 20) > 1e7
