@@ -15,6 +15,7 @@ from . import (
     overhead,
     reductions,
     rows,
+    spectral,
     start,
 )
 from .common import Workload
@@ -31,6 +32,7 @@ GROUPS = {
     "convolution": 0.6,
     "modules": 0.6,
     "models": 0.6,
+    "spectral": 0.6,
     "start": 1.0,
 }
 SUITE_TARGET = 0.4
@@ -47,5 +49,6 @@ WORKLOADS: tuple[Workload, ...] = (
     *convolution.WORKLOADS,
     *modules.WORKLOADS,
     *models.WORKLOADS,
+    *spectral.WORKLOADS,
     *start.WORKLOADS,
 )
