@@ -19,7 +19,7 @@ BLOCK = Fields(
     "across input_outer input_block output_outer output_block lanes width second sums records"
 )
 PHASE = Fields("input input_at output output_at work work_step")  # before a BLOCK
-NEST = Fields("sections input_line output_line work work_step between after")
+NEST = Fields("sections input_line output_line fetched work work_step between after")
 SECTION = Fields("input output blocks at")  # after a NEST, one for each
 
 RADIX = Fields("code source target columns stride twiddles radix roots")

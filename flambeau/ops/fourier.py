@@ -12,7 +12,7 @@ from functools import lru_cache
 from .. import core
 from ..core import Tensor
 from . import fourier_plan as plans
-from .fourier_plan import COMPLEX, FROM_HALF, TO_HALF
+from .fourier_lengths import COMPLEX, FROM_HALF, TO_HALF
 from .fourier_tables import chirp
 
 # How a transform is scaled: not at all, by 1 / sqrt(n), by 1 / n.

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops import fourier_plan
-from flambeau.ops.fourier_plan import COMPLEX
+from flambeau.ops import fourier_lengths, fourier_plan
+from flambeau.ops.fourier_lengths import COMPLEX
 
 BOUND = {"float32": 3e-7, "float64": 6e-16}  # of the root mean square error, by 1 + log2(n) / 8
 
@@ -185,9 +185,9 @@ def test_plain_calls_and_recorded_ones_agree(n):
 
 def test_radices_multiply_to_the_length():
     for n in range(1, 2000):
-        found = fourier_plan.radices(n)
+        found = fourier_lengths.radices(n)
         if found is not None:
             assert np.prod(found[1], dtype=int) == n
-    assert fourier_plan.radices(1009) is None
+    assert fourier_lengths.radices(1009) is None
     assert not fourier_plan.can_plan(COMPLEX, 2 * 1009, "f32")
     assert fourier_plan.can_plan(COMPLEX, 1 << 24, "f32")
