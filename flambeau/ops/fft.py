@@ -281,26 +281,27 @@ def fftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, require
     >>> torch.fft.fftfreq(4)
     tensor([ 0.0000,  0.2500, -0.5000, -0.2500])
     """
-    order = [*range((n + 1) // 2), *range(-(n // 2), 0)]
-    return _frequencies("fft_fftfreq", order, n, d, out, dtype, layout, device, requires_grad)
+    ranges = (0, (n + 1) // 2), (-(n // 2), 0)
+    return _frequencies("fft_fftfreq", ranges, n, d, out, dtype, layout, device, requires_grad)
 
 
 def rfftfreq(n, d=1.0, *, out=None, dtype=None, layout=None, device=None, requires_grad=False):
     """The frequencies of the n // 2 + 1 coefficients of a transform of n real samples d apart."""
-    return _frequencies(
-        "fft_rfftfreq", range(n // 2 + 1), n, d, out, dtype, layout, device, requires_grad
-    )
+    ranges = ((0, n // 2 + 1),)
+    return _frequencies("fft_rfftfreq", ranges, n, d, out, dtype, layout, device, requires_grad)
 
 
-def _frequencies(name, order, n, d, out, dtype, layout, device, requires_grad) -> Tensor:
-    from .creation import tensor as make
+def _frequencies(name, ranges, n, d, out, dtype, layout, device, requires_grad) -> Tensor:
+    from .join import cat
     from .record import deliver
+    from .sequences import arange
 
     check_options(name, layout, device)
     kind = default_float() if dtype is None else read_dtype(dtype)
     if out is not None and dtype is None:
         kind = out.dtype
-    made = make([float(k) for k in order], dtype=kind) * (1.0 / (n * d))
+    parts = [arange(first, end, dtype=kind) for first, end in ranges]
+    made = (cat(parts) if len(parts) > 1 else parts[0]) * (1.0 / (n * d))
     return finish(made, requires_grad) if out is None else deliver(name, out, made)
 
 

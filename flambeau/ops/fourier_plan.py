@@ -33,7 +33,7 @@ from .fourier_tables import roots, turn_roots
 from .plans import find_kernel
 
 _MOST_COLUMN_ROWS = 1 << 13  # longer columns are turned into lines
-_GRAIN = 60000  # cycles worth another thread
+_GRAIN = 25000  # cycles worth another thread
 _FETCHED = 1 << 17  # the most bytes of a line to ask for before the line is wanted
 _LONG = 1 << 12  # a line of this length may be worth several threads
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
+from .. import core
 from ..core import Tensor
 from .fft import resize_dim
-from .record import NAMESPACES, composite
-from .sequences import arange
+from .record import NAMESPACES, composite, primitive
 
 
 def _window(name: str, window: Any, n_fft: int, length: int, like: Tensor) -> Tensor:
@@ -152,8 +151,8 @@ def istft(
             "Cannot have onesided input if the window or the output is complex (istft)"
         )
     window = _window("istft", window, n_fft, window_length, input)
-    signal = _overlap(_to_frames(input.mT, n_fft, return_complex, normalized) * window, hop)
-    envelope = _overlap((window * window).expand(input.shape[-1], n_fft), hop)
+    signal = overlap_add(_to_frames(input.mT, n_fft, return_complex, normalized) * window, hop)
+    envelope = overlap_add((window * window).expand(input.shape[-1], n_fft), hop)
     return _cut(signal, envelope, n_fft, center, length)
 
 
@@ -167,14 +166,25 @@ def _to_frames(spectra: Tensor, n_fft: int, return_complex: bool, normalized: bo
     return NAMESPACES["fft"]["irfft"](spectra[..., : n_fft // 2 + 1], n_fft, norm=norm)
 
 
-def _overlap(frames: Tensor, hop: int) -> Tensor:
-    """Frames (..., frame, n) added at their places."""
+@primitive(register=False)
+def overlap_add(frames, hop):
+    """Frames (..., frame, n) added at their places, hop apart: (..., (frames - 1) hop + n).
+
+    Pieces of hop elements fall on the same grid, so that each piece of all frames is one addition.
+    """
     count, n = frames.shape[-2:]
-    place = (arange(count).unsqueeze(1) * hop + arange(n)).reshape(-1)
-    lead = tuple(frames.shape[:-2])
-    flat = frames.reshape(math.prod(lead), count * n)
-    total = flat.new_zeros((flat.shape[0], (count - 1) * hop + n))
-    return total.index_add(1, place, flat).reshape(*lead, total.shape[1])
+    pieces = -(-n // hop)
+    total = frames.new_zeros((*frames.shape[:-2], count + pieces - 1, hop))
+    for k in range(pieces):
+        width = min(hop, n - k * hop)
+        total.narrow(-2, k, count).narrow(-1, 0, width).add_(frames.narrow(-1, k * hop, width))
+    flat = total.reshape(*frames.shape[:-2], -1)
+    return core.contiguous_plain(flat.narrow(-1, 0, (count - 1) * hop + n))
+
+
+@overlap_add.vjp
+def _(g, frames_like, hop):
+    return g.unfold(-1, frames_like.shape[-1], hop)
 
 
 def _cut(signal: Tensor, envelope: Tensor, n_fft: int, center: bool, length: int | None) -> Tensor:

@@ -111,3 +111,24 @@ def test_short_time_transform_and_back():
         torch.stft(x, 16)
     with pytest.raises(RuntimeError, match="overlap add"):
         torch.istft(spectra, 16, 4, 8, window * 0)
+
+
+@pytest.mark.parametrize(("n", "hop"), [(8, 2), (8, 3), (7, 7), (5, 8), (1, 1)])
+def test_frames_overlap_where_they_were_cut(n, hop):
+    """The sum of frames is the transpose of cutting them."""
+    from flambeau.ops.stft import overlap_add
+
+    frames = signal(2, 6, n).requires_grad_()
+    total = overlap_add(frames, hop)
+    expected = np.zeros((2, 5 * hop + n))
+    for k in range(6):
+        expected[:, k * hop : k * hop + n] += frames.detach().numpy()[:, k]
+    same(total, expected)
+    assert gradcheck(lambda x: overlap_add(x, hop), (frames,))
+    assert gradgradcheck(lambda x: overlap_add(x, hop), (frames,))
+
+
+def test_frequencies_of_few_samples():
+    for n in (1, 2, 3):
+        same(torch.fft.fftfreq(n, dtype=torch.float64), np.fft.fftfreq(n))
+        same(torch.fft.rfftfreq(n, dtype=torch.float64), np.fft.rfftfreq(n))
