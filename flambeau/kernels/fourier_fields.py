@@ -26,6 +26,7 @@ RADIX = Fields("code source target columns stride twiddles radix roots")
 # a pass that reads or writes columns itself
 ENDS = Fields(
     f"{' '.join(RADIX.names)} input_row sign output_row scale_real scale_imaginary turns turn_row"
+    " coarse shift"
 )
 LOAD_LINES = Fields("code target rows parts line row real imaginary")
 STORE_LINES = Fields("code source rows parts line row real imaginary scale_real scale_imaginary")

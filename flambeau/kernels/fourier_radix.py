@@ -32,6 +32,7 @@ from .fourier_vectors import (
 from .ir import Builder
 
 ROWS, COLUMNS, TURNED = "rows", "columns", "turned"  # TURNED: columns times roots of unity
+TURNED_TWICE = "turned twice"  # by a root for the low bits of the row's number, one for the rest
 
 # ---- transforms in registers ---------------------------------------------------------------------
 
@@ -160,7 +161,9 @@ def emit_radix(b: Builder, element: Element, which: Pass) -> None:
         load = partial(_load_column, v, tails, sign)
     if writes:
         store = partial(_store_column, v, tails, scales(v, d))
-    turns = b.offset(d.turns, b.mul(state(b, "block"), row))
+    block = b.mul(state(b, "block"), row)
+    turns, coarse = b.offset(d.turns, block), b.offset(d.coarse, block)
+    mask = b.sub(b.emit(f"shl i64 1, {d.shift}"), 1)
     apart = b.mul(b.mul(d.columns, d.stride), step[0])  # between rows that one butterfly reads
     near = b.mul(d.stride, step[1])  # between those that it writes
     with b.loop("0", d.columns) as p:
@@ -177,8 +180,12 @@ def emit_radix(b: Builder, element: Element, which: Pass) -> None:
                 if which.twiddled and k:
                     root = v.broadcast(table, 2 * k - 2), v.broadcast(table, 2 * k - 1)
                     y = v.multiply(y, root)
-                if which.target == TURNED:
-                    number = b.add(q.index, b.mul(d.stride, k))
+                number = b.add(q.index, b.mul(d.stride, k)) if writes else ""
+                if which.target == TURNED_TWICE:
+                    high = b.emit(f"lshr i64 {number}, {d.shift}")
+                    y = v.multiply(y, v.load(b.offset(coarse, b.mul(high, d.turn_row))))
+                    number = b.emit(f"and i64 {number}, {mask}")
+                if which.target in (TURNED, TURNED_TWICE):
                     y = v.multiply(y, v.load(b.offset(turns, b.mul(number, d.turn_row))))
                 store(y, at)
                 at = b.offset(at, near)

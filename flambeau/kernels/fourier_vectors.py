@@ -87,7 +87,7 @@ def load_record(b: Builder, form: Fields) -> SimpleNamespace:
 
 
 _KINDS = {
-    "twiddles": "ptr", "roots": "ptr", "turns": "ptr",
+    "twiddles": "ptr", "roots": "ptr", "turns": "ptr", "coarse": "ptr",
     "scale_real": "double", "scale_imaginary": "double", "sign": "double",
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ from .plans import find_kernel
 _MOST_COLUMN_ROWS = 1 << 13  # longer columns are turned into lines
 _GRAIN = 25000  # cycles worth another thread
 _FETCHED = 1 << 17  # the most bytes of a line to ask for before the line is wanted
+_TWICE = 1 << 14  # a line's table of roots as long as this is made of two
 _LONG = 1 << 12  # a line of this length may be worth several threads
 
 
@@ -264,15 +265,11 @@ def _sections(g: Geometry) -> tuple[list[_Section], int, int]:
         target = 3
 
     ends = reads_columns(n1) and writes_columns(n2)
-    table, table_row = _line_twiddles(n1, n2, t, g.dtype)
+    turns = writes_columns(n1)
     first = Program(g)
-    turn: dict[str, Any] = {
-        "scale_real": 1.0, "scale_imaginary": 1.0, "turns": first.table(table),
-        "turn_row": table_row,
-    }  # fmt: skip
+    turn = _line_roots(first, n1, n2, t, turns and n >= _TWICE)
     if not ends:
         first.load("load_columns", n1, n1, row=n2 * pair, **first.parts(swap_in))
-    turns = writes_columns(n1)
     first.transform(
         n1, _reads(n2 * pair, swap_in) if ends else None,
         {"output_row": line, **turn} if turns else None,
@@ -312,10 +309,18 @@ def _turn_section(g: Geometry, half: int, source: int, target: int) -> _Section:
     return _Section(p, source, target, 1, 0, 0, 1)
 
 
-def _line_twiddles(n1: int, n2: int, t: Target, dtype: str) -> tuple[core.Tensor, int]:
-    """exp(-2 pi i j k / n) by rows k < n1, for blocks of columns j < n2; bytes of a row."""
-    columns = round_up(n2, t.width)
-    return roots(n1, columns, n1 * n2, t.width, dtype), columns * 2 * t.size
+def _line_roots(p: Program, n1: int, n2: int, t: Target, twice: bool) -> dict[str, Any]:
+    """The fields of a pass that multiplies by exp(-2 pi i j k / n) for rows k < n1 and blocks of
+    columns j < n2. A long table is the product of two short ones."""
+    columns, n, dtype = round_up(n2, t.width), n1 * n2, p.g.dtype
+    found = {"scale_real": 1.0, "scale_imaginary": 1.0, "turn_row": columns * 2 * t.size}
+    if not twice:
+        return {"turns": p.table(roots(n1, 1, columns, n, t.width, dtype)), **found}
+    shift = (n1.bit_length() + 1) // 2
+    fine = p.table(roots(1 << shift, 1, columns, n, t.width, dtype))
+    rest = ceil_div(n1, 1 << shift)
+    coarse = p.table(roots(rest, 1 << shift, columns, n, t.width, dtype))
+    return {"turns": fine, "coarse": coarse, "shift": shift, **found}
 
 
 def _plan_matrices(g: Geometry, threads: int) -> Transform:

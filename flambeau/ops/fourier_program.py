@@ -15,7 +15,8 @@ from .fourier_lengths import COSTS, FROM_HALF, radices
 from .fourier_tables import prime_roots, turn_roots, twiddles
 from .plans import find_kernel
 
-ROWS, COLUMNS, TURNED = "rows", "columns", "turned"  # of fourier_radix.Pass
+ROWS, COLUMNS = "rows", "columns"  # of fourier_radix.Pass
+TURNED, TURNED_TWICE = "turned", "turned twice"
 _NO_ENDS = {name: 0 for name in fields.ENDS.names if name not in fields.RADIX.names}
 
 
@@ -119,7 +120,7 @@ class Program:
             which: Sequence = ()
             if short:
                 source = COLUMNS if reads and stride == 1 else ROWS
-                target = (TURNED if writes["turns"] else COLUMNS) if writes and last else ROWS
+                target = _target_of(writes) if writes and last else ROWS
                 given |= {**_NO_ENDS, **(reads or {}), **(writes or {})}
                 which = radix, not last, source, target
             self.add(
@@ -162,3 +163,9 @@ class Program:
             width=self.t.width, **values,
         )  # fmt: skip
         return (*head, *(word for record in self.records for word in record))
+
+
+def _target_of(writes: dict) -> str:
+    if writes.get("coarse"):
+        return TURNED_TWICE
+    return TURNED if writes.get("turns") else COLUMNS

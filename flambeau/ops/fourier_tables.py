@@ -92,10 +92,10 @@ def turn_roots(half: int, conjugate: bool, dtype: str) -> Tensor:
 
 
 @_plainly
-def roots(rows: int, columns: int, n: int, width: int, dtype: str) -> Tensor:
-    """exp(-2 pi i j k / n) for k < rows and j < columns, in blocks of `width` columns."""
+def roots(rows: int, step: int, columns: int, n: int, width: int, dtype: str) -> Tensor:
+    """exp(-2 pi i j k step / n) for k < rows and j < columns, in blocks of `width` columns."""
     j = _numbers(0, columns, 1, columns // width, width)
-    k = _numbers(0, rows, rows, 1, 1)
+    k = _numbers(0, rows, rows, 1, 1) * float(step)
     return _pairs(j, k, n, (_COSINE, _MINUS_SINE), 2, dtype)
 
 
