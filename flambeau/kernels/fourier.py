@@ -13,6 +13,7 @@ from . import fourier_lines as lines
 from .element import Element
 from .fourier_radix import Pass, emit_prime, emit_radix
 from .fourier_turn import emit_turn, emit_turn_line
+from .fourier_vectors import prefetch
 from .ir import Builder
 from .plan import KernelSource
 from .target import Target, host
@@ -118,13 +119,11 @@ def _emit_phase(b: Builder) -> None:
     )
 
 
-def _prefetch(b: Builder, place: str, count: str, written: int) -> None:
+def _prefetch(b: Builder, place: str, count: str, written: bool) -> None:
     """Ask for a line's bytes early: it is read and written in an order that no processor foresees.
     The line past the last one need not be there."""
-    name = "llvm.prefetch.p0"
-    b.declare(name, f"declare void @{name}(ptr, i32, i32, i32)")
     with b.loop("0", count, 64) as at:
-        b.do(f"call void @{name}(ptr {b.offset(place, at.index)}, i32 {written}, i32 2, i32 1)")
+        prefetch(b, b.offset(place, at.index), written)
 
 
 def _emit_nest(b: Builder) -> None:
@@ -140,7 +139,7 @@ def _emit_nest(b: Builder) -> None:
         b.store("ptr", source, b.offset(places, 0, "ptr"), 8)
         output = b.offset(b.argument(0), b.mul(line.index, d.output_line))
         b.store("ptr", output, b.offset(places, 1, "ptr"), 8)
-        for place, step, written in ((source, d.input_line, 0), (output, d.output_line, 1)):
+        for place, step, written in ((source, d.input_line, False), (output, d.output_line, True)):
             _prefetch(b, b.offset(place, step), d.fetched, written)
         with b.loop("0", d.sections) as s:
             at = b.add(len(fields.NEST.names), b.mul(s.index, len(fields.SECTION.names)))

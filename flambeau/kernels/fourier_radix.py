@@ -22,6 +22,7 @@ from .element import Element
 from .fourier_vectors import (
     Complex,
     Vectors,
+    fetch_next,
     interleaved,
     load_record,
     narrow,
@@ -194,6 +195,7 @@ def emit_radix(b: Builder, element: Element, which: Pass) -> None:
 def _load_column(v: Vectors, tails: tuple, sign: str, at: str) -> Complex:
     """A row of columns; the imaginary parts times a sign."""
     b, element = v.b, v.element
+    fetch_next(v, at, False)
     low = element.load(b, at, tails[0])
     high = element.load(b, b.offset(at, v.bytes), tails[1])
     real, imaginary = (
@@ -205,6 +207,7 @@ def _load_column(v: Vectors, tails: tuple, sign: str, at: str) -> Complex:
 def _store_column(v: Vectors, tails: tuple, factors: str, y: Complex, at: str) -> None:
     """A row of columns, scaled."""
     b, element = v.b, v.element
+    fetch_next(v, at, True)
     for k, (tail, picks) in enumerate(zip(tails, interleaved(element), strict=True)):
         value = v.mul(b.shuffle(y[0], y[1], v.type, picks), factors)
         element.store(b, value, b.offset(at, k * v.bytes), tail)

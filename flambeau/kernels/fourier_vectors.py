@@ -126,3 +126,17 @@ def scales(v: Vectors, d) -> str:
 def narrow(b: Builder, element: Element, number: str) -> str:
     """A double as the element's part."""
     return number if element.part == "double" else b.emit(f"fptrunc double {number} to float")
+
+
+def prefetch(b: Builder, pointer: str, written: bool) -> None:
+    """Ask for a line of the cache, which need not be there, before it is read or written."""
+    name = "llvm.prefetch.p0"
+    b.declare(name, f"declare void @{name}(ptr, i32, i32, i32)")
+    b.do(f"call void @{name}(ptr {pointer}, i32 {int(written)}, i32 2, i32 1)")
+
+
+def fetch_next(v: Vectors, at: str, written: bool) -> None:
+    """Ask for what the next block will read or write of a row: rows are far apart, which no
+    prefetcher foresees."""
+    for byte in range(2 * v.bytes, 4 * v.bytes, 64):
+        prefetch(v.b, v.b.offset(at, byte), written)
