@@ -12,7 +12,7 @@ from .dims import check_tensor, read_ints, wrap, wrap_all
 from .masked import choose
 from .pieces import Piece, Pieces, compose, whole
 from .record import composite, function, primitive
-from .views import _contiguous_copy, clone, diagonal, reshape, transpose
+from .views import _contiguous_copy, clone, contiguous, diagonal, reshape, transpose
 from .windows import zeros_plain
 
 # ---- reversing and rotating ----------------------------------------------------------------------
@@ -170,6 +170,8 @@ def _triangle(input: Tensor, diagonal: int, lower: bool, name: str) -> Tensor:
         raise RuntimeError(
             f"{name}: input tensor must have at least 2 dimensions, got {input.ndim}"
         )
+    if not input.is_contiguous():
+        input = contiguous(input)  # a copy goes by tiles, what follows element by element
     rows, columns = input.shape[-2:]
     across = core.view(_count(columns, -diagonal), (1, columns))
     down = core.view(_count(rows), (rows, 1))

@@ -261,7 +261,10 @@ def logspace(
         powers = _space(start, end, steps, dtype)
     else:
         powers = _space(int(start), int(end), steps, DTYPES["float64"])
-    made = core.from_data([_raise(base, p) for p in powers.tolist()], dtype)
+    if dtype.is_floating_point and dtype.itemsize < 8:  # rounding hides what the kernel's is off
+        made = REGISTRY["pow"](float(base), powers.to(DTYPES["float64"])).to(dtype)
+    else:
+        made = core.from_data([_raise(base, p) for p in powers.tolist()], dtype)
     return finish(made if out is None else _deliver("logspace", out, made), requires_grad)
 
 

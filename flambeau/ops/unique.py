@@ -8,7 +8,7 @@ from .. import core
 from ..core import Tensor
 from .gather import take_rows_plain
 from .launch_index import BOOL, INT64
-from .masked import true_positions
+from .masked import masked_select, true_positions
 from .record import composite
 from .scatter import put_rows_plain
 from .search import searchsorted
@@ -27,8 +27,13 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
     flat = core.contiguous_plain(input.detach()).reshape(-1)
     if input.dtype.is_complex:
         return _unique_slices(flat, 0, return_inverse, return_counts, input.shape)
+    if input.dtype.code in (0, 1):
+        return _unique_bytes(flat, input.shape, return_inverse, return_counts)
     values, order = take_ranks(flat, 0, 0, flat.shape[0], False)
-    starts = true_positions(_run_starts(values))
+    begins = _run_starts(values)
+    if not (return_inverse or return_counts):
+        return masked_select(values, begins)
+    starts = true_positions(begins)
     result = [take_rows_plain("unique", values, starts)]
     if return_inverse:
         inverse = core.empty(order.shape, INT64)
@@ -36,6 +41,22 @@ def unique(input, sorted=True, return_inverse=False, return_counts=False, dim=No
         result.append(inverse.view(input.shape))
     if return_counts:
         result.append(_run_lengths(starts, order.shape[0]))
+    return result[0] if len(result) == 1 else tuple(result)
+
+
+def _unique_bytes(flat: Tensor, shape: Any, return_inverse: bool, return_counts: bool) -> Any:
+    """The distinct elements of bool or uint8: those that are counted."""
+    from .histogram import bincount
+
+    numbers = flat.byte() if flat.dtype is BOOL else flat
+    counts = bincount(numbers, minlength=256)
+    values = true_positions(counts != 0)
+    result = [values.to(flat.dtype)]
+    if return_inverse:
+        ranks = (counts != 0).cumsum(0) - 1
+        result.append(take_rows_plain("unique", ranks, numbers.long()).view(shape))
+    if return_counts:
+        result.append(take_rows_plain("unique", counts, values))
     return result[0] if len(result) == 1 else tuple(result)
 
 
@@ -77,7 +98,10 @@ def unique_consecutive(input, return_inverse=False, return_counts=False, dim=Non
     whole = input.detach().reshape(-1) if dim is None else input.detach()
     n = whole.shape[axis]
     rows = core.contiguous_plain(whole.movedim(axis, 0))
-    starts = true_positions(_run_starts(rows.reshape(n, -1) if rows.ndim > 1 and n else rows))
+    begins = _run_starts(rows.reshape(n, -1) if rows.ndim > 1 and n else rows)
+    if rows.ndim == 1 and not (return_inverse or return_counts):
+        return masked_select(rows, begins)
+    starts = true_positions(begins)
     kept = take_rows_plain("unique_consecutive", rows, starts)
     result = [core.contiguous_plain(kept.movedim(0, axis))]
     if return_inverse:

@@ -81,3 +81,56 @@ def test_trapezoids(n: int) -> None:
         found = torch.trapezoid(torch.tensor(y), torch.tensor(x), dim=axis)
         np.testing.assert_allclose(found.numpy(), np.trapezoid(y, x, axis=axis), atol=1e-14)
     assert torch.trapezoid(torch.ones(2, 0)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
+def test_distinct_bytes(dtype: torch.dtype) -> None:
+    numbers = np.random.default_rng(0).integers(0, 200, (7, 40))
+    numbers = numbers.astype(np.uint8) if dtype is torch.uint8 else numbers > 100
+    values, inverse, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    found = torch.unique(torch.tensor(numbers), return_inverse=True, return_counts=True)
+    for ours, wanted in zip(found, (values, inverse.reshape(7, 40), counts), strict=True):
+        np.testing.assert_array_equal(ours.numpy(), wanted)
+    assert found[0].dtype is dtype
+    assert torch.unique(torch.zeros(0, dtype=dtype)).shape == (0,)
+
+
+def test_consecutive_values() -> None:
+    x = torch.tensor([[1.0, 1.0, 2.0], [2.0, 1.0, 1.0]])
+    assert torch.unique_consecutive(x).tolist() == [1, 2, 1]
+    assert torch.unique_consecutive(x, return_counts=True)[1].tolist() == [2, 2, 2]
+    nan = torch.tensor([float("nan"), float("nan"), 0.0, -0.0])
+    assert torch.unique_consecutive(nan).shape == (3,)
+
+
+def test_cross_products_of_many_rows() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 1500, 3))
+    x, y = (torch.tensor(t, requires_grad=True) for t in (a, b))
+    found = torch.linalg.cross(x, y)
+    assert found.is_contiguous()
+    np.testing.assert_array_equal(found.detach().numpy(), np.cross(a, b))
+    g = torch.tensor(rng.standard_normal((1500, 3)))
+    dx, dy = torch.autograd.grad(found, (x, y), g)
+    np.testing.assert_allclose(dx.numpy(), np.cross(b, g.numpy()), atol=1e-12)
+    np.testing.assert_allclose(dy.numpy(), np.cross(g.numpy(), a), atol=1e-12)
+
+
+def test_triangles_of_other_layouts() -> None:
+    x = torch.randn(2, 5, 7, requires_grad=True)
+    for t in (x.mT, x.permute(2, 0, 1), x[:, ::2]):
+        assert torch.equal(t.tril(1), t.contiguous().tril(1))
+        assert torch.equal(t.triu(-1), t.contiguous().triu(-1))
+    (g,) = torch.autograd.grad(x.mT.tril().sum(), x)
+    assert torch.equal(g, torch.ones(2, 7, 5).tril().mT)
+
+
+@pytest.mark.parametrize("base", [10.0, 2, 0.5, -2.0, 0.0])
+def test_logarithmic_steps(base: float) -> None:
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        powers = torch.linspace(-3, 4, 8, dtype=dtype)
+        found = torch.logspace(-3, 4, 8, base, dtype=dtype)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            wanted = np.power(np.float64(base), powers.double().numpy())
+        same = torch.tensor(wanted).to(dtype)
+        assert torch.equal(found.nan_to_num(), same.nan_to_num())
