@@ -6,6 +6,7 @@ from typing import Any
 from .common import (
     Body,
     Build,
+    Makers,
     Work,
     Workload,
     forward,
@@ -64,9 +65,79 @@ def index_put(torch: Any) -> Body:
     return "x.index_put_(i, v, accumulate=True)", {"x": total, "i": pair, "v": values}
 
 
+GRID: Makers = {
+    "x": normal(4, 16, 64, 64),
+    "grid": lambda torch: torch.rand(4, 64, 64, 2) * 2.2 - 1.1,
+}
+PHOTOS: Makers = {
+    "x": normal(2, 3, 224, 224),
+    "grid": lambda torch: torch.rand(2, 224, 224, 2) * 2.2 - 1.1,
+}
+BAGS: Makers = {"x": normal(5000, 64), "i": integers(0, 5000, 512, 16)}
+WEIGHTED = BAGS | {"w": normal(512, 16)}
+POINTS = {"x": normal(512, 64), "y": normal(512, 64)}
+COUNTS = {"x": integers(0, 1000, M), "w": normal(M)}
+# Text, makers, and whether the gradients are timed too.
+LOOKUPS: dict[str, tuple[str, Makers, bool]] = {
+    "grid_sample, 16 channels": ("F.grid_sample(x, grid, align_corners=False)", GRID, True),
+    "grid_sample, photos": ("F.grid_sample(x, grid, align_corners=False)", PHOTOS, True),
+    "grid_sample, bicubic": (
+        "F.grid_sample(x, grid, 'bicubic', 'border', align_corners=False)",
+        GRID,
+        False,
+    ),
+    "embedding_bag, sum": ("F.embedding_bag(i, x, mode='sum')", BAGS, True),
+    "embedding_bag, max": ("F.embedding_bag(i, x, mode='max')", BAGS, False),
+    "embedding_bag, weighted": (
+        "F.embedding_bag(i, x, per_sample_weights=w, mode='sum')",
+        WEIGHTED,
+        False,
+    ),
+    "cdist, p=1": ("torch.cdist(x, y, p=1.0)", POINTS, True),
+    "pdist": ("F.pdist(x)", {"x": normal(512, 64)}, True),
+    "bincount with weights, 2^20": ("torch.bincount(x, w)", COUNTS, False),
+    "histc, 2^20": ("torch.histc(x, 100)", {"x": normal(M)}, False),
+    "isin, 2^18 among 1000": (
+        "torch.isin(x, i)",
+        {"x": integers(0, 10**6, 1 << 18), "i": integers(0, 10**6, 1000)},
+        False,
+    ),
+    "repeat_interleave by counts": (
+        "x.repeat_interleave(i, 0)",
+        {"x": normal(4096, 64), "i": integers(0, 8, 4096)},
+        False,
+    ),
+    "index_add columns": (
+        "x.index_add(1, i, y)",
+        {"x": normal(512, 512), "i": integers(0, 512, 512), "y": normal(512, 512)},
+        False,
+    ),
+    "index_fill rows": (
+        "x.index_fill(0, i, 0.5)",
+        {"x": normal(512, 512), "i": integers(0, 512, 512)},
+        False,
+    ),
+    "cross, (2^16,3)": (
+        "torch.linalg.cross(x, y)",
+        {"x": normal(1 << 16, 3), "y": normal(1 << 16, 3)},
+        True,
+    ),
+    "tril of a transposed matrix": ("x.t().tril()", {"x": normal(1024, 1024)}, False),
+}
+
+
+def make_lookups(group: str) -> Iterator[Workload]:
+    """Yield what reads, counts or compares at places that are found as it goes."""
+    for name, (text, makers, differentiable) in LOOKUPS.items():
+        yield Workload(group, name, function_of(text, **makers))
+        if differentiable:
+            yield Workload(group, f"{name}, with backward", function_of(text, True, **makers))
+
+
 def make_rows() -> Iterator[Workload]:
     """Yield the group's workloads."""
     group = "indexing"
+    yield from make_lookups(group)
     lookup = Work(bytes=2 * FLOAT * 8192 * 256)
     for suffix, back in (("", False), (", with backward", True)):
         yield Workload(

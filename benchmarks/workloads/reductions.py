@@ -61,6 +61,9 @@ BACKWARD: dict[str, tuple[str, tuple[int, ...]]] = {
     "logsumexp rows, with backward, 1024^2": ("x.logsumexp(1)", SQUARE),
     "norm, with backward, 2^20": ("x.norm()", LINE),
     "cumsum rows, with backward, 1024^2": ("x.cumsum(1)", SQUARE),
+    "logcumsumexp rows, with backward, 512^2": ("x.logcumsumexp(1)", (512, 512)),
+    "cummax, with backward, 2^20": ("x.cummax(0)", LINE),
+    "trapezoid rows, with backward, 1024^2": ("torch.trapezoid(x)", SQUARE),
     "sort rows, with backward, 1024^2": ("x.sort(1)", SQUARE),
     "topk 5 of rows, with backward, 1024^2": ("x.topk(5, 1)", SQUARE),
 }
