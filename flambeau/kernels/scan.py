@@ -80,8 +80,6 @@ class _Scan:
     def _choose_lanes(self) -> int:
         if dt.is_complex(self.result) or self.form == "apart":
             return 1
-        if self.form == "along" and self.kind == "logaddexp":
-            return 1
         return self.b.target.vector_bytes // max(
             8 if self.indices else 4, dt.INFO[self.carried].size
         )

@@ -104,6 +104,56 @@ def _run_apart(names, operands, items, length, inner, outer):
     core.launch_rows(kernel, operands, tuple(desc), inner, grain, (outer,), strides, False)
 
 
+def _add_logs(x, dim):
+    """Running logarithms of sums of exponentials, many rows abreast.
+
+    Along a row each step waits for the one before, which is dear, while rows side by side fill
+    vectors. A single long row is cut into as many.
+    """
+    length = x.shape[dim] if x.dim() else 1
+    rows = x.numel() // max(1, length)
+    few = length < _ABREAST or x.numel() < _FEW_LOGS
+    if few or dim != x.dim() - 1 or x.dtype.is_complex:
+        return _run("logaddexp", x, dim, x.dtype)[0]
+    if rows < _ABREAST and x.dtype.itemsize < 4:  # would be rounded twice
+        return _run("logaddexp", x, dim, x.dtype)[0]
+    flat = core.view(core.contiguous_plain(x.detach()), (rows, length))
+    if rows < _ABREAST:
+        return core.view(_add_logs_in_parts(flat), x.shape)
+    return core.view(_turn(_run("logaddexp", _turn(flat), 0, x.dtype)[0]), x.shape)
+
+
+_ABREAST = 16  # rows side by side that fill vectors
+_PARTS = 64
+_FEW_LOGS = 1 << 12  # elements for which rearranging does not pay
+
+
+def _turn(x):
+    """The transpose of a matrix, row-major."""
+    return core.contiguous_plain(core.permute(x, (1, 0)))
+
+
+def _add_logs_in_parts(x):
+    """Each row (R, L) in parts that are scanned side by side, then joined."""
+    from .pointwise import logaddexp
+
+    rows, length = x.shape
+    size = -(-length // _PARTS)
+    parts = core.empty((rows, _PARTS * size), x.dtype).fill_(-math.inf)
+    core.copy_plain(core.basic_index(parts, (slice(None), slice(0, length))), x)
+    inside = _run("logaddexp", _turn(core.view(parts, (rows * _PARTS, size))), 0, x.dtype)[0]
+    totals = core.view(core.basic_index(inside, -1), (rows, _PARTS))
+    before = core.empty((rows, _PARTS), x.dtype).fill_(-math.inf)
+    ends = _run("logaddexp", totals, 1, x.dtype)[0]
+    core.copy_plain(
+        core.basic_index(before, (slice(None), slice(1, None))),
+        core.basic_index(ends, (slice(None), slice(0, -1))),
+    )
+    joined = _turn(logaddexp(inside, core.view(before, (1, rows * _PARTS))))
+    whole = core.view(joined, (rows, _PARTS * size))
+    return core.contiguous_plain(core.basic_index(whole, (slice(None), slice(0, length))))
+
+
 def _result_type(x, dtype, out=None):
     """The type to accumulate in.
 
@@ -215,7 +265,7 @@ cummin = _extreme("min", "cummin", "(running minimum, its position) along dim.")
 @primitive(register=False)
 def running_logsumexp(input, dim):
     """log of the cumulative sum of exp."""
-    return _run("logaddexp", input, dim, input.dtype)[0]
+    return _add_logs(input, dim)
 
 
 @running_logsumexp.vjp

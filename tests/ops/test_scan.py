@@ -206,3 +206,26 @@ def test_errors_name_the_op(call, error: type, parts: tuple[str, ...]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (3, 5000), (70_001,), (2, 16, 200)])
+def test_long_running_logarithms(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape) * 20
+    x.reshape(-1)[:3] = -np.inf
+    x.reshape(-1)[-2:] = np.inf, 0
+    with np.errstate(invalid="ignore"):
+        wanted = np.logaddexp.accumulate(x, axis=-1)
+    found = torch.tensor(x).logcumsumexp(-1)
+    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12)
+    single = torch.tensor(x).float().logcumsumexp(-1)
+    np.testing.assert_allclose(single.numpy(), wanted, rtol=2e-6, atol=2e-6)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            assert torch.equal(torch.tensor(x).logcumsumexp(-1), found)
+    finally:
+        torch.set_num_threads(before)
+    leaf = torch.tensor(x[..., 3:-2], requires_grad=True)
+    (g,) = torch.autograd.grad(leaf.logcumsumexp(-1).sum(), leaf)
+    assert g.isfinite().all()
