@@ -175,6 +175,21 @@ def power_of_two(lanes: Lanes, value: str) -> str:
     return power
 
 
+def jacobi_rotation(lanes: Lanes, first: str, second: str, across: str) -> tuple[str, str, str]:
+    """(cosine, sine, tangent) that diagonalise [[first, across], [across, second]]; none where
+    across is 0 (Golub and Van Loan, 8.5.2).
+    """
+    one = lanes.constant(1.0)
+    none = lanes.test("oeq", across, lanes.zero)
+    twice = lanes.select(none, one, lanes.add(across, across))
+    theta = lanes.divide(lanes.subtract(second, first), twice)
+    root = lanes.root(lanes.multiply_add(theta, theta, one))
+    t = lanes.divide(one, lanes.add(lanes.size(theta), root))
+    t = lanes.select(none, lanes.zero, lanes.with_sign(t, theta))
+    cosine = lanes.divide(one, lanes.root(lanes.multiply_add(t, t, one)))
+    return cosine, lanes.multiply(t, cosine), t
+
+
 class _Eigh(Task):
     arguments = 3
 
@@ -230,18 +245,10 @@ class _Eigh(Task):
         return most.get()
 
     def _rotate(self, a: Matrix, v: Matrix, p: Index, q: Index) -> None:
-        """The rotation that clears element (q, p) (Golub and Van Loan, 8.5.2)."""
+        """Rotate rows and columns p and q so that element (q, p) becomes 0."""
         lanes, n = self.lanes, self.n
-        one = lanes.constant(1.0)
         across, first, second = a.get(q, p), a.get(p, p), a.get(q, q)
-        none = lanes.test("oeq", across, lanes.zero)
-        twice = lanes.select(none, one, lanes.add(across, across))
-        theta = lanes.divide(lanes.subtract(second, first), twice)
-        root = lanes.root(lanes.multiply_add(theta, theta, one))
-        t = lanes.divide(one, lanes.add(lanes.size(theta), root))
-        t = lanes.select(none, lanes.zero, lanes.with_sign(t, theta))
-        cosine = lanes.divide(one, lanes.root(lanes.multiply_add(t, t, one)))
-        sine = lanes.multiply(t, cosine)
+        cosine, sine, t = jacobi_rotation(lanes, first, second, across)
         shift = lanes.multiply(t, across)
         a.set(p, p, lanes.subtract(first, shift))
         a.set(q, q, lanes.add(second, shift))

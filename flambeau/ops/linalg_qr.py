@@ -1,4 +1,5 @@
-"""QR factors of real matrices by generated kernels: launches, without checks or history.
+"""QR factors of real matrices, and eigen- and singular vectors of small ones, by generated kernels:
+launches, without checks or history.
 
 A large matrix goes by panels of columns. The reflections of a panel together are I - V S^-1 V^T,
 with S the strict upper triangle of V^T V and the diagonal 1 / tau (Puglisi 1992), so that what they
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import lane_orthogonal, reflect
+from ..kernels.lazy import lane_orthogonal, lane_svd, reflect
 from .linalg_factor import Large, plain, solve_triangle
 from .plans import planned
 
@@ -105,6 +106,28 @@ def decompose_symmetric(a: Tensor, lower: bool) -> tuple[Tensor, Tensor]:
     )
     plan.run(values, vectors, plain(a))
     return values, vectors
+
+
+def decompose_singular(a: Tensor, vectors: bool) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """(U, S descending, V^T) of small real matrices, by rotations; maybe S alone.
+
+    A column of U for a singular value that is 0, or as small as its square is, has no direction.
+    """
+    m, n = a.shape[-2:]
+    if m < n:
+        v, s, ut = decompose_singular(a.mT, vectors)
+        return (None, s, None) if ut is None or v is None else (ut.mT, s, v.mT)
+    batch, dtype, short = a.shape[:-2], a.dtype, a.dtype.short
+    count = math.prod(batch)
+    s = core.empty((*batch, n), dtype)
+    u = core.empty(a.shape, dtype) if vectors else None
+    vt = core.empty((*batch, n, n), dtype) if vectors else None
+    plan = planned(
+        ("lanes_svd", short, m, n, count, vectors),
+        lambda t: lane_svd.plan_svd(short, m, n, count, t, vectors=vectors),
+    )
+    plan.run(s, u, vt, plain(a))
+    return u, s, vt
 
 
 class _Panel(NamedTuple):

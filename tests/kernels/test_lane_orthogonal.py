@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from flambeau.kernels.lane_orthogonal import plan_eigh, plan_qr, source
+from flambeau.kernels.lane_svd import plan_svd
 from flambeau.kernels.target import NEON
 from tests.kernels.harness import assemble, run_plan, runnable
 
@@ -95,3 +96,38 @@ def test_emits_arm64(dtype):
             lines = assemble(source(op, dtype, n, NEON).build(), NEON).splitlines()
             calls = [line.split()[1] for line in lines if "\tbl\t" in line]
             assert all(name.startswith(("pack", "unpack")) for name in calls)
+
+
+@TARGETS
+@DTYPES
+def test_svd(dtype, target):
+    for m, n, count in [(1, 1, 3), (2, 2, 17), (4, 4, 40), (7, 3, 9), (16, 16, 10)]:
+        a = random(dtype, count, m, n)
+        a[0] = np.ldexp(a[0], 90)
+        a[1] = np.ldexp(a[1], -90)
+        if n > 1:  # nearly parallel columns
+            a[2, :, 1] = a[2, :, 0] * 2 + a[2, :, 1] * 2.0**-16
+        s, u, vt = np.empty((count, n), a.dtype), np.empty_like(a), np.empty((count, n, n), a.dtype)
+        plan = plan_svd(dtype, m, n, count, 2, vectors=True, target=target)
+        run_plan(plan, [s, u, vt, a], target, 2)
+        assert (np.diff(s, axis=-1) <= 0).all()
+        bound, largest = 16 * m * EPSILON[dtype], np.abs(a).max((1, 2), keepdims=True)
+        u, vt = u.astype(float), vt.astype(float)
+        for q in (u, vt):
+            assert np.abs(q.swapaxes(1, 2) @ q - np.eye(n)).max() <= bound
+        assert (np.abs(u * s[:, None] @ vt - a) <= bound * n * largest).all()
+        expected = np.linalg.svd(a.astype(float), compute_uv=False)
+        assert (np.abs(s - expected) <= bound * n * largest[..., 0]).all()
+        values = np.empty_like(s)
+        plan = plan_svd(dtype, m, n, count, 1, vectors=False, target=target)
+        run_plan(plan, [values, None, None, a], target)
+        np.testing.assert_array_equal(values, s)
+
+
+def test_svd_of_low_rank_ends_with_zeros():
+    a = np.zeros((3, 4, 3), np.float64)
+    a[1, :, 0] = a[1, :, 2] = 1
+    a[2] = np.arange(12).reshape(4, 3)
+    s = np.empty((3, 3))
+    run_plan(plan_svd("f64", 4, 3, 3, 1, vectors=False), [s, None, None, a], runnable()[0])
+    np.testing.assert_allclose(s, np.linalg.svd(a, compute_uv=False), 1e-14, 1e-14)

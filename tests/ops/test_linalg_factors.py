@@ -238,3 +238,26 @@ def test_matrix_exponential(shape, dtype):
         error = np.abs(as_double(torch.matrix_exp(a)) - expected) / size_of
         assert error.max() <= 500 * EPSILON[dtype]
     assert torch.matrix_exp(a * float("inf")).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize("shape", [(2, 2), (5, 3, 3), (20, 6, 7), (9, 16, 16), (30, 20)])
+def test_singular_vectors(shape, dtype):
+    """Of any rank: some matrices have two equal columns, some are zero."""
+    bound = 32 * max(shape) * EPSILON[dtype]
+    for spoil in (0, 1, 2):
+        a = torch.randn(*shape, dtype=dtype)
+        if spoil:
+            a[..., 1] = a[..., 0] * (spoil - 1)
+        for full in (False, True):
+            u, s, vh = linalg.svd(a, full_matrices=full)
+            k = s.shape[-1]
+            for q in (u, vh.mT):
+                eye = torch.eye(q.shape[-1], dtype=dtype)
+                assert float((q.mT @ q - eye).abs().max()) <= bound
+            product = (u[..., :k] * s.unsqueeze(-2)) @ vh[..., :k, :]
+            assert float((product - a).abs().max()) <= bound * float(s.max())
+            assert (s.diff(dim=-1) <= 0).all()
+            np.testing.assert_allclose(linalg.svdvals(a), s, 0, bound * float(s.max()))
+    expected = np.linalg.pinv(as_double(a), rcond=max(shape) * EPSILON[dtype])
+    np.testing.assert_allclose(linalg.pinv(a), expected, 0, 1e4 * EPSILON[dtype])
