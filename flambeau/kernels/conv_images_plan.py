@@ -84,7 +84,7 @@ def _cost(c: Convolution, rows: int, vectors: int) -> float:
         one = max(rows * width, 4) + 1 + 0.25 * rows + 0.6 * width
         tiles += steps * lines * one + c.rows * (10 + rows * width)
     lanes = c.element.lanes
-    turned = c.channels * ceil_div(c.input[1] * c.input[2], lanes)
+    turned: float = c.channels * ceil_div(c.input[1] * c.input[2], lanes)
     turned += 1.3 * c.filters * ceil_div(c.rows * c.columns, lanes)
     return tiles * ceil_div(c.filters, rows) + turned * TURN
 
