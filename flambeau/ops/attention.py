@@ -83,8 +83,8 @@ def _computed_in(dtype):
 @attend_few.vjp
 def _attend_few_vjp(g, query, key, value, mask, scale):
     inputs = (query, key, value)
-    wide = (t.to(_computed_in(t.dtype)) for t in inputs)
-    grads = _differentiable_vjp(g, *wide, mask, False, scale)
+    q, k, v = (t.to(_computed_in(t.dtype)) for t in inputs)
+    grads = _differentiable_vjp(g, q, k, v, mask, False, scale)
     grads = (t.to(like.dtype) for t, like in zip(grads, inputs, strict=True))
     return (*grads, *([] if mask is None else [None]))
 
