@@ -54,6 +54,27 @@ def collate_dicts(torch: Any) -> Body:
     return "f(rows)", {"f": torch.utils.data.default_collate, "rows": rows}
 
 
+def collate_numpy_numbers(torch: Any) -> Body:
+    """Return the collation of 32 numbers of NumPy's."""
+    import numpy  # when it is built: importing the workloads must not
+
+    rows = [numpy.float32(i) for i in range(32)]
+    return "f(rows)", {"f": torch.utils.data.default_collate, "rows": rows}
+
+
+def tensor_of_numpy_numbers(torch: Any) -> Body:
+    """Return a tensor of 32 numbers of NumPy's."""
+    import numpy
+
+    return "f(rows)", {"f": torch.tensor, "rows": [numpy.float32(i) for i in range(32)]}
+
+
+def flip_images(torch: Any) -> Body:
+    """Return the mirroring of images whose rows are shorter than a vector."""
+    images = torch.randint(0, 256, (64, 3, 40, 40), dtype=torch.uint8)
+    return "x.flip(-1)", {"x": images}
+
+
 def weighted_sampler(torch: Any) -> Body:
     """Return the indices of an epoch drawn by weight."""
     sampler = torch.utils.data.WeightedRandomSampler(torch.rand(10000), 10000)
@@ -95,6 +116,9 @@ ROWS: dict[str, Build] = {
     "Python items, 2 workers": python_epoch(2, 512, (3, 32, 32)),
     "large Python items, 2 workers": python_epoch(2, 128, (3, 224, 224)),
     "collate dictionaries": collate_dicts,
+    "collate NumPy's numbers": collate_numpy_numbers,
+    "tensor of NumPy's numbers": tensor_of_numpy_numbers,
+    "flip images, 40x40 bytes": flip_images,
     "WeightedRandomSampler, 10000": weighted_sampler,
     "BatchSampler, 10000": batch_sampler,
     "image transform, 40x40 bytes": image_transform,

@@ -4,35 +4,40 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .common import Body, Work, Workload
+from .common import Body, Build, Work, Workload
 from .networks import resnet18
 
 FOLDER = Path(tempfile.gettempdir())
 
 
-def weights(torch: Any) -> dict[str, Any]:
-    """Return a state of 100 MB in 25 tensors."""
-    return {f"layer{i}.weight": torch.randn(1000, 1000) for i in range(25)}
+def weights(torch: Any, count: int, size: int) -> dict[str, Any]:
+    """Return a state of so many tensors of so many numbers."""
+    return {f"layer{i}.weight": torch.randn(size) for i in range(count)}
 
 
-def save(torch: Any) -> Body:
-    """Return the saving of 100 MB."""
-    path = FOLDER / f"flambeau-benchmark-{torch.__name__}.pt"
-    return "f(state, path)", {"f": torch.save, "state": weights(torch), "path": path}
+def save(count: int, size: int) -> Build:
+    """Return the saving of a state."""
+
+    def build(torch: Any) -> Body:
+        path = FOLDER / f"flambeau-benchmark-{torch.__name__}.pt"
+        return "f(state, path)", {
+            "f": torch.save,
+            "state": weights(torch, count, size),
+            "path": path,
+        }
+
+    return build
 
 
-def load(torch: Any) -> Body:
-    """Return the loading of 100 MB."""
-    path = FOLDER / f"flambeau-benchmark-{torch.__name__}.pt"
-    torch.save(weights(torch), path)
-    return "f(path)", {"f": torch.load, "path": path}
+def load(count: int, size: int, **options: bool) -> Build:
+    """Return the loading of a state."""
 
+    def build(torch: Any) -> Body:
+        path = FOLDER / f"flambeau-benchmark-{torch.__name__}.pt"
+        torch.save(weights(torch, count, size), path)
+        return "f(path, **options)", {"f": torch.load, "path": path, "options": options}
 
-def load_mapped(torch: Any) -> Body:
-    """Return the loading of 100 MB by mapping the file."""
-    path = FOLDER / f"flambeau-benchmark-{torch.__name__}.pt"
-    torch.save(weights(torch), path)
-    return "f(path, mmap=True)", {"f": torch.load, "path": path}
+    return build
 
 
 def state_round_trip(torch: Any) -> Body:
@@ -48,9 +53,12 @@ def construct(torch: Any) -> Body:
 
 SIZE = 100e6
 WORKLOADS = (
-    Workload("start", "save a checkpoint of 100 MB", save, Work(bytes=2 * SIZE)),
-    Workload("start", "load a checkpoint of 100 MB", load, Work(bytes=2 * SIZE)),
-    Workload("start", "load a checkpoint of 100 MB, mapped", load_mapped),
+    Workload("start", "save a checkpoint of 100 MB", save(25, 10**6), Work(bytes=2 * SIZE)),
+    Workload("start", "load a checkpoint of 100 MB", load(25, 10**6), Work(bytes=2 * SIZE)),
+    Workload("start", "load a checkpoint of 100 MB, mapped", load(25, 10**6, mmap=True)),
+    Workload("start", "save a checkpoint of 4 MB", save(10, 10**5)),
+    Workload("start", "save 2000 small tensors", save(2000, 100)),
+    Workload("start", "load 2000 small tensors", load(2000, 100)),
     Workload("start", "state_dict round trip, ResNet-18", state_round_trip),
     Workload("start", "construct ResNet-18", construct),
 )
