@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 from .. import core
@@ -230,13 +231,25 @@ _LEFT_OUT = (
     "-x86-disable-avoid-SFB",
 )
 
+# And those that pay in large kernels only. Where the body is a line of vector operations within one
+# loop, the processor orders them as well, and there is nothing to share, sink or forward.
+_FOR_LARGE = (
+    ("disable-cgp", "false", "true"),
+    ("disable-machine-cse", "false", "true"),
+    ("disable-machine-sink", "false", "true"),
+    ("disable-postra-machine-licm", "false", "true"),
+    ("enable-misched", "true", "false"),
+    ("x86-machine-combiner", "true", "false"),
+)
+PLAIN = "; compiled without the passes for large kernels\n"  # ends the IR of such a one
+_are_plain = False  # which the passes are chosen for; they are LLVM's own state, and slow to set
+
 
 @cache
 def _machine(target: Target, optimise: int = 2):
     import llvmlite.binding as llvm
 
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
+    _initialise(llvm, target)
     for option in _LEFT_OUT:
         llvm.set_option("flambeau", option)
     machine = llvm.Target.from_triple(target.triple)
@@ -250,12 +263,34 @@ def _machine(target: Target, optimise: int = 2):
     )
 
 
+def _initialise(llvm: ModuleType, target: Target) -> None:
+    """Make LLVM know the target. Every pass is told of all there are: this process's own is
+    quicker."""
+    if target.triple.split("-")[0] == llvm.get_process_triple().split("-")[0]:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+    else:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+
+
+def _choose_passes(llvm: ModuleType, ir: str) -> None:
+    """Set LLVM's passes for a module. They bear on the code's speed only, so another thread may."""
+    global _are_plain
+    plain = ir.endswith(PLAIN)
+    if plain != _are_plain:
+        _are_plain = plain
+        for name, large, small in _FOR_LARGE:
+            llvm.set_option("flambeau", f"-{name}={small if plain else large}")
+
+
 def compile_object(ir: str, target: Target | None = None) -> bytes:
     """Object code of a module (ELF on every system)."""
     global compiled
     import llvmlite.binding as llvm
 
     machine = _machine(target or targets.host())
+    _choose_passes(llvm, ir)
     try:
         module = llvm.parse_assembly(ir)
     except RuntimeError as error:
@@ -269,6 +304,7 @@ def assembly(ir: str, target: Target | None = None) -> str:
     import llvmlite.binding as llvm
 
     machine = _machine(target or targets.host())
+    _choose_passes(llvm, ir)
     return machine.emit_assembly(llvm.parse_assembly(ir))
 
 

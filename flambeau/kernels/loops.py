@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from . import dtypes as dt
 from . import llvm, scalar
+from .cache import PLAIN
 from .ir import Builder
 from .levels import find_levels, passes
 from .llvm import Emitter
@@ -59,6 +60,7 @@ _WORTH_BUFFERS = 16
 # From this cost on, two threads compute for longer than memory takes: nothing to gain by streaming.
 _STREAM_COST = 60
 STREAM_STEP = 1024  # elements; a multiple of every kernel's step
+_LARGE = 100  # from this cost on, the order of instructions decides what has to leave registers
 _CELL = {1: "i8", 2: "i16", 4: "i32", 8: "i64", 16: "i128"}
 
 
@@ -71,7 +73,9 @@ def build(spec: LoopSpec, target: Target) -> str:
     kernel = forms.get(spec.form, LoopKernel)(spec, target)
     with kernel.b.kernel():
         kernel.emit()
-    return kernel.b.module()
+    text = kernel.b.module()
+    plain = spec.form in ("flat", "nest") and kernel.weight < _LARGE
+    return text + PLAIN if plain else text
 
 
 class Row:

@@ -1,0 +1,49 @@
+"""The passes of LLVM's that a kernel is compiled with: fewer for one loop of vector operations."""
+
+import ctypes
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau.kernels import cache, target
+from tests.kernels.harness import SIGNATURE
+
+
+@pytest.mark.parametrize("name", ["sqrt", "exp", "sin", "add", "eq", "bitwise_and"])
+def test_pointwise_kernels_are_plain(name: str) -> None:
+    types = {"add": ("float32",) * 2, "eq": ("float16",) * 2, "bitwise_and": ("int64",) * 2}
+    assert getattr(torch, name).source("cpu", *types.get(name, ())).endswith(cache.PLAIN)
+
+
+@pytest.mark.parametrize("name", ["sum", "lgamma"])
+def test_loops_within_loops_and_large_bodies_get_every_pass(name: str) -> None:
+    assert not getattr(torch, name).source().endswith(cache.PLAIN)
+
+
+@pytest.mark.parametrize("name", ["exp", "log", "sin", "tanh", "erf", "tan"])
+def test_fewer_passes_give_the_same_bits(name: str) -> None:
+    text = getattr(torch, name).source().removesuffix(cache.PLAIN)
+    x = np.concatenate([np.linspace(-90, 90, 1003), [0, np.inf, -np.inf, np.nan, 1e30]])
+    x = x.astype(np.float32)
+    results = []
+    for ir in (text, text + cache.PLAIN):
+        kernel, out = SIGNATURE(cache.function(ir)), np.full_like(x, 7)
+        pointers = (ctypes.c_void_p * 2)(out.ctypes.data, x.ctypes.data)
+        kernel(pointers, None, 0, x.size, 0)
+        results.append(out.view(np.int32))
+    assert np.array_equal(*results)
+
+
+def test_a_plain_kernel_does_not_change_the_next_one() -> None:
+    """The choice is LLVM's own state: it has to be made anew for every module."""
+    other = torch.sum.source()
+    before = cache.compile_object(other)
+    cache.compile_object(torch.exp.source())
+    assert cache.compile_object(other) == before
+
+
+@pytest.mark.parametrize("name", sorted(target.BY_NAME))
+def test_every_target_is_known_to_the_compiler(name: str) -> None:
+    text = "define void @k() {\n  ret void\n}\n"
+    assert cache.compile_object(text, target.BY_NAME[name]).startswith(b"\x7fELF")
