@@ -1,6 +1,7 @@
 """Time the first call of every op with an empty kernel cache, and say where the time goes.
 
     python -m tools.first_calls [--op REGEX] [--dtype float32] [--slowest 40] [--backward]
+                                [--pointwise] [--over MILLISECONDS]
 
 Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it
 needs has been compiled. The compiler and the nn library are loaded beforehand. Columns, in
@@ -25,12 +26,15 @@ from typing import Any
 os.environ.setdefault("FLAMBEAU_NUM_THREADS", "2")
 
 import torch
+from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
 
 import flambeau
 from flambeau.kernels import cache, loops, mathlib, target
 from flambeau.ops import identity
 from tests.conformance import cases
 from tests.conformance.translate import Translator
+
+_POINTWISE = (UnaryUfuncInfo, BinaryUfuncInfo)
 
 # of tensors for compilations that only prepare: entries use float32
 _types = iter([flambeau.int8, flambeau.int16, flambeau.int32])
@@ -61,8 +65,10 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # children would copy every page whose reference counts a collection touches
     chosen = [entry for entry in chosen if dtype in entry.supported_dtypes("cpu")]
+    if options.pointwise:
+        chosen = [entry for entry in chosen if isinstance(entry, _POINTWISE)]
     found = [_in_child(partial(measure, e, dtype, options.backward), e) for e in chosen]
-    _print(found, options.slowest)
+    _print(found, options.slowest, options.over)
 
 
 def _parse() -> argparse.Namespace:
@@ -71,15 +77,21 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--slowest", type=int, default=40, help="how many to print")
     parser.add_argument("--backward", action="store_true", help="time the backward call instead")
+    parser.add_argument("--pointwise", action="store_true", help="only entries of pointwise ops")
+    parser.add_argument("--over", type=float, default=0, help="print only those above, in ms")
     return parser.parse_args()
 
 
 def _load_compiler() -> None:
-    """What a process pays once, whatever it compiles; in a fork also the copying of pages."""
+    """What a process pays once, whatever it compiles; in a fork also the copying of pages.
+
+    A body as long as any: the compiler's memory is what it takes, and a fork copies that again.
+    """
     with tempfile.TemporaryDirectory() as folder:
         os.environ["FLAMBEAU_CACHE"] = folder
         x = flambeau.ones(3, dtype=next(_types))
-        x / x, x.sum()
+        x.sin(), x.lgamma(), x.sum()
+        x.atan()  # the last one is a plain loop, as most kernels are
     cache.generator_version(), identity.floor_version(), loops, target.host(), mathlib.exp
     _ = flambeau.nn.functional.relu  # libraries load when first used
 
@@ -184,10 +196,10 @@ def _watch(result: First) -> None:
     sys.modules["flambeau.kernels.lazy"].cache.__dict__["_name"] = "cache"
 
 
-def _print(found: list[First], slowest: int) -> None:
+def _print(found: list[First], slowest: int, above: float) -> None:
     good = sorted((f for f in found if not f.error), key=lambda f: -f.total)
     print(f"{'op':<52}{'ms':>8}{'text':>8}{'parse':>8}{'code':>8}{'modules':>8}{'kB':>8}")
-    for f in good[:slowest]:
+    for f in [f for f in good if f.total > above][:slowest]:
         numbers = f"{f.total:8.1f}{f.text:8.1f}{f.parse:8.1f}{f.code:8.1f}"
         print(f"{f.name:<52}{numbers}{f.modules:8d}{f.kilobytes:8.1f}")
     over = [sum(f.total > limit for f in good) for limit in (300, 100, 30, 10, 5)]
