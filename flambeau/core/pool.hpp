@@ -41,6 +41,7 @@ using platform::spin_until_changed;
 typedef std::chrono::steady_clock Clock;
 
 constexpr auto kGlance = std::chrono::microseconds(10);
+constexpr auto kWatch = std::chrono::microseconds(20);  // a thread that runs has run meanwhile
 constexpr auto kMoveEvery = std::chrono::microseconds(40);  // a worker; moving one takes about 2
 
 inline int default_threads(int processors) noexcept {
@@ -214,7 +215,7 @@ class Pool {
         if (done_.word.load() == done) done_.nap(done);
         caller_sleeps_.store(false);
       } else {
-        spin_until_changed(done_.word, done, may_spin);
+        spin_until_changed(done_.word, done, may_spin, kWatch);
       }
       if (load_done() == done) pull_workers(platform::current_processor());
     }
