@@ -90,6 +90,18 @@ def expressions() -> dict[str, tuple[Build, int]]:
         "a / b, 2^20": (expression("a / b", a=square, b=square), 3 * FLOAT * M),
         "a + row, 2^20": (expression("a + b", a=square, b=row), 2 * FLOAT * M),
         "a + column, 2^20": (expression("a + b", a=square, b=column), 2 * FLOAT * M),
+        "a * b, 2^23": (expression("a * b", a=normal(1 << 23), b=normal(1 << 23)), 12 << 23),
+        "relu(a + b), 2^23": (
+            expression("torch.relu(a + b)", a=normal(1 << 23), b=normal(1 << 23)),
+            5 * FLOAT << 23,
+        ),
+        "a > b, 2^24": (expression("a > b", a=big, b=big), 9 << 24),
+        "a + b, bfloat16, 2^24": (
+            expression(
+                "a + b", a=normal(1 << 24, dtype="bfloat16"), b=normal(1 << 24, dtype="bfloat16")
+            ),
+            6 << 24,
+        ),
         "a + b.t(), 2048^2": (
             expression("a + b.t()", a=normal(2048, 2048), b=normal(2048, 2048)),
             3 * FLOAT << 22,

@@ -66,6 +66,8 @@ OPS: dict[str, tuple[str, tuple[tuple[int, ...], ...]]] = {
     "mse_loss, 2^20": ("F.mse_loss(x, w)", ((1 << 20,), (1 << 20,))),
     "smooth_l1_loss, 2^20": ("F.smooth_l1_loss(x, w)", ((1 << 20,), (1 << 20,))),
     "softmax of a transposed matrix, 1024^2": ("torch.softmax(x.t(), 1)", ((1024, 1024),)),
+    "huber_loss, 2^20": ("F.huber_loss(x, w, delta=0.5)", ((1 << 20,), (1 << 20,))),
+    "l1_loss, 2^23": ("F.l1_loss(x, w)", ((1 << 23,), (1 << 23,))),
     "cosine_similarity, (4096,256)": (
         "F.cosine_similarity(x, w)",
         ((4096, 256), (4096, 256)),
