@@ -7,6 +7,7 @@ all lengths: one module for each radix and each layout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from . import fourier_fields as fields
 from . import fourier_lines as lines
@@ -20,11 +21,13 @@ from .target import Target, host
 
 _STEPS: dict[str, Callable[[Builder, Element], None]] = {
     "prime": emit_prime,
-    "load_lines": lines.emit_load_lines,
-    "store_lines": lines.emit_store_lines,
+    "load_lines": partial(lines.emit_load_lines, long=True),
+    "load_short_lines": partial(lines.emit_load_lines, long=False),
+    "store_lines": partial(lines.emit_store_lines, long=True),
+    "store_short_lines": partial(lines.emit_store_lines, long=False),
     "load_columns": lines.emit_load_columns,
-    "store_columns": lambda b, element: lines.emit_store_columns(b, element, False),
-    "store_turned": lambda b, element: lines.emit_store_columns(b, element, True),
+    "store_columns": partial(lines.emit_store_columns, turned=False),
+    "store_turned": partial(lines.emit_store_columns, turned=True),
     "load_reals": lines.emit_load_reals,
     "store_reals": lines.emit_store_reals,
     "clear": lines.emit_clear,

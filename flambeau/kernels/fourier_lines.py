@@ -14,6 +14,7 @@ from .fourier_vectors import (
     interleaved,
     load_record,
     narrow,
+    prefetch,
     scales,
     state,
     two_tails,
@@ -21,19 +22,29 @@ from .fourier_vectors import (
 from .ir import Builder
 
 
-def emit_load_lines(b: Builder, element: Element) -> None:
-    """The step: rows from lines of `rows` complex numbers, of which `parts` parts are there."""
+def emit_load_lines(b: Builder, element: Element, long: bool) -> None:
+    """The step: rows from lines of `rows` complex numbers, of which `parts` parts are there.
+
+    The next block's part of `long` lines is asked for early: a line is too short for a prefetcher
+    to find it.
+    """
     v = Vectors(b, element)
     d = load_record(b, fields.LOAD_LINES)
     source, target, lanes = state(b, "input"), state(b, d.target), state(b, "lanes")
     group, lines = element.width // 2, _line_pointers(b, source, d.line, lanes, element.width)
-    with b.loop("0", d.rows, group) as at:
-        start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
+    next_ = b.mul(d.line, element.width)
+    with b.loop("0", d.rows, group) as block:
+        start = b.max(b.min(block.index, b.sub(d.rows, group)), "0")
         tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
         byte = b.mul(start, 2 * element.size)
         halves = []
         for some in (lines[:group], lines[group:]):
-            values = [element.load(b, b.offset(line, byte), tail) for line in some]
+            values = []
+            for line in some:
+                at = b.offset(line, byte)
+                if long:
+                    prefetch(b, b.offset(at, next_), False)
+                values.append(element.load(b, at, tail))
             halves.append(_transpose(b, values, v.type, element.width))
         row = b.offset(target, b.mul(start, d.row))
         for low, high in zip(*halves, strict=True):
@@ -43,7 +54,7 @@ def emit_load_lines(b: Builder, element: Element) -> None:
             row = b.offset(row, d.row)
 
 
-def emit_store_lines(b: Builder, element: Element) -> None:
+def emit_store_lines(b: Builder, element: Element, long: bool) -> None:
     """The step: lines of `rows` complex numbers, of which `parts` parts are wanted, scaled."""
     v = Vectors(b, element)
     d = load_record(b, fields.STORE_LINES)
@@ -51,8 +62,9 @@ def emit_store_lines(b: Builder, element: Element) -> None:
     group, lines = element.width // 2, _line_pointers(b, output, d.line, lanes, element.width)
     scale = scales(v, d)
     interleave = interleaved(element)
-    with b.loop("0", d.rows, group) as at:
-        start = b.max(b.min(at.index, b.sub(d.rows, group)), "0")
+    next_ = b.mul(d.line, element.width)
+    with b.loop("0", d.rows, group) as block:
+        start = b.max(b.min(block.index, b.sub(d.rows, group)), "0")
         tail = element.tail(b, b.sub(d.parts, b.mul(start, 2)))
         row = b.offset(source, b.mul(start, d.row))
         halves: list[list[str]] = [[], []]
@@ -64,7 +76,10 @@ def emit_store_lines(b: Builder, element: Element) -> None:
         byte = b.mul(start, 2 * element.size)
         turned = [y for half in halves for y in _transpose(b, half, v.type, element.width)]
         for line, value in zip(lines, turned, strict=True):
-            element.store(b, value, b.offset(line, byte), tail)
+            at = b.offset(line, byte)
+            if long:
+                prefetch(b, b.offset(at, next_), True)
+            element.store(b, value, at, tail)
 
 
 def emit_load_columns(b: Builder, element: Element) -> None:

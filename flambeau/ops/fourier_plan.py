@@ -35,6 +35,7 @@ from .plans import find_kernel
 _MOST_COLUMN_ROWS = 1 << 13  # longer columns are turned into lines
 _GRAIN = 25000  # cycles worth another thread
 _FETCHED = 1 << 17  # the most bytes of a line to ask for before the line is wanted
+_SHORT_LINE = 128  # bytes of lines that the processor prefetches itself
 _TWICE = 1 << 14  # a line's table of roots as long as this is made of two
 _LONG = 1 << 12  # a line of this length may be worth several threads
 
@@ -85,6 +86,11 @@ def _scales(g: Geometry, factor: float = 1.0) -> dict[str, Any]:
     return {"scale_real": float(scale), "scale_imaginary": float(-scale if flipped else scale)}
 
 
+def _lines(what: str, line: int) -> str:
+    """The step that loads or stores lines so far from each other."""
+    return f"{what}_lines" if line > _SHORT_LINE else f"{what}_short_lines"
+
+
 def _reads(row: int, conjugate: bool) -> dict[str, Any]:
     """The fields of a first pass that reads columns."""
     return {"input_row": row, "sign": -1.0 if conjugate else 1.0}
@@ -115,8 +121,8 @@ def _whole_lines(g: Geometry) -> Program:
             p.load("load_columns", g.have, whole, row=g.input_step, **p.parts(swapped))
         else:
             p.load(
-                "load_lines", g.have, whole, parts=2 * g.have, line=g.input_step, row=p.t.row,
-                **p.parts(swapped),
+                _lines("load", g.input_step), g.have, whole, parts=2 * g.have,
+                line=g.input_step, row=p.t.row, **p.parts(swapped),
             )  # fmt: skip
     if g.kind == FROM_HALF:
         sign = -1.0 if g.conjugate else 1.0
@@ -146,8 +152,8 @@ def _load_reals(p: Program, g: Geometry, n: int) -> None:
     else:
         rows = ceil_div(g.have, 2)
         p.load(
-            "load_lines", rows, 0, parts=g.have, line=g.input_step, row=2 * apart, real=0,
-            imaginary=apart,
+            _lines("load", g.input_step), rows, 0, parts=g.have, line=g.input_step,
+            row=2 * apart, real=0, imaginary=apart,
         )  # fmt: skip
     p.rows = max(p.rows, n)
     if g.n % 2:
@@ -166,8 +172,8 @@ def _store_reals(p: Program, g: Geometry) -> None:
         )  # fmt: skip
     else:
         p.add(
-            "store_lines", source=p.at, rows=ceil_div(g.n, 2), parts=g.n, line=g.output_step,
-            row=2 * apart, **places, **_scales(g),
+            _lines("store", g.output_step), source=p.at, rows=ceil_div(g.n, 2), parts=g.n,
+            line=g.output_step, row=2 * apart, **places, **_scales(g),
         )  # fmt: skip
 
 
@@ -185,8 +191,8 @@ def _store_rows(p: Program, g: Geometry, n: int) -> None:
         )  # fmt: skip
     else:
         p.add(
-            "store_lines", source=p.at, rows=rows, parts=2 * rows, line=g.output_step,
-            row=p.t.row, **p.parts(swapped), **_scales(g, factor),
+            _lines("store", g.output_step), source=p.at, rows=rows, parts=2 * rows,
+            line=g.output_step, row=p.t.row, **p.parts(swapped), **_scales(g, factor),
         )  # fmt: skip
 
 
