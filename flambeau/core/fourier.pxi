@@ -109,9 +109,21 @@ cdef int read_norm(PyObject* given, bint forward) except -2:
 
 cdef bint takes(int kind, Tensor t) except -1:
     """Is it of a type that this kind of transform reads, and without history?"""
-    if kind == FOURIER_TO_HALF:
-        return (t.code == F32 or t.code == F64) and not wants_history(t)
-    return (t.code == C64 or t.code == C128) and not wants_history(t)
+    cdef bint real = t.code == F32 or t.code == F64
+    if kind == FOURIER_TO_HALF and not real or kind == FOURIER_FROM_HALF and real:
+        return False
+    return (real or t.code == C64 or t.code == C128) and not wants_history(t)
+
+
+cdef Tensor as_complex(Tensor t):
+    """t, or its numbers as complex ones."""
+    cdef Tensor r
+    if t.code != F32 and t.code != F64:
+        return t
+    r = new_dense(C64 if t.code == F32 else C128, t.ndim_, t.shape_)
+    copy_into(r, t)
+    r.storage.version = 0
+    return r
 
 
 cdef object short_fourier(int kind, bint forward, PyObject** args, Py_ssize_t n, PyObject* kwnames):
@@ -135,8 +147,77 @@ cdef object short_fourier(int kind, bint forward, PyObject** args, Py_ssize_t n,
         return NotImplemented
     if length < 1:
         return NotImplemented
-    found = fourier_over(t, kind, dim, length, not forward, norm,
-                         kind != FOURIER_COMPLEX and forward == (kind == FOURIER_FROM_HALF), False)
+    if kind == FOURIER_COMPLEX:
+        t = as_complex(t)
+    found = fourier_over(t, kind, dim, length, not forward, norm, conjugates(kind, forward), False)
+    return NotImplemented if found is None else found
+
+
+cdef inline bint conjugates(int kind, bint forward):
+    """Is the input (where the result is real) or the result (of real numbers) to be conjugated?"""
+    return kind != FOURIER_COMPLEX and forward == (kind == FOURIER_FROM_HALF)
+
+
+cdef int read_many(object given, bint two, Tensor t, int* dims) except -1:
+    """The dimensions to transform, None for the usual ones; 0 where they are not plainly right."""
+    cdef int count = 0, d, k
+    if given is None:
+        count = 2 if two else t.ndim_
+        for d in range(count):
+            dims[d] = t.ndim_ - count + d
+        return count if count <= t.ndim_ else 0
+    if (type(given) is not tuple and type(given) is not list) or len(given) > kMaxDims:
+        return 0
+    for one in given:
+        d = read_dim(<PyObject*>one, t.ndim_)
+        if d < 0:
+            return 0
+        for k in range(count):
+            if dims[k] == d:
+                return 0
+        dims[count] = d
+        count += 1
+    return count
+
+
+cdef object short_fourier_many(int kind, bint forward, bint two, PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    """(input, s=None, dim, norm=None): the real side is over the last dimension."""
+    cdef PyObject* given[4]
+    cdef int dims[64]
+    cdef int count, norm, i
+    cdef int64_t last
+    cdef bint fresh = False
+    cdef object found
+    if not read_named(("input", "s", "dim", "norm"), args, n, kwnames, given) or given[0] == NULL or not is_tensor(given[0]):
+        return NotImplemented
+    if given[1] != NULL and given[1] != <PyObject*>None or not takes(kind, <Tensor>given[0]):
+        return NotImplemented
+    found = <Tensor>given[0]
+    norm = read_norm(given[3], forward)
+    count = read_many(None if given[2] == NULL else <object>given[2], two, <Tensor>found, dims)
+    if norm < 0 or count == 0:
+        return NotImplemented
+    for i in range(count):
+        if (<Tensor>found).shape_[dims[i]] < 1:
+            return NotImplemented
+    last = (<Tensor>found).shape_[dims[count - 1]]
+    if kind == FOURIER_FROM_HALF:
+        last = 2 * (last - 1)
+    if last < 1:
+        return NotImplemented
+    if kind == FOURIER_COMPLEX:
+        fresh = (<Tensor>found).code == F32 or (<Tensor>found).code == F64
+        found = as_complex(<Tensor>found)
+    if kind != FOURIER_FROM_HALF:
+        found = fourier_over(<Tensor>found, kind, dims[count - 1], last, not forward, norm, conjugates(kind, forward), fresh)
+        fresh = True
+    for i in range(count - 2, -1, -1):
+        if found is None:
+            return NotImplemented
+        found = fourier_over(<Tensor>found, FOURIER_COMPLEX, dims[i], (<Tensor>found).shape_[dims[i]], not forward, norm, False, fresh)
+        fresh = True
+    if kind == FOURIER_FROM_HALF and found is not None:
+        found = fourier_over(<Tensor>found, kind, dims[count - 1], last, not forward, norm, conjugates(kind, forward), False)
     return NotImplemented if found is None else found
 
 
@@ -144,29 +225,89 @@ cdef object short_fft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_COMPLEX, True, args, n, kwnames)
 
 
+cdef object short_fft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_COMPLEX, True, True, args, n, kwnames)
+
+
+cdef object short_fftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_COMPLEX, True, False, args, n, kwnames)
+
+
 cdef object short_ifft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_COMPLEX, False, args, n, kwnames)
+
+
+cdef object short_ifft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_COMPLEX, False, True, args, n, kwnames)
+
+
+cdef object short_ifftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_COMPLEX, False, False, args, n, kwnames)
 
 
 cdef object short_rfft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_TO_HALF, True, args, n, kwnames)
 
 
+cdef object short_rfft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_TO_HALF, True, True, args, n, kwnames)
+
+
+cdef object short_rfftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_TO_HALF, True, False, args, n, kwnames)
+
+
 cdef object short_ihfft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_TO_HALF, False, args, n, kwnames)
+
+
+cdef object short_ihfft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_TO_HALF, False, True, args, n, kwnames)
+
+
+cdef object short_ihfftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_TO_HALF, False, False, args, n, kwnames)
 
 
 cdef object short_irfft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_FROM_HALF, False, args, n, kwnames)
 
 
+cdef object short_irfft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_FROM_HALF, False, True, args, n, kwnames)
+
+
+cdef object short_irfftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_FROM_HALF, False, False, args, n, kwnames)
+
+
 cdef object short_hfft(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return short_fourier(FOURIER_FROM_HALF, True, args, n, kwnames)
 
 
+cdef object short_hfft2(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_FROM_HALF, True, True, args, n, kwnames)
+
+
+cdef object short_hfftn(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_fourier_many(FOURIER_FROM_HALF, True, False, args, n, kwnames)
+
+
 add_shortcut("fft_fft", short_fft)
+add_shortcut("fft_fft2", short_fft2)
+add_shortcut("fft_fftn", short_fftn)
 add_shortcut("fft_ifft", short_ifft)
+add_shortcut("fft_ifft2", short_ifft2)
+add_shortcut("fft_ifftn", short_ifftn)
 add_shortcut("fft_rfft", short_rfft)
+add_shortcut("fft_rfft2", short_rfft2)
+add_shortcut("fft_rfftn", short_rfftn)
 add_shortcut("fft_ihfft", short_ihfft)
+add_shortcut("fft_ihfft2", short_ihfft2)
+add_shortcut("fft_ihfftn", short_ihfftn)
 add_shortcut("fft_irfft", short_irfft)
+add_shortcut("fft_irfft2", short_irfft2)
+add_shortcut("fft_irfftn", short_irfftn)
 add_shortcut("fft_hfft", short_hfft)
+add_shortcut("fft_hfft2", short_hfft2)
+add_shortcut("fft_hfftn", short_hfftn)

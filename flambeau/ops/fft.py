@@ -237,11 +237,9 @@ def _register(kind: str) -> None:
             f"{doc[:-1]} over {where}; norm 'backward' scales the backward transform by 1/n."
         )
         function.__name__ = f"fft_{name}"
-        shortcut = f"fft_{name}" if function is one else None
-        register = composite(
-            name=f"fft_{name}", namespaces=(), method=False, out=True, shortcut=shortcut
-        )
-        op = register(function)
+        op = composite(
+            name=f"fft_{name}", namespaces=(), method=False, out=True, shortcut=f"fft_{name}"
+        )(function)
         alias(name, op, namespaces=("fft",))
 
 

@@ -191,3 +191,46 @@ def test_radices_multiply_to_the_length():
     assert fourier_lengths.radices(1009) is None
     assert not fourier_plan.can_plan(COMPLEX, 2 * 1009, "f32")
     assert fourier_plan.can_plan(COMPLEX, 1 << 24, "f32")
+
+
+@pytest.mark.parametrize("kind", ["fft", "ifft", "rfft", "irfft", "hfft", "ihfft"])
+def test_plain_calls_over_several_dimensions(kind):
+    """Against one dimension after the other, for every way to name the dimensions."""
+    real = kind in ("rfft", "ihfft")
+    x = torch.from_numpy(numbers((3, 6, 10), "float64" if real else "complex128"))
+    one = getattr(torch.fft, kind)
+    rest = torch.fft.fft if kind in ("fft", "rfft", "hfft") else torch.fft.ifft
+
+    def expected(dims):
+        y = x
+        if kind in ("irfft", "hfft"):
+            for d in dims[:-1]:
+                y = rest(y, dim=d)
+            return one(y, dim=dims[-1])
+        y = one(x, dim=dims[-1])
+        for d in dims[:-1]:
+            y = rest(y, dim=d)
+        return y
+
+    two, many = getattr(torch.fft, kind + "2"), getattr(torch.fft, kind + "n")
+    close(two(x), expected((1, 2)).numpy(), 64)
+    close(two(x, None, (0, 2)), expected((0, 2)).numpy(), 64)
+    close(many(x), expected((0, 1, 2)).numpy(), 64)
+    close(many(x, dim=[-1, 0]), expected((2, 0)).numpy(), 64)
+    close(many(x, dim=(1,), norm="ortho"), one(x, dim=1, norm="ortho").numpy(), 64)
+    before = x.clone()
+    two(x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_real_numbers_become_complex_ones(dtype):
+    x = numbers((4, 12, 10), dtype)
+    wide = x.astype(np.float64)
+    t = torch.from_numpy(x)
+    close(torch.fft.fft(t), np.fft.fft(wide), 16)
+    close(torch.fft.fft(t[:, ::2], 7, 1), np.fft.fft(wide[:, ::2], 7, 1), 16)
+    close(torch.fft.ifft(t, dim=0), np.fft.ifft(wide, axis=0), 16)
+    close(torch.fft.fft2(t), np.fft.fft2(wide), 128)
+    close(torch.fft.irfft(t), np.fft.irfft(wide), 32)
+    assert np.array_equal(t.numpy(), x)
