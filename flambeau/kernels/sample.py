@@ -462,5 +462,8 @@ class _Sampler:
                 ("i32", "4"), (f"<{half} x i1>", "splat (i1 true)"), (vector, "zeroinitializer"),
             )  # fmt: skip
             parts.append(b.emit(f"bitcast {vector} {pairs} to {self.e.vector}"))
-        left, right = (b.shuffle(*parts, self.e.vector, range(k, 2 * lanes, 2)) for k in range(2))
+        low, high = parts
+        left, right = (
+            b.shuffle(low, high, self.e.vector, range(k, 2 * lanes, 2)) for k in range(2)
+        )
         return left, right

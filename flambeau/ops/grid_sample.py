@@ -138,7 +138,8 @@ def _read_places_vjp(g, input, grid, mode, padding, align, needs):
 
 def _differentiate_again(g, tensors, needs, mode, padding, align):
     """The derivative in recorded ops, for derivatives of higher order."""
-    out = sample_in_steps(*tensors, mode, padding, align)
+    input, grid = tensors
+    out = sample_in_steps(input, grid, mode, padding, align)
     wanted = [t for t, need in zip(tensors, needs, strict=True) if need]
     found = iter(core.run_backward([out], [g], True, True, wanted, False))
     return tuple(next(found) if need else None for need in needs)

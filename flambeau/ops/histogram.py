@@ -160,8 +160,8 @@ def histogramdd(
             for i, b in enumerate(bins)
         ]
     counts = _count_points(points, edges, weights, density).to(input.dtype)
-    edges = tuple(e.to(input.dtype) for e in edges)
-    return named_pair("histogramdd", counts, edges, ("hist", "bin_edges"))
+    made = tuple(e.to(input.dtype) for e in edges)
+    return named_pair("histogramdd", counts, made, ("hist", "bin_edges"))
 
 
 def _count_points(

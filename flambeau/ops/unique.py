@@ -165,8 +165,8 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
     if x.dtype.is_complex:
         import numpy
 
-        found = numpy.isin(to_numpy(x), to_numpy(tests), invert=invert)
-        return from_numpy(numpy.asarray(found))
+        among = numpy.isin(to_numpy(x), to_numpy(tests), invert=invert)
+        return from_numpy(numpy.asarray(among))
     if x.dtype is BOOL:
         x, tests = x.byte(), tests.byte()
     found = _is_among(x, tests.reshape(-1))
