@@ -83,10 +83,7 @@ class Task:
     """The matrices of one task: how they get into lanes and out again, and what is done to them."""
 
     arguments: int  # of the op, before the workspace
-
-    def run(self, at: SimpleNamespace, *args: str) -> None:
-        """Emit the op for the matrices from `at.first` on, of which there are `at.count`."""
-        raise NotImplementedError
+    run: Callable[..., None]  # (at, arguments): the matrices from at.first on, at.count of them
 
     def __init__(self, b: Builder, c: Element, n: int) -> None:
         self.b, self.c, self.lanes = b, c, Lanes(b, c)
@@ -179,7 +176,8 @@ class Task:
         lanes, n = self.lanes, self.n
         one = lanes.constant(1.0)
         for i in lanes.span(0, n):
-            below = {r: lower.get(r, i) for r in range(i + 1, n)} if self.fixed else {}
+            rest = lanes.span(lanes.plus(i, 1), n) if self.fixed else ()
+            below = {r: lower.get(r, i) for r in rest}
             if unit == "true":
                 pivot = one
             elif unit == "false":

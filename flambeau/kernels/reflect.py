@@ -304,10 +304,10 @@ class _Reflections(Rows):
     def _form(self, at: SimpleNamespace) -> None:
         """Q: the reflections of the identity's columns, last first."""
         b, d, c = self.b, self.d, self.c
-        with b.loop("0", d.q) as j:
+        with b.loop("0", d.q) as column:
             with b.loop("0", d.width, c.lanes) as i:
-                c.store(b, c.zero, self.place(at.formed, j.index, self.line, i.index))
-            one = self.place(at.formed, j.index, self.line, j.index)
+                c.store(b, c.zero, self.place(at.formed, column.index, self.line, i.index))
+            one = self.place(at.formed, column.index, self.line, column.index)
             b.store(c.part, self._one(), one, c.size)
         with b.loop("0", d.k) as turn:
             j = b.sub(b.sub(d.k, 1), turn.index)

@@ -200,7 +200,7 @@ def solve_lu(lu: Tensor, pivots: Tensor, b: Tensor | None, adjoint: bool = False
 
 def interchange_rows(x: Tensor, pivots: Tensor, reverse: bool) -> Tensor:
     """Interchange rows of contiguous real matrices in place, by the pivots, maybe backwards."""
-    rows, columns, steps = *x.shape[-2:], pivots.shape[-1]
+    rows, columns, steps = x.shape[-2], x.shape[-1], pivots.shape[-1]
     if not x.numel() or not steps:
         return x
     short, count = x.dtype.short, x.numel() // (rows * columns)

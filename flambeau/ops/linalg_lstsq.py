@@ -26,7 +26,6 @@ from .linalg_decompose import (
     svd_factors,
 )
 from .linalg_factor import identities, solve_triangle
-from .linalg_qr import factor_qr
 from .record import composite, primitive
 
 # -----------------------------------------------------------------
@@ -139,7 +138,7 @@ def least_squares(a, b):
 
     condition: |R| |R^-1| in the Frobenius norm, at least the ratio of the singular values.
     """
-    q, r = factor_qr(a, False)
+    q, r = qr_factors(a, False)
     inverse = solve_triangle(r, identities(r), True, False)
     condition = (r.square().sum((-2, -1)) * inverse.square().sum((-2, -1))).sqrt()
     return solve_triangle(r, q.mT @ b, True, False), r, condition
@@ -187,7 +186,7 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None 
         rcond = machine_epsilon(a.dtype) * max(m, n)
     rcond = 0.0 if driver == "gels" else max(float(rcond), 0.0)
     least = max(rcond, machine_epsilon(a.dtype))
-    x, s = _solve_full_rank(a, b, least), None
+    x, s = _solve_full_rank(a, b, least), core.empty((0,), real_dtype(a.dtype))
     if x is None or driver in ("gelsd", "gelss"):
         s = singular_values(a.detach())
     if x is None:
@@ -201,7 +200,7 @@ def linalg_lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None 
         residuals = (a @ x - b).abs().square().sum(-2)
     if driver == "gels":
         rank = core.empty((0,), INT64)
-    values = s if driver in ("gelsd", "gelss") else core.empty((0,), real_dtype(a.dtype))
+    values = s if driver in ("gelsd", "gelss") else s.reshape(-1)[:0]
     fields = ("solution", "residuals", "rank", "singular_values")
     return named("linalg_lstsq", fields, x.squeeze(-1) if vector else x, residuals, rank, values)
 

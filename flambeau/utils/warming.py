@@ -209,6 +209,7 @@ def steps(torch: Any) -> list[Step]:
         result += [(f"{op} {name}", _pointwise(torch, op, dtype)) for op in (*_UNARY, *_BINARY)]
         result += [(f"{op} {name}", _reduction(torch, op, dtype)) for op in _REDUCTIONS]
         result.append((f"matmul {name}", partial(_products, torch, dtype)))
+        result.append((f"linear algebra {name}", partial(_linear_algebra, torch, dtype)))
     result += [(f"{op} int64", _pointwise(torch, op, torch.int64)) for op in _WHOLE]
     result += [
         (f"convert {d}", partial(_convert, torch, d))
@@ -274,6 +275,20 @@ def _products(torch: Any, dtype: Any) -> None:
         (a @ b).sum().backward()
     a = torch.ones(2, 8, 8, dtype=dtype, requires_grad=True)
     (a @ a).sum().backward()
+
+
+def _linear_algebra(torch: Any, dtype: Any) -> None:
+    """Factors and solvers of a small, a medium and a larger matrix, and their gradients."""
+    linalg = torch.linalg
+    for n in (4, 40, 200):
+        a = torch.eye(n, dtype=dtype, requires_grad=True)
+        for columns in (1, 5):
+            linalg.solve(a, torch.ones(n, columns, dtype=dtype)).sum().backward()
+        for function in (linalg.inv, linalg.det, linalg.cholesky, lambda a: linalg.qr(a).Q):
+            function(a).sum().backward()
+    with torch.no_grad():
+        linalg.eigh(a[:4, :4])
+        linalg.svd(a[:4, :4])
 
 
 def _convert(torch: Any, dtype: Any) -> None:
