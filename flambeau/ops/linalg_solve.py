@@ -345,9 +345,7 @@ def cholesky_solve(input: Tensor, L: Tensor, upper: bool = False) -> Tensor:
 def cholesky_inverse(input: Tensor, upper: bool = False) -> Tensor:
     """The inverse of A from its Cholesky factor."""
     prepare("cholesky_inverse", input, square=True)
-    n = input.shape[-1]
-    identity = identity_like(input, n)
-    return cholesky_solve(identity.expand(input.shape), input, upper)
+    return cholesky_solve(real.identities(input), input, upper)
 
 
 def identity_like(input: Tensor, n: int) -> Tensor:
