@@ -22,6 +22,7 @@ from . import (
     join,
     linalg,
     linalg_decompose,
+    linalg_eigen,
     linalg_exp,
     linalg_ldl,
     linalg_lowrank,

@@ -18,13 +18,8 @@ from .lapack import (
     prepare,
     real_dtype,
 )
-from .linalg_decompose import (
-    eigh_factors,
-    hermitian_values,
-    qr_factors,
-    singular_values,
-    svd_factors,
-)
+from .linalg_decompose import qr_factors, singular_values, svd_factors
+from .linalg_eigen import eigh_factors, hermitian_values
 from .linalg_factor import identities, solve_triangle
 from .record import composite, primitive
 
