@@ -244,7 +244,8 @@ class BatchSampler(Sampler[list]):
 
     def _cut_lists(self) -> Iterator[list]:
         """Slices of whole lists: the sampler need not yield its indices one by one."""
-        size, rest = self.batch_size, []
+        size = self.batch_size
+        rest: list[int] = []
         for chunk in self.sampler._index_tensors():
             indices = rest + chunk.tolist()
             whole = len(indices) - len(indices) % size
