@@ -7,7 +7,7 @@ Each included file is one subject, in this order: what a tensor is and is made o
 metadata, build, storage, sparse, operators); history and backward (node, leaves, history, hooks, saved, copy_slices,
 engine, views); loop ops (loop, pointwise, inplace, reduction, loop_node, copies, float8, update); history of
 primitives (primitive), ops written in Python, modes and plans (op), indexing short cuts (gather), matrix products (product), random, fill, short cuts
-for ops written in Python (shortcuts), dlpack; nn.Module's lookup and call (module).
+for ops written in Python (shortcuts), what repeats the others (tape, replay), dlpack; nn.Module's lookup and call (module).
 """
 
 cimport cython
@@ -25,7 +25,7 @@ from libc.stdint cimport (
     int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t,
 )
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcpy, memmove, memset, strerror
+from libc.string cimport memcmp, memcpy, memmove, memset, strerror
 from libcpp.string cimport string as std_string
 
 from operator import index as operator_index
@@ -40,6 +40,8 @@ cdef extern from "Python.h":
     object PyObject_Vectorcall(object, PyObject**, size_t, PyObject*)
     void PyType_Modified(type)
     object PyMethod_New(object, object)
+    object PyType_GenericAlloc(type, Py_ssize_t)
+    const char* PyUnicode_AsUTF8AndSize(object, Py_ssize_t*) except NULL
 
 cdef extern from "storage.hpp" namespace "flambeau" nogil:
     ctypedef struct Storage:
@@ -73,6 +75,8 @@ cdef extern from "support.hpp" namespace "flambeau" nogil:
     void* own_random_stream()
     void set_own_random_stream(void*)
     void* engine_run()
+    void* current_tape()
+    void set_current_tape(void*)
     void set_engine_run(void*)
     int set_overrides_off(int)
     PyObject* saved_hook_list()
@@ -215,7 +219,10 @@ include "parts.pxi"
 include "shortcuts.pxi"
 include "shortcuts_make.pxi"
 include "shortcuts_apply.pxi"
+include "shortcuts_plain.pxi"
 include "index.pxi"
+include "tape.pxi"
+include "replay.pxi"
 include "dlpack.pxi"
 include "shortcuts_numpy.pxi"
 include "fourier.pxi"
@@ -225,11 +232,13 @@ include "module.pxi"
 cdef int _finish_types() except -1:
     cdef LoopOp loop = LoopOp.__new__(LoopOp)
     cdef Op op = Op.__new__(Op)
+    cdef Taped taped = Taped.__new__(Taped)
     cdef Tensor tensor = Tensor.__new__(Tensor)
     enable_attributes(<PyObject*>Tensor, <char*>&tensor.attributes - <char*><PyObject*>tensor,
                       <char*>&tensor.owned_accumulator - <char*><PyObject*>tensor)
     enable_vectorcall(<PyObject*>LoopOp, <char*>&loop.vectorcall - <char*><PyObject*>loop)
     enable_vectorcall(<PyObject*>Op, <char*>&op.vectorcall - <char*><PyObject*>op)
+    enable_vectorcall(<PyObject*>Taped, <char*>&taped.vectorcall - <char*><PyObject*>taped)
     rename_type(<PyObject*>Tensor, "flambeau.Tensor")
     rename_type(<PyObject*>dtype, "flambeau.dtype")
     rename_type(<PyObject*>device, "flambeau.device")
@@ -238,5 +247,6 @@ cdef int _finish_types() except -1:
 
 
 _finish_types()
+tape_functions(globals())
 Size.__module__ = layout.__module__ = memory_format.__module__ = "flambeau"
 OutOfMemoryError.__module__ = "flambeau"

@@ -362,25 +362,27 @@ cdef set find_needed(list roots, dict captures):
     return {n for n, found in state.items() if found}
 
 
-cdef int backward_scalar(Tensor t, object retain_graph, object create_graph) except -1:
-    """t.backward() without a gradient: t has one element."""
+cdef int backward_plain(Tensor t, Tensor gradient, object retain_graph, object create_graph) except -1:
+    """t.backward(gradient) for a gradient of t's own kind, or none where t has one element."""
     cdef _Run run
     cdef Tensor one
     cdef Node n
     cdef int before
     cdef bint create = create_graph is not False and bool(create_graph)
-    if t.count != 1:
+    if gradient is None and t.count != 1:
         raise RuntimeError(f"grad can be implicitly created only for scalar outputs, got shape {tuple(t.shape)}: pass backward() a gradient of that shape")
     n = source_of(t)
     if n is None:
         raise_no_history(0)
-    if CATEGORY[t.code] != 2:
+    if gradient is None and CATEGORY[t.code] != 2:
         raise RuntimeError(f"grad can be implicitly created only for real scalar outputs but got {DTYPES[t.code]!r}")
-    one = new_dense(t.code, t.ndim_, t.shape_)
-    if t.code == F32:
-        (<float*>one.data_ptr_)[0] = 1
-    else:
-        write_element(one.data_ptr_, t.code, 1)
+    one = gradient
+    if one is None:
+        one = new_dense(t.code, t.ndim_, t.shape_)
+        if t.code == F32:
+            (<float*>one.data_ptr_)[0] = 1
+        else:
+            write_element(one.data_ptr_, t.code, 1)
     run = _Run.__new__(_Run)
     run.accumulate_leaves = True
     before = set_grad_mode(create)

@@ -59,6 +59,36 @@ def take_rows(Tensor table, int dim, Tensor index, wraps):
     return take_dense(table, dim, index, wraps)
 
 
+# ---- flags -----------------------------------------------------------------------------------------
+
+def new_flag():
+    """A number for kernels to raise: zero."""
+    cdef int64_t one = 1
+    cdef Tensor r = new_dense(I64, 1, &one)
+    (<int64_t*>r.data_ptr_)[0] = 0
+    return r
+
+
+def read_flag(Tensor flag):
+    """The first element as a number. Unlike item() it does not keep a call from being replayed: its answer must be the same."""
+    return read_element(flag.data_ptr_, flag.code)
+
+
+def shares_memory(Tensor a, Tensor b):
+    """Are they over the same memory?"""
+    return a.storage.data == b.storage.data
+
+
+def offset_between(Tensor part, Tensor whole):
+    """Elements from the first of whole to the first of part, a view of it."""
+    return (part.data_ptr_ - whole.data_ptr_) // ITEM[whole.code]
+
+
+def is_offset_multiple(Tensor t, int64_t n):
+    """Does t start at a multiple of n elements in its storage?"""
+    return (t.data_ptr_ - t.storage.data) // ITEM[t.code] % n == 0
+
+
 # ---- writing rows, and elements along a dimension --------------------------------------------------
 
 cdef inline bint all_zero_strides(Tensor t) noexcept:

@@ -8,13 +8,29 @@ cdef enum:
     LONG_BLOCK = 1024    # bytes a number of an index stands for from which on a kernel is worth its call
 
 
+cdef object _read_index = None
+cdef object _write_index = None
+
+
 cdef inline bint plain_access(Tensor t) except -1:
     """Does nothing want to see operations on t?"""
     return mode_stack_depth() == 0 and (type(t) is Tensor or not overrides(type(t)))
 
 
+def read_index(Tensor t, key):
+    """t[key]."""
+    return get_index(t, key)
+
+
+def write_index(Tensor t, key, value):
+    """t[key] = value."""
+    set_index(t, key, value)
+
+
 cdef object get_index(Tensor t, object key):
     cdef Tensor r = None
+    if mode_stack_depth() >= TAPE_DEPTH:
+        return call_taped_tuple(_read_index, (t, key))
     if plain_access(t):
         if type(key) is Tensor:
             if (<Tensor>key).ndim_ > 0:
@@ -208,6 +224,9 @@ cdef inline bint is_real_number(object value) noexcept:
 
 cdef int set_index(Tensor t, object key, object value) except -1:
     cdef Tensor part
+    if mode_stack_depth() >= TAPE_DEPTH:
+        call_taped_tuple(_write_index, (t, key, value))
+        return 0
     if plain_access(t):
         if type(key) is Tensor:
             if is_real_number(value) and (<Tensor>key).code == BOOL and fill_masked(t, <Tensor>key, value):

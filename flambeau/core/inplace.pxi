@@ -208,6 +208,40 @@ cdef Tensor call_inplace(LoopOp op, PyObject** args, Py_ssize_t given):
     return call_pointwise(op, slots, None, self)
 
 
+cdef bint are_names(LoopOp op, PyObject* kwnames) except -1:
+    """Are the keywords all of the op's own arguments?"""
+    cdef Py_ssize_t k
+    for k in range(PyTuple_GET_SIZE(<object>kwnames)):
+        if find_name(op.names, <object>PyTuple_GET_ITEM(<object>kwnames, k)) <= 0:
+            return False
+    return True
+
+
+cdef Tensor call_inplace_named(LoopOp op, PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    """The same with arguments by name."""
+    cdef PyObject* given[20]
+    cdef int i, k, total = op.operands + op.scalars, last = <int>n
+    if kwnames == NULL or n > total:
+        return call_inplace(op, args, n)
+    for i in range(total):
+        k = i - (total - <int>len(op.defaults))
+        given[i] = NULL
+        if i < n:
+            given[i] = args[i]
+        elif k >= 0:
+            given[i] = PyTuple_GET_ITEM(op.defaults, k)
+    for k in range(<int>PyTuple_GET_SIZE(<object>kwnames)):
+        i = find_name(op.names, <object>PyTuple_GET_ITEM(<object>kwnames, k))
+        if i < n:
+            raise TypeError(f"{op.name}_() got multiple values for argument '{op.names[i]}'")
+        given[i] = args[n + k]
+        last = max(last, i + 1)
+    for i in range(last):
+        if given[i] == NULL:
+            raise TypeError(f"{op.name}_() missing required argument: '{op.names[i]}'")
+    return call_inplace(op, given, last)
+
+
 cdef int check_inplace_type(LoopOp op, PyObject** slots, Tensor self) except -1:
     """The result's own type must be one that may be stored in self; the record is asked once per signature."""
     cdef uint64_t key = self.code

@@ -1,14 +1,20 @@
 # Sizes, strides and new storage.
 
+cdef type _size_type = Size  # found here faster than among the module's names
+
+
 cdef object make_size(int64_t* shape, int ndim):
-    cdef tuple t = PyTuple_New(ndim)
+    cdef object t
     cdef object n  # one object for both calls below: inferred as a C integer it would be boxed twice
     cdef int i
+    if ndim == 0:
+        return tuple_new(_size_type)
+    t = PyType_GenericAlloc(_size_type, ndim)  # as tuple.__new__ does it, without a tuple to copy from
     for i in range(ndim):
         n = shape[i]
         Py_INCREF(n)
         PyTuple_SET_ITEM(t, i, n)
-    return tuple_new(Size, t)
+    return t
 
 
 cdef tuple int_tuple(int64_t* values, int n):

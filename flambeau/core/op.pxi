@@ -14,6 +14,7 @@ cdef class Op:
     cdef History history              # of primitives: what records a call when an argument needs a gradient
     cdef shortcut_fn shortcut         # tried first; see shortcuts.pxi
     cdef LoopOp writes                # the loop op of which this is the in-place form
+    cdef readonly Memory memory                # of its calls; see replay.pxi
     cdef LoopOp plain                 # the loop op that a call with nothing but tensors (and dim) is
     cdef object __weakref__
     cdef dict __dict__
@@ -81,8 +82,8 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
                     return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
         elif type(x) not in _plain_types and overrides(type(x)):
             return dispatch_override(op, args, PyVectorcall_NARGS(nargsf), kwnames)
-    if op.writes is not None and kwnames == NULL:
-        return call_inplace(op.writes, args, PyVectorcall_NARGS(nargsf))
+    if op.writes is not None and (kwnames == NULL or are_names(op.writes, kwnames)):
+        return call_inplace_named(op.writes, args, PyVectorcall_NARGS(nargsf), kwnames)
     if history and op.history is not None and grad_mode_on():
         return call_recorded(op, args, nargsf, kwnames)
     if op.plain is not None and is_plain_call(op.plain, args, PyVectorcall_NARGS(nargsf), kwnames):
@@ -94,6 +95,10 @@ cdef object op_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, Py
     try:
         if kwnames != NULL and op.direct is not op.function and "out" in <object>kwnames:
             return PyObject_Vectorcall(op.function, args, nargsf, kwnames)
+        if op.memory is not None:
+            x = call_remembered(op.memory, op.direct, args, nargsf, kwnames)
+            if x is not NotImplemented:
+                return x
         return PyObject_Vectorcall(op.direct, args, nargsf, kwnames)
     except MetaRequest:
         pass
@@ -216,17 +221,20 @@ cdef object dispatch_override(object op, PyObject** args, Py_ssize_t n, PyObject
 
 
 cdef object dispatch_modes(object op, PyObject** args, Py_ssize_t n, PyObject* names):
+    if mode_stack_depth() >= TAPE_DEPTH:
+        return call_taped(op, args, n, names)
     return _mode_hook(op, positional(args, n), keywords(args, n, names))
 
 
 def mode_depth():
     """Active modes in this thread."""
-    return mode_stack_depth()
+    return 0 if mode_stack_depth() >= TAPE_DEPTH else mode_stack_depth()
 
 
 def set_depth(int depth):
     """Set the number of active modes in this thread; the previous number."""
-    cdef int before = mode_stack_depth()
+    cdef int before = mode_depth()
+    spoil_tape()
     set_mode_depth(depth)
     return before
 
@@ -299,19 +307,30 @@ cdef class Plan:
 
     def run(self, *operands):
         """Run every phase in order. The first operand is written (its version goes up)."""
-        cdef void* args[24]
+        cdef PyObject* given[24]
         cdef int n = <int>len(operands), i
+        if mode_stack_depth() >= TAPE_DEPTH:
+            call_taped_tuple(Plan.run, (self, *operands))
+            return
         if n > 22:
             raise ValueError(f"a plan takes at most 22 operands, got {n}")
         for i in range(n):
-            x = <object>PyTuple_GET_ITEM(operands, i)
-            if isinstance(x, Tensor):
-                args[i] = (<Tensor>x).data_ptr_
-            elif x is None:
-                args[i] = NULL
-            else:
-                args[i] = <void*><uintptr_t>x
-        run_phases(self, args, n)
+            given[i] = PyTuple_GET_ITEM(operands, i)
+        run_plan(self, given, n)
+
+
+cdef int run_plan(Plan plan, PyObject** operands, int n) except -1:
+    """Run a plan on at most 22 tensors, addresses or None."""
+    cdef void* args[24]
+    cdef int i
+    for i in range(n):
+        if isinstance(<object>operands[i], Tensor):
+            args[i] = (<Tensor>operands[i]).data_ptr_
+        elif operands[i] == <PyObject*>None:
+            args[i] = NULL
+        else:
+            args[i] = <void*><uintptr_t><object>operands[i]
+    return run_phases(plan, args, n)
 
 
 cdef int64_t _near = 0

@@ -1,6 +1,7 @@
 # History of primitives: ops whose forward and derivative are Python functions (ops/primitive.py).
 
 cdef class Op
+cdef class Memory
 
 cdef enum:
     READ_ARGUMENT = 0   # an argument; tensors are saved
@@ -32,6 +33,7 @@ cdef class History:
     cdef tuple defaults        # by parameter; _required where there is none
     cdef list reads            # (READ_..., number of the parameter)
     cdef bint reads_needs
+    cdef Memory memory         # of calls of the derivative
 
     def __init__(self, str name, str node_name, forward, tuple parameters, Py_ssize_t positional, dict defaults):
         if len(parameters) > MAX_PARAMETERS:
@@ -90,10 +92,21 @@ cdef class PrimitiveNode(Node):
         given = [tuple(grad) if self.outputs > 1 else grad]
         for value in self.values:
             given.append(read_back(value, self) if self.saves else value)
-        result = self.history.derivative(*given)
+        result = call_derivative(self.history, given)
         if len(self.groups) == 1 and self.groups[0] == -1:
             return result[0] if isinstance(result, tuple) else result
         return flatten_gradients(result if isinstance(result, tuple) else (result,), self.groups)
+
+
+cdef object call_derivative(History h, list given):
+    cdef object result = NotImplemented
+    cdef PyObject* given_items[MAX_PARAMETERS + 1]
+    cdef Py_ssize_t i
+    if h.memory is not None and mode_stack_depth() == 0 and len(given) <= MAX_PARAMETERS:
+        for i in range(len(given)):
+            given_items[i] = PyList_GET_ITEM(given, i)
+        result = call_remembered(h.memory, h.derivative, given_items, len(given), NULL)
+    return h.derivative(*given) if result is NotImplemented else result
 
 
 cdef object read_back(object value, Node owner):
@@ -154,6 +167,10 @@ cdef object call_forward(Op op, PyObject** args, size_t nargsf, PyObject* kwname
                 raise RuntimeError(f"{h.name}(): functions with out=... arguments don't support automatic differentiation, "
                                    "but one of the arguments requires grad.")
             return h.forward(*positional(args, PyVectorcall_NARGS(nargsf)), **named)
+        if op.memory is not None:
+            made = call_remembered(op.memory, h.forward, args, nargsf, kwnames)
+            if made is not NotImplemented:
+                return made
         return PyObject_Vectorcall(h.forward, args, nargsf, kwnames)
     finally:
         set_grad_mode(before)

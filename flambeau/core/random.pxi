@@ -252,6 +252,15 @@ def _random_fill(str kind not None, Generator gen not None, uintptr_t ptr, int64
         raise TypeError(f"random fill '{kind}': no rule for dtype code {dtype_code}")
 
 
+def random_fill(str kind, Generator gen, Tensor made, tuple params, int code=-1):
+    """Fill made's memory, which has no gaps; params may hold tensors, whose addresses are passed on.
+
+    code: the dtype that says which rule it is, where it is not made's.
+    """
+    cdef tuple plain = tuple([<uintptr_t>(<Tensor>p).data_ptr_ if isinstance(p, Tensor) else p for p in params])
+    _random_fill(kind, gen, <uintptr_t>made.data_ptr_, made.count, made.code if code < 0 else code, plain)
+
+
 default_generator = Generator()
 default_generator.seed()
 

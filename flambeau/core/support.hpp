@@ -26,6 +26,7 @@ struct ThreadState {
   int overrides_off = 0;
   void* engine_run = nullptr;  // the backward call this thread is in
   PyObject* saved_hooks = nullptr;  // list of (pack, unpack); null until first used
+  void* tape = nullptr;  // of the op call that is being taped
   void* random_stream = nullptr;  // the stream behind the default generator; null: everyone's
 };
 inline thread_local ThreadState thread_state;
@@ -44,6 +45,8 @@ inline int set_inference_mode(int value) noexcept {
 }
 inline void* engine_run() noexcept { return thread_state.engine_run; }
 inline void set_engine_run(void* run) noexcept { thread_state.engine_run = run; }
+inline void* current_tape() noexcept { return thread_state.tape; }
+inline void set_current_tape(void* tape) noexcept { thread_state.tape = tape; }
 inline void* own_random_stream() noexcept { return thread_state.random_stream; }
 inline void set_own_random_stream(void* stream) noexcept { thread_state.random_stream = stream; }
 inline int overrides_off() noexcept { return thread_state.overrides_off; }

@@ -87,6 +87,7 @@ cdef class Tensor:
     @property
     def is_leaf(self):
         """True for tensors no recorded operation made."""
+        spoil_tape()
         return node_made(self) is None
 
     @property
@@ -98,11 +99,13 @@ cdef class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, value):
+        spoil_tape()
         set_requires_grad(self, value)
 
     @property
     def grad_fn(self):
         """The node that made this tensor, or None for a leaf."""
+        spoil_tape()
         return node_made(self)
 
     @property
@@ -113,6 +116,7 @@ cdef class Tensor:
     @property
     def grad(self):
         """The accumulated gradient, or None."""
+        spoil_tape()
         if self.grad_ is None and self.grad_fn_ is not None and self.needs_grad:
             warn_about_grad(self)
         return self.grad_
@@ -130,11 +134,13 @@ cdef class Tensor:
     @property
     def _version(self):
         """How often the storage was written in place."""
+        spoil_tape()
         return self.storage.version
 
     @property
     def _base(self):
         """The tensor this one is a view of, or None."""
+        spoil_tape()
         return self.base
 
     @property
@@ -159,6 +165,7 @@ cdef class Tensor:
         return self.shape_[0]
 
     def __bool__(self):
+        spoil_tape()
         if self.count != 1:
             if self.count == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
@@ -190,10 +197,12 @@ cdef class Tensor:
 
     def data_ptr(self):
         """Address of the first element."""
+        spoil_tape()
         return <uintptr_t>self.data_ptr_ if self.count else 0
 
     def storage_offset(self):
         """Elements between the storage's start and the first element."""
+        spoil_tape()
         return (self.data_ptr_ - self.storage.data) // ITEM[self.code]
 
     def size(self, dim=None):
@@ -232,26 +241,32 @@ cdef class Tensor:
 
     def _is_view(self):
         """Is it a view of another tensor?"""
+        spoil_tape()
         return self.base is not None
 
     def requires_grad_(self, requires_grad=True):
         """Set requires_grad in place; returns self."""
+        spoil_tape()
         set_requires_grad(self, requires_grad)
         return self
 
     def item(self):
         """The only element, as a Python number."""
+        spoil_tape()
         if self.count != 1:
             raise RuntimeError(f"a Tensor with {self.count} elements cannot be converted to Scalar")
         return read_element(self.data_ptr_, self.code)
 
     def tolist(self):
         """Nested lists of Python numbers; a number for a 0-d tensor."""
+        spoil_tape()
         return list_of(self, 0, self.data_ptr_)
 
     def detach(self):
         """The same memory without history."""
         cdef Tensor r
+        if mode_stack_depth() >= TAPE_DEPTH:
+            return call_taped_tuple(Tensor.detach, (self,))
         if type(self) is not Tensor and overrides(type(self)):
             return _override_hook(Tensor.detach, (self,), {})
         r = alias_of(self)
@@ -272,13 +287,16 @@ cdef class Tensor:
 
         gradient: the gradient of this tensor; may be left out for a scalar. See autograd.backward.
         """
-        if gradient is None and inputs is None and (type(self) is Tensor or not overrides(type(self))):
-            backward_scalar(self, retain_graph, create_graph)
+        if inputs is None and (type(self) is Tensor or not overrides(type(self))) and (
+                gradient is None or (type(gradient) is Tensor and same_shape(<Tensor>gradient, self)
+                                     and (<Tensor>gradient).code == self.code)):
+            backward_plain(self, gradient, retain_graph, create_graph)
         else:
             _backward_hook(self, gradient, retain_graph, create_graph, inputs)
 
     def untyped_storage(self):
         """The memory itself, as bytes."""
+        spoil_tape()
         return UntypedStorage._of(self)
 
     def retain_grad(self):
@@ -465,6 +483,8 @@ cdef class Tensor:
         set_index(self, key, value)
 
     def __iter__(self):
+        if self.ndim_ > 0 and mode_stack_depth() >= TAPE_DEPTH:
+            return iter(call_taped_tuple(_unbind_views, (self, 0)))
         if self.ndim_ > 0 and plain_access(self):
             return iter(unbind_views(self, 0))
         return _operators["iter"](self)
@@ -481,6 +501,7 @@ cdef class Tensor:
 
 cdef object only_element(Tensor t):
     """The only element, for int(), float() and complex()."""
+    spoil_tape()
     if t.count != 1:
         raise ValueError(f"only one element tensors can be converted to Python scalars, got shape {tuple(t.shape)}")
     return read_element(t.data_ptr_, t.code)

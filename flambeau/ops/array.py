@@ -105,6 +105,7 @@ def from_array(array: Any, writable: bool = True) -> Tensor:
 def _warn_read_only() -> None:
     import warnings
 
+    core.not_replayable()
     warnings.warn(
         "The given NumPy array is not writable, and writing to the tensor is undefined behavior: "
         "copy the array "

@@ -45,12 +45,12 @@ def bag_rows(
     wrong = core.empty((1,), _INT64).fill_(0)
     given = [None if t is None else core.contiguous_plain(t) for t in (index, offsets, factors)]
     plan.run(out, table, *given, owner, winners, wrong)
-    if wrong.item() == 2:
+    if core.read_flag(wrong) == 2:
         raise RuntimeError(
             f"embedding_bag: offsets must begin with 0 and rise to at most {count}, the number of "
             "indices"
         )
-    if wrong.item():
+    if core.read_flag(wrong):
         raise IndexError(f"embedding_bag: an index is out of range of {table.shape[0]} rows")
     return out, owner, winners
 

@@ -150,7 +150,7 @@ def _class_loss(
     operands = (input, target) if weight is None else (input, target, weight)
     numbers = (float(ignore_index), float(smoothing))
     loss, divisor, wrong, log_sum = plan.forward.run(operands, numbers)
-    if wrong.item():
+    if core.read_flag(wrong):
         _name_wrong(target, input.shape[plan.dim], ignore_index)
     if reduction == "none":
         loss = core.view(loss, target.shape)

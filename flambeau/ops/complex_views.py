@@ -52,7 +52,7 @@ def view_as_complex(input: Tensor) -> Tensor:
         raise RuntimeError(f"Tensor must have a last dimension of size 2, got shape {tuple(shape)}")
     if steps[-1] != 1:
         raise RuntimeError("Tensor must have a last dimension with stride 1")
-    if any(s % 2 for s in steps[:-1]) or input.storage_offset() % 2:
+    if any(s % 2 for s in steps[:-1]) or not core.is_offset_multiple(input, 2):
         raise RuntimeError("Tensor must have a stride divisible by 2 for all but last dimension")
     halved = [s // 2 for s in steps[:-1]]
     return core.strided_view_of(input, input.dtype.to_complex(), shape[:-1], halved, 0)
@@ -146,7 +146,7 @@ def _resize_last(
             f"{what}: self.size(-1) must be divisible by {factor} to view {input.dtype!r} as "
             f"{dtype!r}, but got {shape[-1]}"
         )
-    if input.storage_offset() % factor or any(s % factor for s in steps[:-1]):
+    if not core.is_offset_multiple(input, factor) or any(s % factor for s in steps[:-1]):
         raise RuntimeError(
             f"{what}: self.storage_offset() and all strides but the last must be divisible by "
             f"{factor} to view {input.dtype!r} as {dtype!r}"

@@ -41,6 +41,7 @@ def to_dtype(input: Tensor, dtype: Dtype) -> Tensor:
 
 def _warn_of_lost_part(input: Tensor, dtype: Dtype) -> None:
     if input.is_complex() and not dtype.is_complex and dtype.name != "bool":
+        core.not_replayable()
         warnings.warn(
             "Casting complex values to real discards the imaginary part", UserWarning, stacklevel=4
         )
@@ -61,7 +62,7 @@ def _has_format(self: Tensor, memory_format: Any) -> bool:
     return memory_format._name == "preserve_format" or self.is_contiguous(memory_format)
 
 
-@function("to", method=True, namespaces=())
+@function("to", method=True, namespaces=(), shortcut=True)
 def to(
     self: Tensor,
     *args: Any,
@@ -224,7 +225,7 @@ def fill_plain(input: Tensor, value: Any) -> Tensor:
     return core.fill_number(input, value)
 
 
-@function("fill_", method=True)
+@function("fill_", method=True, shortcut=True)
 def fill_(self: Tensor, value: Any) -> Tensor:
     """Write a number, or a 0-d tensor's, in every element.
 
@@ -280,7 +281,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
     return self
 
 
-@function("zero_", method=True)
+@function("zero_", method=True, shortcut=True)
 def zero_(self: Tensor) -> Tensor:
     """Write zero in every element."""
     return fill_(self, 0)
@@ -401,25 +402,25 @@ def is_same_size(input: Tensor, other: Tensor) -> bool:
     return tuple(input.shape) == tuple(other.shape)
 
 
-@function("is_tensor")
+@function("is_tensor", replay=False)
 def is_tensor(obj: Any) -> bool:
     """Is it a tensor?"""
     return isinstance(obj, Tensor)
 
 
-@function("numel")
+@function("numel", replay=False)
 def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
 
 
-@function("get_device", method=True)
+@function("get_device", method=True, replay=False)
 def get_device(input: Tensor) -> int:
     """The number of the device; -1 on the CPU."""
     return -1
 
 
-@function("is_pinned", method=True, namespaces=())
+@function("is_pinned", method=True, namespaces=(), replay=False)
 def is_pinned(self: Tensor, device: Any = None) -> bool:
     """Is the memory page-locked? Never, without an accelerator."""
     return False

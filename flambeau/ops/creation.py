@@ -69,6 +69,7 @@ def copy_data(data: Any, dtype: Any) -> Tensor:
 
 def _copy_other(data: Any, dtype: Any) -> Tensor:
     if isinstance(data, Tensor):
+        core.not_replayable()
         warnings.warn(
             "To copy construct from a tensor, it is recommended to use "
             "sourceTensor.detach().clone() or "
@@ -227,6 +228,7 @@ def _over_buffer(view: memoryview, dtype: core.dtype, count: int, offset: int) -
 
 
 def _warn_read_only(name: str) -> None:
+    core.not_replayable()
     warnings.warn(
         f"{name}: The given buffer is not writable, and writing to the tensor is undefined "
         "behavior: "

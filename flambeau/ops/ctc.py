@@ -47,7 +47,7 @@ class Alignment:
         states = core.empty((self.rows, self.width), _INT64)
         wrong = core.empty((1,), _INT64).fill_(0)
         plan.run(*buffers, self.facts, lines, states, wrong)
-        if wrong.item():
+        if core.read_flag(wrong):
             raise RuntimeError("ctc_loss: a label is out of range of the classes")
 
 

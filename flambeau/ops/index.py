@@ -43,6 +43,7 @@ def _as_items(key: Any) -> tuple:
     if isinstance(key, tuple):
         return tuple(key)
     if isinstance(key, list) and len(key) <= 32 and any(_is_structure(k) for k in key):
+        core.not_replayable()
         warnings.warn(
             "Using a non-tuple sequence for multidimensional indexing is deprecated: use "
             "x[tuple(seq)] instead of x[seq].",
@@ -76,6 +77,7 @@ def _as_item(item: Any) -> Any:
             )
         return to_dtype(item, INT64)
     if kind == "uint8":
+        core.not_replayable()
         warnings.warn(
             "indexing with dtype torch.uint8 is now deprecated, please use a dtype torch.bool "
             "instead.",

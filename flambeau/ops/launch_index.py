@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -23,21 +22,6 @@ INT64, INT32, BOOL = core.dtypes[5], core.dtypes[4], core.dtypes[0]
 GRAIN = 16384  # elements that are worth a thread of their own
 
 _plans: dict[tuple, core.Plan] = {}
-_thread = threading.local()
-
-
-def _flag() -> Tensor:
-    """This thread's flag for kernels to raise; zero between launches."""
-    try:
-        return _thread.flag
-    except AttributeError:
-        _thread.flag = fill_plain(core.empty((1,), INT64), 0)
-        return _thread.flag
-
-
-def lower_flag(flag: Tensor) -> None:
-    """Make a flag zero again."""
-    core.copy_plain(flag, core.from_data([0], INT64))
 
 
 _addresses: dict[tuple, int] = {}
@@ -194,7 +178,7 @@ def check_out(name: str, out: Any, *inputs: Tensor) -> None:
     if not isinstance(out, Tensor):
         return
     core.check_inplace(out, name)
-    if any(shares_memory(out, t) for t in inputs):
+    if any(core.shares_memory(out, t) for t in inputs):
         raise RuntimeError(
             f"{name}: unsupported operation: some elements of the input tensor and the written-to "
             "tensor refer to a "
@@ -281,10 +265,9 @@ def run_take(
         source = gather_kernels.take_source(size, targets.host())
         return [(source, desc, outer * n, _grain(out.numel(), outer * n))]
 
-    flag = _flag()
+    flag = core.new_flag()
     plan_for(key, phases).run(out, table, index, flag)
-    if flag.item():
-        lower_flag(flag)
+    if core.read_flag(flag):
         limits.fail(index)
 
 
@@ -302,11 +285,10 @@ def offsets_of(table: Tensor, indices: Sequence[Tensor], dims: Sequence[int], na
         def phases(desc=desc) -> list:
             return [(gather_kernels.offset_source(targets.host()), desc, n, 4 * GRAIN)]
 
-        flag = _flag()
+        flag = core.new_flag()
         if n:
             plan_for(("offsets", desc, n), phases).run(offsets, index, flag)
-        if flag.item():
-            lower_flag(flag)
+        if core.read_flag(flag):
             limits.fail(index)
     return offsets
 
@@ -326,7 +308,7 @@ def put_rows(
 
     Nothing is written when an index is out of range. The values may be strided or repeated.
     """
-    if shares_memory(table, values):
+    if core.shares_memory(table, values):
         values = core.clone_plain(values)
     name = _element(mode, table.dtype)
     kernel = _address(
@@ -390,7 +372,7 @@ def run_put(
     if n == 0 or outer == 0 or inner == 0:
         check(index, limits)
         return
-    if shares_memory(table, values):
+    if core.shares_memory(table, values):
         values = core.clone_plain(values)
     steps = _value_steps(values, *place)
     if steps is None:
@@ -401,10 +383,9 @@ def run_put(
     def phases() -> list:
         return _put_phases(mode, table.dtype, layout, steps, n, row, limits)
 
-    flag = _flag()
+    flag = core.new_flag()
     plan_for(key, phases).run(table, values, index, flag)
-    if flag.item():
-        lower_flag(flag)
+    if core.read_flag(flag):
         limits.fail(index)
     core.bump_version(table)
 
@@ -415,10 +396,6 @@ def _value_steps(values: Tensor, first: int, count: int) -> tuple[int, int, int]
     parts = [slice(0, first), slice(first, first + count), slice(first + count, None)]
     steps = [merged(shape[p], strides[p]) for p in parts]
     return None if None in steps else tuple([s[1] for s in steps])  # type: ignore[index, return-value]
-
-
-def shares_memory(a: Tensor, b: Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 def _put_phases(

@@ -58,7 +58,7 @@ def list_margin(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         lambda threads: margin_lists.plan(x.dtype.short, rows, classes, threads),
     )
     plan.run(loss, slopes, x, lists, wrong)
-    if wrong.item():
+    if core.read_flag(wrong):
         raise RuntimeError(f"multilabel_margin_loss: a target is out of range: {classes} classes")
     return loss, slopes
 

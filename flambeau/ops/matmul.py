@@ -68,6 +68,7 @@ def mm(input: Tensor, mat2: Tensor) -> Tensor:
     return _mm(input, mat2) if found is None else found
 
 
+@composite(register=False)
 def _recorded_vjp(g, a, b, swapped, needs_a, needs_b):
     """Cotangents of a @ b (or a @ b.T) in recorded ops, for products the core records itself."""
     if a.dim() > 2:

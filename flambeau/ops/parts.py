@@ -215,6 +215,5 @@ def unfold(self: Tensor, dimension: int, size: int, step: int) -> Tensor:
 @function("as_strided", method=True)
 def as_strided(input: Tensor, size: Any, stride: Any, storage_offset: int | None = None) -> Tensor:
     """Any window of the tensor's storage: sizes, strides and offset in elements."""
-    own = input.storage_offset()
-    offset = 0 if storage_offset is None else storage_offset - own
+    offset = 0 if storage_offset is None else storage_offset - input.storage_offset()
     return core.restride(input, size, stride, offset)

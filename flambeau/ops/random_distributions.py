@@ -177,7 +177,7 @@ def poisson(input: Tensor, generator: Generator | None = None) -> Tensor:
         raise RuntimeError("invalid Poisson rate, expected rate to be non-negative")
     rates = core.contiguous_plain(input)
     made = core.empty(input.shape, input.dtype)
-    return draw_into(made, "poisson", (rates.data_ptr(),), pick_generator("poisson", generator))
+    return draw_into(made, "poisson", (rates,), pick_generator("poisson", generator))
 
 
 @poisson.vjp
@@ -202,7 +202,7 @@ def binomial(count: Tensor, prob: Tensor, generator: Generator | None = None) ->
     counts, probs = core.empty(shape, count.dtype), core.empty(shape, count.dtype)
     core.copy_plain(counts, count)
     core.copy_plain(probs, prob)
-    params = (counts.data_ptr(), probs.data_ptr())
+    params = (counts, probs)
     return draw_into(
         core.empty(shape, count.dtype), "binomial", params, pick_generator("binomial", generator)
     )
@@ -238,11 +238,9 @@ def multinomial(
     if rows:
         transposed = input.dim() == 2 and not input.is_contiguous() and input.stride() == (1, rows)
         weights = input if transposed else core.contiguous_plain(input)
-        params = (weights.data_ptr(), rows, categories, num_samples, bool(replacement), transposed)
+        params = (weights, rows, categories, num_samples, bool(replacement), transposed)
         chosen = pick_generator("multinomial", generator)
-        core._random_fill(
-            "multinomial", chosen, made.data_ptr(), made.numel(), input.dtype.code, params
-        )
+        core.random_fill("multinomial", chosen, made, params, input.dtype.code)
     return made if out is None else core.deliver_out("multinomial", out, made)
 
 
@@ -264,9 +262,9 @@ def _check_multinomial(weights: Tensor, samples: int, replacement: bool) -> None
         )
     if weights.shape[-1] > 1 << 24:
         raise RuntimeError("multinomial: number of categories cannot exceed 2^24")
-    if weights.numel() and not bool(((weights >= 0) & (weights < float("inf"))).all()):
+    if weights.numel() and not core.read_flag(((weights >= 0) & (weights < float("inf"))).all()):
         raise RuntimeError("probability tensor contains either `inf`, `nan` or element < 0")
-    if weights.numel() and bool((REGISTRY["sum"](weights, -1) <= 0).any()):
+    if weights.numel() and core.read_flag((REGISTRY["sum"](weights, -1) <= 0).any()):
         raise RuntimeError("invalid multinomial distribution (sum of probabilities <= 0)")
 
 
@@ -277,7 +275,7 @@ def standard_gamma(input: Tensor, generator: Generator | None = None) -> Tensor:
     alphas = core.contiguous_plain(input)
     made = core.empty(input.shape, input.dtype)
     return draw_into(
-        made, "standard_gamma", (alphas.data_ptr(),), pick_generator("_standard_gamma", generator)
+        made, "standard_gamma", (alphas,), pick_generator("_standard_gamma", generator)
     )
 
 
@@ -287,7 +285,7 @@ def sample_dirichlet(input: Tensor, generator: Generator | None = None) -> Tenso
     check_accepts("_sample_dirichlet", input, _FLOATS)
     alphas = core.contiguous_plain(input)
     made = core.empty(input.shape, input.dtype)
-    params = (alphas.data_ptr(), input.shape[-1] if input.dim() else 1)
+    params = (alphas, input.shape[-1] if input.dim() else 1)
     return draw_into(made, "dirichlet", params, pick_generator("_sample_dirichlet", generator))
 
 

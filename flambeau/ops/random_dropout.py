@@ -120,6 +120,7 @@ def dropout2d(
     """
     _check_probability("dropout2d", p)
     if input.dim() not in (3, 4):
+        core.not_replayable()
         warnings.warn(
             f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated and "
             "will result in an "
@@ -128,6 +129,7 @@ def dropout2d(
             stacklevel=2,
         )
     if input.dim() == 3:
+        core.not_replayable()
         warnings.warn(
             "dropout2d: Received a 3D input to dropout2d and assuming that channel-wise 1D "
             "dropout behavior is "
@@ -147,6 +149,7 @@ def dropout3d(
     """
     _check_probability("dropout3d", p)
     if input.dim() not in (4, 5):
+        core.not_replayable()
         warnings.warn(
             f"dropout3d: Received a {input.dim()}-D input to dropout3d, which is deprecated and "
             "will result in an "
@@ -272,7 +275,7 @@ def rrelu(
         return NAMESPACES["nn.functional"]["leaky_relu"](input, slope, inplace)
     values = core.contiguous_plain(input.detach())
     noise = core.empty(input.shape, input.dtype)
-    params = (lower, upper, values.data_ptr())
+    params = (lower, upper, values)
     draw_into(noise, "rrelu_noise", params, generator or core.default_generator)
     return _multiply(input, noise, inplace)
 

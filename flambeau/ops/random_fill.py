@@ -63,15 +63,15 @@ def draw_into(made: Tensor, kind: str, params: tuple, generator: Generator) -> T
     if not made.numel():
         return made
     if made.is_contiguous():
-        core._random_fill(kind, generator, made.data_ptr(), made.numel(), made.dtype.code, params)
+        core.random_fill(kind, generator, made, params)
         return made
     if kind == "normal":  # the block rule is for row-major tensors only
         params = (*params[:2], False)
     if _fills_its_memory(made):
-        core._random_fill(kind, generator, made.data_ptr(), made.numel(), made.dtype.code, params)
+        core.random_fill(kind, generator, made, params)
         return made
     held = core.empty_strided(made.shape, _packed_strides(made), made.dtype)
-    core._random_fill(kind, generator, held.data_ptr(), held.numel(), held.dtype.code, params)
+    core.random_fill(kind, generator, held, params)
     core.copy_plain(made, held)
     return made
 
@@ -290,7 +290,7 @@ def draw_bernoulli(made: Tensor, p: Tensor, generator: Generator) -> Tensor:
     """Fill a tensor without gaps with ones and zeros, one probability per element; returns it."""
     kept = core.empty_strided(made.shape, made.stride(), p.dtype)
     core.copy_plain(kept, p)
-    return draw_into(made, "bernoulli_tensor", (kept.data_ptr(), p.dtype.code), generator)
+    return draw_into(made, "bernoulli_tensor", (kept, p.dtype.code), generator)
 
 
 def check_probability(name: str, p: float) -> None:

@@ -279,7 +279,7 @@ def _written(name: str, input: Tensor, src: Tensor, part: Tensor) -> Tensor:
             f"{name}: expected src to have a size equal to the slice of self. src size = "
             f"{list(src.shape)}, slice size = {list(part.shape)}"
         )
-    geometry = (tuple(part.shape), part.stride(), part.storage_offset() - input.storage_offset())
+    geometry = (tuple(part.shape), part.stride(), core.offset_between(part, input))
     src = src if src.dtype is input.dtype else src.to(input.dtype)
     return replace(input, src, tuple(input.shape), input.stride(), geometry)
 

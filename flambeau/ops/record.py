@@ -164,6 +164,7 @@ def primitive(
     out: bool = False,
     register: bool = True,
     shortcut: str | None = None,
+    replay: bool = True,
 ):
     """Register an op that launches kernels itself; give its derivative with `@op.vjp`.
 
@@ -181,6 +182,8 @@ def primitive(
         op = Op(public, record, body, record.history, function)
         if shortcut is not None:
             core.use_shortcut(op, shortcut)
+        if replay:
+            core.remember_calls(op)
         op.vjp = record.set_vjp
         op.source = _source_of(op)
         if register:
@@ -201,6 +204,7 @@ def composite(
     out: bool = False,
     register: bool = True,
     shortcut: str | None = None,
+    replay: bool = True,
 ):
     """Register an op written in terms of other ops; it differentiates through them."""
 
@@ -210,6 +214,8 @@ def composite(
         op = Op(public, None, body, None, function)
         if shortcut is not None:
             core.use_shortcut(op, shortcut)
+        if replay:
+            core.remember_calls(op)
         op.source = _source_of(op)
         if register:
             _publish(op, public, namespaces, aliases, method, inplace)
@@ -224,6 +230,7 @@ def function(
     namespaces: Sequence[str] = ("",),
     method: bool = False,
     shortcut: str | bool = False,
+    replay: bool = True,
 ):
     """Register under an exact name (in-place ops whose name ends in an underscore, dunder
     helpers).
@@ -236,6 +243,8 @@ def function(
         op.source = _source_of(op)
         if shortcut:
             core.use_shortcut(op, public if shortcut is True else shortcut)
+        if replay:
+            core.remember_calls(op)
         _publish(op, public, namespaces, (), method, False)
         return op
 

@@ -458,6 +458,7 @@ def _warn_few(name, input, dim, correction):
     if n - correction <= 0:
         import warnings
 
+        core.not_replayable()
         warnings.warn(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
             "reduction factor (input numel divided by output numel).",

@@ -161,6 +161,7 @@ upsample_nearest = _upsample("upsample_nearest", "nearest")
 @composite(namespaces=_F, method=False)
 def upsample(input, size=None, scale_factor=None, mode="nearest", align_corners=None):
     """The older name of interpolate."""
+    core.not_replayable()
     warnings.warn(
         "`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.",
         stacklevel=2,

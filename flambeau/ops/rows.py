@@ -54,6 +54,7 @@ def _softmax_family(name, body, namespaces=("", "special")):
 
     def functional(input, dim=None, _stacklevel=3, dtype=None):
         if dim is None:
+            core.not_replayable()
             warnings.warn(
                 f"Implicit dimension choice for {name} has been deprecated. Change the call to "
                 "include dim=X as an argument.",

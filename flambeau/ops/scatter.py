@@ -51,7 +51,7 @@ def write_along(
     mode: str, table: Tensor, dim: int, index: Tensor, values: Tensor, name: str
 ) -> None:
     """Combine values into the table's elements at index along dim; all checked but the indices."""
-    if launch.shares_memory(table, values):
+    if core.shares_memory(table, values):
         values = core.clone_plain(values)
     limits = bounds(name, table, dim, error=RuntimeError)
     launch.scatter_into(mode, table, dim, index, values, limits)

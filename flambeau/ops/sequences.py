@@ -130,6 +130,7 @@ def range_(
     pin_memory: bool = False,
 ) -> Tensor:
     """start, start + step, ... up to and including end; deprecated in favour of arange."""
+    core.not_replayable()
     warnings.warn(
         "torch.range is deprecated and will be removed in a future release because its behavior "
         "is inconsistent "

@@ -199,6 +199,7 @@ def _cut(signal: Tensor, envelope: Tensor, n_fft: int, center: bool, length: int
         )
     result = signal / envelope
     if end > full:
+        core.not_replayable()
         warnings.warn(
             "The length of signal is shorter than the length parameter. Result is being padded "
             "with zeros in the tail.",

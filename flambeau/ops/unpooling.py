@@ -22,7 +22,7 @@ def put_back(input, indices, sizes):
         lambda threads: planner.plan_unpool(x.dtype.short, shape, x.shape, len(sizes), threads),
     )
     plan.run(out, x, core.contiguous_plain(indices), wrong)
-    if wrong.item():
+    if core.read_flag(wrong):
         _complain(indices, sizes)
     return out
 

@@ -82,7 +82,7 @@ def _(g):
     return g
 
 
-@function("contiguous", method=True, namespaces=())
+@function("contiguous", method=True, namespaces=(), shortcut=True)
 def contiguous(self: Tensor, memory_format: Any = None) -> Tensor:
     """The tensor itself if its memory is in row-major (or the given) order, else a copy that is."""
     if memory_format is None or memory_format._name in ("contiguous_format", "preserve_format"):

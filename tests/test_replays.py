@@ -1,0 +1,344 @@
+"""Replays: calls of ops written in Python, done again by what the first call of their kind did."""
+
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import core
+from flambeau.ops.record import composite
+
+functional = torch.nn.functional
+
+
+def make_op(function):
+    """An op of its own, with a memory."""
+    return composite(register=False)(function)
+
+
+def count_python(calls):
+    """An op that notes how often its Python runs."""
+
+    def shifted(input, amount=1):
+        calls.append(amount)
+        return torch.flip(input, (0,)) + amount
+
+    return make_op(shifted)
+
+
+def test_the_second_call_runs_no_python():
+    calls = []
+    op = count_python(calls)
+    for k in range(4):
+        x = torch.arange(3.0) + k
+        assert op(x).tolist() == [3.0 + k, 2.0 + k, 1.0 + k]
+    assert len(calls) == 1
+    assert op.memory.replays == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.double(),
+        lambda x: x[:2],
+        lambda x: x[::2],
+        lambda x: x.reshape(1, 4),
+        lambda x: x.clone().requires_grad_(),
+    ],
+)
+def test_another_kind_of_argument_runs_the_python(change):
+    calls = []
+    op = count_python(calls)
+    x = torch.arange(4.0)
+    op(x)
+    op(change(x))
+    assert len(calls) == 2
+    op(x)
+    assert len(calls) == 2
+
+
+def test_numbers_belong_to_the_kind():
+    calls = []
+    op = count_python(calls)
+    x = torch.arange(2.0)
+    assert [op(x, a)[0].item() for a in (1, 2, True, 1.0, -0.0, 0.0)] == [2, 3, 2, 2, 1, 1]
+    assert len(calls) == 6
+
+
+def test_which_arguments_are_the_same_belongs_to_the_kind():
+    op = make_op(lambda a, b: torch.flip(a, (0,)) - b)
+    x, y = torch.arange(3.0), torch.ones(3)
+    assert op(x, x).tolist() == [2, 0, -2]
+    assert op(x, y).tolist() == [1, 0, -1]
+    assert op(y, x).tolist() == [1, 0, -1]
+    assert op(y, y).tolist() == [0, 0, 0]
+
+
+def test_a_result_is_new_each_time():
+    x = torch.randn(3, 4)
+    first, second = x.cumsum(0), x.cumsum(0)
+    first.zero_()
+    assert torch.equal(second, x.cumsum(0))
+    assert not torch.equal(first, second)
+
+
+def test_a_decision_by_the_data_is_taken_anew():
+    def signed(input):
+        return torch.flip(input, (0,)) if bool(input[0] > 0) else -input
+
+    op = make_op(signed)
+    for value in (1.0, -1.0, 2.0, -2.0):
+        x = torch.tensor([value, 3.0])
+        assert op(x).tolist() == ([3.0, value] if value > 0 else [-value, -3.0])
+    assert op.memory.replays == 0
+
+
+def test_a_flag_sends_the_call_back_to_python():
+    table = torch.zeros(3, 2)
+    index = torch.tensor([[0, 1], [2, 0]])
+    for _ in range(3):
+        assert table.scatter(0, index, 1.0).sum().item() == 4
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        table.scatter(0, index + 1, 1.0)
+    assert table.scatter(0, index, 1.0).sum().item() == 4
+
+
+def test_sizes_that_depend_on_data():
+    def ends(input):
+        found = torch.nonzero(input)
+        return found[0] - found[-1]
+
+    op = make_op(ends)
+    for row in ([1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 1]):
+        assert op(torch.tensor(row)).item() == row.index(1) - (2 - row[::-1].index(1))
+
+
+def test_a_failing_call_leaves_nothing_behind():
+    for _ in range(3):
+        with pytest.raises(IndexError, match="Dimension out of range"):
+            torch.randn(3).cumsum(2)
+    assert core.mode_depth() == 0
+    assert torch.ones(3).cumsum(0).tolist() == [1, 2, 3]
+
+
+def test_writes_and_their_checks_are_done_each_time():
+    x = torch.zeros(2, 3)
+    for k in range(3):
+        x.index_add_(0, torch.tensor([1]), torch.ones(1, 3))
+        assert x[1].tolist() == [k + 1.0] * 3
+        assert x._version == k + 1
+    leaf = torch.zeros(2, 3, requires_grad=True)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="leaf"):
+            leaf.index_add_(0, torch.tensor([1]), torch.ones(1, 3))
+
+
+def test_random_numbers_go_on():
+    torch.manual_seed(3)
+    fresh = [torch.randint(0, 1000, (5,)).tolist() for _ in range(3)]
+    torch.manual_seed(3)
+    assert [torch.randint(0, 1000, (5,)).tolist() for _ in range(3)] == fresh
+    assert fresh[0] != fresh[1]
+    x = torch.ones(64)
+    kept = [functional.dropout(x, 0.5) for _ in range(3)]
+    assert not torch.equal(kept[1], kept[2])
+
+
+def test_a_random_number_is_drawn_once_a_call():
+    torch.manual_seed(0)
+    alone = torch.randn(4)
+    weights = torch.ones(3)
+    torch.multinomial(weights, 2)
+    torch.manual_seed(0)
+    with pytest.raises(RuntimeError, match="inf"):
+        torch.multinomial(weights * float("nan"), 2)
+    assert torch.equal(torch.randn(4), alone)
+
+
+def test_warnings_come_each_time():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            functional.dropout2d(torch.ones(2, 3, 4))
+    assert len(seen) >= 3
+
+
+def test_gradients_of_any_order_are_replayed():
+    def third(x):
+        y = (x.cumsum(0) ** 3).sum()
+        for _ in range(2):
+            (g,) = torch.autograd.grad(y, x, create_graph=True)
+            y = (g * g).sum()
+        return torch.autograd.grad(y, x)[0]
+
+    for k in range(3):
+        x = torch.linspace(0.1, 0.4, 4, dtype=torch.float64) * (k + 1)
+        x.requires_grad_()
+        fresh = x.detach().clone().requires_grad_()
+        result = third(x)
+        core.remember_calls(torch.cumsum, False)
+        try:
+            assert torch.equal(result, third(fresh))
+        finally:
+            core.remember_calls(torch.cumsum)
+
+
+def test_grad_mode_belongs_to_the_kind():
+    x = torch.randn(3, 3, requires_grad=True)
+    for _ in range(3):
+        assert torch.movedim(x, 0, 1).requires_grad
+        with torch.no_grad():
+            assert not torch.movedim(x, 0, 1).requires_grad
+
+
+def test_views_stay_views():
+    base = torch.zeros(2, 3, 4)
+    for _ in range(3):
+        moved = base.movedim(0, -1)
+        assert moved._base is base
+        moved[0, 0, 0] += 1
+    assert base[0, 0, 0].item() == 3
+
+
+def test_a_view_of_another_place_is_not_mixed_up():
+    whole = torch.arange(12.0)
+    for start in (0, 1, 2):
+        part = whole[start : start + 4]
+        assert torch.as_strided(part, (2,), (2,)).tolist() == [start, start + 2]
+        assert torch.as_strided(part, (2,), (2,), 0).tolist() == [0, 2]
+
+
+def test_the_default_dtype_belongs_to_the_kind():
+    x = torch.arange(3)
+    assert torch.softmax(x.float(), 0).dtype is torch.float32
+    op = make_op(lambda a: torch.true_divide(torch.flip(a, (0,)), 2))
+    assert op(x).dtype is torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert op(x).dtype is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert op(x).dtype is torch.float32
+
+
+def test_modes_see_every_op():
+    seen = []
+
+    class Watch(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(func)
+            return func(*args, **(kwargs or {}))
+
+    x = torch.randn(3)
+    x.cumsum(0)
+    for _ in range(2):
+        with Watch():
+            x.cumsum(0)
+    assert len(seen) >= 2
+
+
+def test_threads_tape_for_themselves():
+    x = torch.randn(16, 16)
+    wanted = x.numpy().cumsum(1)[:, ::-1]
+    failed = threading.Event()
+
+    def work():
+        op = make_op(lambda a: torch.flip(a.cumsum(1), (1,)))
+        for _ in range(200):
+            if not np.allclose(op(x).numpy(), wanted, atol=1e-5):
+                failed.set()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed.is_set()
+
+
+def test_an_op_forgets_what_it_has_seen_too_much_of():
+    op = count_python([])
+    for n in range(1, 400):
+        op(torch.zeros(n))
+    for _ in range(2):
+        assert op(torch.zeros(7)).tolist() == [1.0] * 7
+
+
+def test_results_of_several_kinds():
+    op = make_op(lambda a: (torch.flip(a, (0,)), None, [a, torch.flip(a, (0,))]))
+    x = torch.arange(2.0)
+    for _ in range(3):
+        flipped, nothing, (same, other) = op(x)
+        assert flipped.tolist() == other.tolist() == [1, 0]
+        assert nothing is None
+        assert same is x
+    pair = [torch.ones(2, 3).sort(1) for _ in range(3)][-1]
+    assert pair.values.shape == pair.indices.shape == (2, 3)
+
+
+def test_in_place_writes_between_calls_are_seen():
+    x = torch.zeros(3)
+    for k in range(3):
+        assert torch.flip(x, (0,)).sum().item() == 3 * k
+        x += 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.int64, torch.bool])
+def test_plain_short_cuts_agree_with_the_python(dtype):
+    x = torch.tensor([[0.0, 1.0, 2.0], [3.0, -0.0, 5.0]]).to(dtype)
+    assert x.to(dtype) is x.to("cpu") is x.to(torch.device("cpu")) is x.to(x) is x
+    assert x.contiguous() is x
+    assert x.t().contiguous().is_contiguous()
+    assert torch.equal(x, x.clone())
+    assert not torch.equal(x, x.reshape(3, 2))
+    assert not torch.equal(x, 1 - x if dtype is not torch.bool else ~x)
+    assert torch.equal(x.t(), x.t().contiguous())
+    version = x._version
+    assert not x.zero_().any()
+    assert x._version == version + 1
+
+
+def test_equality_is_by_value():
+    nan = torch.tensor([float("nan")])
+    assert not torch.equal(nan, nan)
+    assert torch.equal(torch.tensor([0.0]), torch.tensor([-0.0]))
+    assert torch.equal(torch.empty(0), torch.empty(0))
+
+
+def test_fills_refuse_what_they_must():
+    leaf = torch.ones(2, requires_grad=True)
+    for write in (leaf.zero_, lambda: leaf.fill_(1.0)):
+        with pytest.raises(RuntimeError, match="leaf"):
+            write()
+    y = leaf * 2
+    y.fill_(3.0)
+    y.sum().backward()
+    assert leaf.grad.tolist() == [0, 0]
+
+
+def test_in_place_ops_take_names():
+    x = torch.ones(3)
+    x.add_(torch.ones(3), alpha=2)
+    x.sub_(other=torch.ones(3), alpha=0.5)
+    assert x.tolist() == [2.5] * 3
+    assert x.addcmul_(x, x, value=2).tolist() == [15.0] * 3
+    with pytest.raises(TypeError, match="multiple values"):
+        x.add_(x, other=x)
+    with pytest.raises(TypeError, match="missing"):
+        x.add_(alpha=2)
+    with pytest.raises(TypeError, match="unexpected"):
+        x.add_(x, beta=2)
+
+
+def test_backward_with_a_gradient_of_its_own():
+    x = torch.ones(3, requires_grad=True)
+    g = torch.tensor([1.0, 2.0, 3.0])
+    (x * 2).backward(g)
+    assert x.grad.tolist() == [2, 4, 6]
+    assert g.tolist() == [1, 2, 3]
+    with pytest.raises(RuntimeError, match="shape"):
+        (x * 2).backward(torch.ones(2))
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        torch.ones(3).backward(g)
