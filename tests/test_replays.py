@@ -342,3 +342,62 @@ def test_backward_with_a_gradient_of_its_own():
         (x * 2).backward(torch.ones(2))
     with pytest.raises(RuntimeError, match="does not require grad"):
         torch.ones(3).backward(g)
+
+
+def test_data_read_through_numpy_is_read_anew():
+    op = make_op(lambda a: torch.from_numpy(np.asarray(a) + 1.0))
+    assert [op(torch.full((2,), k)).tolist() for k in (1.0, 2.0, 3.0)] == [
+        [k, k] for k in (2, 3, 4)
+    ]
+    assert op.memory.replays == 0
+
+
+def test_large_tensors_are_not_taped():
+    calls = []
+    op = count_python(calls)
+    x = torch.zeros(1 << 19)
+    for _ in range(3):
+        op(x)
+    assert len(calls) == 3
+
+
+def test_a_generator_goes_on():
+    g = torch.Generator().manual_seed(5)
+    first = [torch.randint(0, 1000, (4,), generator=g).tolist() for _ in range(3)]
+    g.manual_seed(5)
+    assert [torch.randint(0, 1000, (4,), generator=g).tolist() for _ in range(3)] == first
+    other = torch.Generator().manual_seed(5)
+    assert torch.randint(0, 1000, (4,), generator=other).tolist() == first[0]
+
+
+def test_class_losses_keep_their_history():
+    for k in range(3):
+        x = torch.randn(4, 5, requires_grad=True)
+        y = torch.tensor([0, 1, 2, 3]).roll(k)
+        loss = functional.cross_entropy(x, y)
+        (g,) = torch.autograd.grad(loss, x, create_graph=True)
+        wanted = torch.softmax(x, 1) - functional.one_hot(y, 5)
+        assert torch.allclose(g, wanted / 4, atol=1e-6)
+        (second,) = torch.autograd.grad(g[0, 0], x)
+        p = torch.softmax(x[0], 0)
+        assert torch.allclose(second[0, 0], p[0] * (1 - p[0]) / 4, atol=1e-6)
+    for _ in range(3):
+        with pytest.raises(IndexError, match="out of bounds"):
+            functional.cross_entropy(x, torch.tensor([0, 1, 2, 9]))
+
+
+def test_few_elements_are_looked_for_one_by_one():
+    x, wanted = torch.tensor([[1, 2], [3, 4]]), torch.tensor([4, 1])
+    for _ in range(2):
+        assert torch.isin(x, wanted).tolist() == [[True, False], [False, True]]
+        assert torch.isin(x, wanted, invert=True).tolist() == [[False, True], [True, False]]
+    assert torch.isin(x, wanted[:0]).tolist() == [[False, False], [False, False]]
+    nan = torch.tensor([float("nan"), 0.0])
+    assert torch.isin(nan, -nan).tolist() == [False, True]
+
+
+def test_limits_of_a_dtype_are_one_object():
+    assert torch.finfo(torch.float32) is torch.finfo(torch.float32)
+    assert torch.finfo(torch.float64).bits == torch.finfo(torch.complex128).bits == 64
+    with pytest.raises(TypeError, match="floating point"):
+        torch.finfo(torch.int32)

@@ -6,6 +6,7 @@
 cdef enum:
     KEY_BYTES = 1000
     MOST_INPUTS = 24
+    MOST_ELEMENTS = 1 << 18  # of a tensor: with more of them its Python does not count, while a tape keeps memory alive
     MOST_REPLAYS = 128       # of one op; then they are forgotten
     MOST_MISSES = 2000       # calls of kinds never seen before, after which an op stops taping unless replays are as many
     MOST_VAIN = 16           # tapes of no use, after which an op without replays stops taping
@@ -39,13 +40,18 @@ cdef bint write_tensor(KeyWriter* w, Tensor t) except -1:
     for i in range(w.count):
         if w.tensors[i] == <PyObject*>t:
             return write_word(w, 2 | i << 8)
-    if w.count == MOST_INPUTS or w.used + 8 + 16 * t.ndim_ > KEY_BYTES or (type(t) is not Tensor and overrides(type(t))):
+    if w.count == MOST_INPUTS or t.count > MOST_ELEMENTS or w.used + 8 + 16 * t.ndim_ > KEY_BYTES or (type(t) is not Tensor and overrides(type(t))):
         return False
     w.tensors[w.count] = <PyObject*>t
     w.count += 1
     write_word(w, 1 | t.code << 8 | t.ndim_ << 16 | t.dense << 24 | (t.needs_grad and w.records) << 25 | <int64_t>t.inference << 26)
     write_bytes_(w, t.shape_, 8 * t.ndim_)
     return t.dense or write_bytes_(w, t.strides_, 8 * t.ndim_)
+
+
+cdef inline bint is_pinned(object x):
+    """Is it keyed by its address, so that a replay keeps it alive?"""
+    return type(x) is Generator or (type(x) is _function_type and x.__closure__ is None)
 
 
 cdef bint write_argument(KeyWriter* w, object x) except -1:
@@ -68,7 +74,7 @@ cdef bint write_argument(KeyWriter* w, object x) except -1:
         if not write_word(w, (7 if kind is tuple else 8 if kind is list else 9) | <int64_t>len(x) << 8):
             return False
         for y in x:
-            if type(y) is _function_type or not write_argument(w, y):  # only arguments themselves are pinned
+            if is_pinned(y) or not write_argument(w, y):  # only the arguments themselves are kept alive
                 return False
         return True
     if kind is str:
@@ -84,7 +90,7 @@ cdef bint write_argument(KeyWriter* w, object x) except -1:
         return (write_word(w, 14) and write_argument(w, x.start) and write_argument(w, x.stop) and write_argument(w, x.step))
     if x is Ellipsis:
         return write_word(w, 15)
-    if kind is _function_type and x.__closure__ is None:
+    if is_pinned(x):
         return write_word(w, 16) and write_word(w, <int64_t><PyObject*>x)
     return False
 
@@ -200,7 +206,7 @@ cdef object tape_call(Memory memory, bytes key, object failures, KeyWriter* w, o
         memory.full = memory.full or (memory.vain > MOST_VAIN and memory.hits < memory.vain)
     if replay is not None:
         n = PyVectorcall_NARGS(nargsf) + (0 if names == NULL else PyTuple_GET_SIZE(<object>names))
-        replay.pinned = tuple([<object>args[i] for i in range(n) if type(<object>args[i]) is _function_type])
+        replay.pinned = tuple([<object>args[i] for i in range(n) if is_pinned(<object>args[i])])
     memory.known[key] = failures + 1 if replay is None else replay
     return result
 

@@ -160,6 +160,15 @@ def new_node(str name, backward, inputs, context=None):
     return n
 
 
+def record_call(str name, backward, inputs, outputs, saved, context):
+    """Make the outputs those of a node with edges to the inputs, which saves tensors (or None) and a context for `backward`."""
+    cdef PythonNode n = make_node(name, backward, inputs)
+    n.context = context
+    attach(n, outputs)
+    n.save(saved)
+    n.output_metas = [(tuple((<Tensor>t).shape), (<Tensor>t).dtype) for t in outputs]
+
+
 def new_function_node(cls, str name, backward, inputs):
     """The same for a subclass of PythonNode (custom Functions are their own context)."""
     cdef PythonNode n = (<type>cls).__new__(cls)

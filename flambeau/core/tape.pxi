@@ -290,6 +290,9 @@ cdef class Taped:
     def __repr__(self):
         return repr(self.__wrapped__)
 
+    def __get__(self, instance, owner):
+        return self if instance is None else PyMethod_New(self, instance)
+
     def __reduce__(self):
         return self.__wrapped__.__name__
 
@@ -315,19 +318,20 @@ cdef object _empty = None
 
 # What steps repeat.
 cdef set _TAPED = {
-    "add_blocks", "add_pieces", "alias", "apply_inplace", "basic_index", "bump_version", "check_indices", "check_inplace",
+    "add_blocks", "add_pieces", "alias", "apply_inplace", "as_dtype_view", "basic_index", "bump_version", "check_indices", "check_inplace",
     "clone_plain", "contiguous_plain", "copy_", "copy_pieces", "copy_plain", "cut_views", "deliver_out", "empty",
     "empty_strided", "expand", "fill_linspace", "fill_number", "fill_range", "from_data", "join_dense", "launch",
     "launch_rows", "matrix_product", "name_view", "new_flag", "permute", "product", "put_rows", "read_index", "record_rows",
     "restride",
-    "is_offset_multiple", "offset_between", "random_fill", "read_flag", "run_along", "shares_memory", "small_positions",
-    "store_result", "sum_to_shape", "take_rows", "try_view", "unbind_views", "view", "write_index",
+    "is_offset_multiple", "offset_between", "random_fill", "read_flag", "record_call", "run_along", "shares_memory", "small_positions",
+    "store_result", "strided_view_of", "sum_to_shape", "take_rows", "try_view", "unbind_views", "view", "write_index",
 }
 # What depends on nothing but the kinds of arguments and the settings that a replay's key holds, or only loads code.
 cdef set _UNTAPED = {
-    "anomaly_state", "any_sparse", "cpu_features", "crc32", "crc32_is_fast", "find_symbol", "get_default_dtype", "grad_enabled",
-    "inference_enabled", "load_object", "mode_depth", "needs_history", "not_replayable", "overrides_disabled",
-    "set_copy_loader", "set_gather_kernel", "set_shortcut_op", "set_take_kernel", "threads", "use_shortcut",
+    "anomaly_state", "any_sparse", "cpu_features", "crc32", "crc32_is_fast", "find_symbol", "get_default_dtype", "get_member",
+    "grad_enabled", "inference_enabled", "list_members", "load_object", "mode_depth", "needs_history", "not_replayable", "overrides_disabled",
+    "set_copy_loader", "set_gather_kernel", "set_shortcut_op", "set_take_kernel", "speed_up_module",
+    "threads", "use_shortcut",
     "remember_calls", "memory_stats",
 }
 
@@ -343,6 +347,6 @@ cdef int tape_functions(dict names) except -1:
     from types import FunctionType as _function_type
     kind = type(_empty)
     for name, fn in list(names.items()):
-        if type(fn) is kind and name not in _UNTAPED and not name.startswith("__"):
+        if type(fn) is kind and name not in _UNTAPED and not name.startswith("_"):
             names[name] = Taped(fn, name not in _TAPED)
     return 0

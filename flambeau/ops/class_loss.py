@@ -159,12 +159,10 @@ def _class_loss(
     if loss.dtype is not input.dtype:
         loss = to_dtype(loss, input.dtype)
     if core.needs_history(input):
-        node = core.new_node("NllLossBackward0", _backward, [input])
-        core.attach(node, [loss])
         divisor = divisor if reduction == "mean" else core.from_data(1.0, divisor.dtype)
-        node.save([input, target, weight, divisor, log_sum])
-        node.context = (plan, numbers, logits)
-        node.output_metas = [(tuple(loss.shape), loss.dtype)]
+        saved = [input, target, weight, divisor, log_sum]
+        context = (plan, numbers, logits)
+        core.record_call("NllLossBackward0", _backward, [input], [loss], saved, context)
     return loss
 
 

@@ -276,7 +276,7 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
         rows = range(columns + 1, self.size(0), columns + 1)
         places += [(row, min(columns, self.size(0) - row)) for row in rows]
     for row, length in places:
-        start = self.storage_offset() + row * self.stride(0)
+        start = self.storage_offset() + row * self.stride(0) if row else None
         self.as_strided((length,), (step,), start).fill_(fill_value)
     return self
 

@@ -31,6 +31,9 @@ _FORMATS = {
 _LARGEST = {"float8_e4m3fn": 448.0, "float8_e5m2fnuz": 57344.0, "float8_e8m0fnu": 2.0**127}
 
 
+_FINFOS: dict[Dtype, finfo] = {}
+
+
 class finfo:
     """Limits of a floating-point dtype (the default one unless given; a complex one's parts).
 
@@ -39,13 +42,24 @@ class finfo:
     1.1920928955078125e-07
     """
 
-    def __init__(self, type: Dtype | None = None) -> None:
+    def __new__(cls, type: Dtype | None = None) -> finfo:
+        """The one object there is for a dtype."""
         given = core.get_default_dtype() if type is None else type
-        if not isinstance(given, Dtype) or not (given.is_floating_point or given.is_complex):
-            raise TypeError(
-                f"torch.finfo() requires a floating point input type, got {given}. Use "
-                "torch.iinfo instead."
-            )
+        found = _FINFOS.get(given)
+        if found is None:
+            if not isinstance(given, Dtype) or not (given.is_floating_point or given.is_complex):
+                raise TypeError(
+                    f"torch.finfo() requires a floating point input type, got {given}. Use "
+                    "torch.iinfo instead."
+                )
+            found = _FINFOS[given] = object.__new__(cls)
+            found._describe(given)
+        return found
+
+    def __reduce__(self) -> tuple:
+        return finfo, (DTYPES[self.dtype],)
+
+    def _describe(self, given: Dtype) -> None:
         name = given.to_real().name
         mantissa, lowest, highest, digits = _FORMATS[name]
         self.dtype = name
