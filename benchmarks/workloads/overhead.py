@@ -44,6 +44,17 @@ def index_select(torch: Any) -> Body:
     return "x[i]", {"x": torch.randn(64, 8), "i": torch.randint(0, 64, (32,))}
 
 
+def indexed(text: str, grad: bool = False) -> Build:
+    """Return a statement on a 4x4 tensor `a`, another `b`, and three row numbers `i`."""
+
+    def build(torch: Any) -> Body:
+        names = {"a": torch.randn(4, 4, requires_grad=grad), "b": torch.randn(4, 4)}
+        i = torch.tensor([0, 2, 1])
+        return text, {"torch": torch, "F": torch.nn.functional, "i": i, "j": i[:, None], **names}
+
+    return build
+
+
 def scalar_loop(torch: Any) -> Body:
     """Return a loop that sums a vector's elements in Python."""
     x = torch.randn(20)
@@ -227,6 +238,60 @@ def scheduler_step(torch: Any) -> Body:
     return "schedule()", {"schedule": scheduler.step}
 
 
+def penalised_step(torch: Any) -> Body:
+    """Return a second-order step: the norm of the parameters' gradients goes backward."""
+    nn = torch.nn
+    model = nn.Sequential(nn.Linear(10, 50), nn.Tanh(), nn.Linear(50, 1))
+    parameters, x = list(model.parameters()), torch.randn(32, 10)
+
+    def step() -> Any:
+        loss = model(x).pow(2).mean()
+        grads = torch.autograd.grad(loss, parameters, create_graph=True)
+        penalty = sum(g.pow(2).sum() for g in grads)
+        penalty.backward()
+        return penalty
+
+    return "step()", {"step": step}
+
+
+def small_layer(make: str, *shape: int) -> Build:
+    """Return forward and backward of a layer on a tiny input."""
+
+    def build(torch: Any) -> Body:
+        layer = eval(make, {"nn": torch.nn})
+        x = torch.randn(*shape, requires_grad=True)
+
+        def step() -> Any:
+            out = layer(x)
+            loss = (out[0] if isinstance(out, tuple) else out).sum()
+            loss.backward()
+            return loss
+
+        return "step()", {"step": step}
+
+    return build
+
+
+def classify(torch: Any) -> Body:
+    """Return cross entropy of four rows, with backward."""
+    logits, labels = torch.randn(4, 4, requires_grad=True), torch.tensor([1, 0, 2, 3])
+    f = torch.nn.functional.cross_entropy
+    return "f(x, y).backward()", {"f": f, "x": logits, "y": labels}
+
+
+def average_weights(torch: Any) -> Body:
+    """Return an exponential moving average over a network's parameters."""
+    model = perceptron(torch)
+    new = [p.detach() for p in model.parameters()]
+    mean = [p.clone() for p in new]
+
+    def step() -> None:
+        for m, p in zip(mean, new, strict=True):
+            m.mul_(0.99).add_(p, alpha=0.01)
+
+    return "step()", {"step": step}
+
+
 def rows() -> dict[str, Build]:
     """Return the builders by name."""
     ten = {"a": (10,), "b": (10,)}
@@ -291,6 +356,27 @@ def rows() -> dict[str, Build]:
         "clip_grad_norm_": clip_norm,
         "zero_grad(set_to_none=False)": zero_grad,
         "CosineAnnealingLR.step": scheduler_step,
+        "einsum ij,jk->ik": statement("torch.einsum('ij,jk->ik', a, b)", **square),
+        "tril": statement("a.tril()", **square),
+        "movedim": statement("a.movedim(0, 1)", **square),
+        "diagonal": statement("a.diagonal()", **square),
+        "roll": statement("a.roll(1)", **square),
+        "cumsum": statement("a.cumsum(0)", **square),
+        "topk": statement("a.topk(3)", **ten),
+        "pad": statement("F.pad(a, (1, 1))", **square),
+        "cat, with grad": statement("torch.cat((a, b))", grad=True, **ten),
+        "randint": statement("torch.randint(0, 10, (4,))"),
+        "multinomial": statement("torch.multinomial(a.abs(), 2)", **ten),
+        "one_hot": indexed("F.one_hot(i, 4)"),
+        "scatter_": indexed("a.scatter_(1, j, 1.0)"),
+        "index_add_": indexed("a.index_add_(0, i, b[:3])"),
+        "x[i, i], with backward": indexed("a[i, i].sum().backward()", grad=True),
+        "gather, with backward": indexed("a.gather(1, j).sum().backward()", grad=True),
+        "cross_entropy, with backward": classify,
+        "Conv2d layer, with backward": small_layer("nn.Conv2d(2, 3, 3)", 1, 2, 6, 6),
+        "LSTM layer, with backward": small_layer("nn.LSTM(4, 8)", 2, 3, 4),
+        "weight average": average_weights,
+        "second-order step of an MLP": penalised_step,
     }
 
 
