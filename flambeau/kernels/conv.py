@@ -113,11 +113,13 @@ def _plan(c: Convolution) -> Plan:
     images = conv_images_plan.choose(c)
     tiles = conv_winograd_plan.choose(c)
     direct = strips.cost if pixels is None else min(strips.cost, pixels.cost)
-    turned = images is not None and images.cost < direct
-    direct = images.cost if turned else direct
+    if images is not None and images.cost >= direct:
+        images = None
+    if images is not None:
+        direct = images.cost
 
     def plan_directly() -> Plan:
-        if turned:
+        if images is not None:
             return conv_images_plan.plan(c, images)
         if pixels is not None and pixels.cost < strips.cost:
             return conv_pixel_plan.plan(c, pixels)

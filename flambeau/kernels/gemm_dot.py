@@ -74,8 +74,9 @@ def sum_products(
     def step(at: str, sums: Sequence[str], tail: Tail | None) -> list[str]:
         offset = b.mul(at, c.size)
         right = [c.load(b, b.offset(q, offset), tail) for q in bb]
-        for q in bb if ahead else ():
-            b.prefetch(b.offset(b.offset(q, offset), ahead))
+        if ahead is not None:
+            for start in bb:
+                b.prefetch(b.offset(b.offset(start, offset), ahead))
         out = []
         for r, row in enumerate(a):
             left = c.load(b, b.offset(row, offset), tail)

@@ -149,8 +149,6 @@ def _unique_slices(input, dim, return_inverse, return_counts, shape=None):
     return result[0] if len(result) == 1 else tuple(result)
 
 
-
-
 @composite(out=True, method=False)
 def isin(elements, test_elements, *, assume_unique=False, invert=False):
     """Is each element one of test_elements?"""
