@@ -410,11 +410,20 @@ class LoopRecord:
     def derive(self, op: LoopOp) -> tuple[list, list[int]]:
         """Per operand: its derivative op (None zero, True the cotangent itself) and what that
         reads.
+
+        Of a pointwise step (`sign`, `floor`) every derivative is an op that makes zeros: the result
+        has a history, so who asks for a gradient gets one.
         """
         custom = getattr(op, "vjp", None)
+        shapes = self._derivative_shapes(custom)
+        if self.form == POINTWISE and all(shape.zero for shape in shapes):
+            shapes = [
+                _ZERO if self.fixed.get(name) in ("bool", "i64") else _Shape()
+                for name in self.names[: self.operands]
+            ]
         made = [
             self._make_derivative(i, self._graph_of(custom, i), shape)
-            for i, shape in enumerate(self._derivative_shapes(custom))
+            for i, shape in enumerate(shapes)
         ]
         return [rule for rule, _ in made], [mask for _, mask in made]
 
