@@ -216,6 +216,11 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
 # ---- joining ---------------------------------------------------------------------------------------
 
 def join_dense(tensors, dim, bint fresh):
+    """See `join_small`."""
+    return join_small(tensors, dim, fresh)
+
+
+cdef Tensor join_small(object tensors, object dim, bint fresh):
     """Small dense tensors of one type side by side along dim (a new dimension when `fresh`).
 
     None where there is more to do: history, promotion, copies worth a thread, or an error to raise.

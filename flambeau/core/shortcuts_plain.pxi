@@ -71,8 +71,32 @@ cdef object short_equal(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return NotImplemented
 
 
+cdef object short_join(PyObject** args, Py_ssize_t n, PyObject* kwnames, bint fresh):
+    """Small dense tensors of one type side by side; the dimension may be named."""
+    cdef object dim = 0
+    cdef Tensor made
+    if n == 2 and kwnames == NULL:
+        dim = <object>args[1]
+    elif n == 1 and kwnames != NULL and <object>kwnames == ("dim",):
+        dim = <object>args[1]
+    elif n != 1 or kwnames != NULL:
+        return NotImplemented
+    made = join_small(<object>args[0], dim, fresh)
+    return NotImplemented if made is None else made
+
+
+cdef object short_cat(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_join(args, n, kwnames, False)
+
+
+cdef object short_stack(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    return short_join(args, n, kwnames, True)
+
+
 add_shortcut("contiguous", short_contiguous)
 add_shortcut("to", short_to)
 add_shortcut("zero_", short_zero_)
 add_shortcut("fill_", short_fill_)
 add_shortcut("equal", short_equal)
+add_shortcut("cat", short_cat)
+add_shortcut("stack", short_stack)

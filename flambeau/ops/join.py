@@ -120,7 +120,7 @@ def _join_parts(
 core.set_parts_gradient(_join_parts)
 
 
-@composite(aliases=("concat", "concatenate"), method=False)
+@composite(aliases=("concat", "concatenate"), method=False, shortcut="cat")
 def cat(
     tensors: Sequence[Tensor], dim: int = 0, *, axis: int | None = None, out: Tensor | None = None
 ) -> Tensor:
@@ -130,10 +130,6 @@ def cat(
     >>> torch.cat([torch.tensor([1, 2]), torch.tensor([3])])
     tensor([1, 2, 3])
     """
-    if out is None and axis is None:
-        made = core.join_dense(tensors, dim, False)
-        if made is not None:
-            return made
     tensors = check_sequence("cat", tensors)
     if out is not None:
         launch.check_out("cat", out, *tensors)
@@ -168,7 +164,7 @@ def _(g, dim):
     return (list(unbind(g, dim)),)
 
 
-@composite(method=False, out=True)
+@composite(method=False, out=True, shortcut="stack")
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension.
 
@@ -177,9 +173,6 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([[1, 2],
             [3, 4]])
     """
-    made = core.join_dense(tensors, dim, True)
-    if made is not None:
-        return made
     check_sequence("stack", tensors)
     if not tensors:
         raise RuntimeError("stack expects a non-empty TensorList")
