@@ -18,6 +18,7 @@ from . import (
     gather,
     grid_sample,
     histogram,
+    incomplete_gamma,
     index,
     join,
     linalg,

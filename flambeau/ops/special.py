@@ -11,7 +11,7 @@ from ..kernels.lazy import special as functions
 from ..kernels.scalar import where
 from . import pointwise as pw
 from .promotion import Promote
-from .record import METHODS, alias, composite, make_inplace, pointwise, primitive
+from .record import METHODS, alias, composite, make_inplace, pointwise
 
 _BOTH, _SPECIAL = ("", "special"), ("special",)
 
@@ -195,123 +195,6 @@ def zeta(input, other):
     """Hurwitz zeta function: the sum of (k + other) ** -input over k >= 0."""
     return zeta_body(input, other)
 
-
-# ---- incomplete gamma functions ------------------------------------------------------------------
-
-
-def _gamma_series(a, x):
-    """sum of x**n / ((a + 1) ... (a + n)), n from 0 (Abramowitz and Stegun 6.5.29).
-
-    Quick for x < a + 1.
-    """
-    import numpy
-
-    term = total = numpy.ones_like(x)
-    divisor = a
-    while term.size and (numpy.abs(term) > 1e-17 * numpy.abs(total)).any():
-        divisor = divisor + 1
-        term = term * (x / divisor)
-        total = total + term
-    return total
-
-
-def _gamma_fraction(a, x):
-    """Continued fraction of Gamma(a, x) x**-a exp(x), by Lentz's method.
-
-    Abramowitz and Stegun 6.5.31.
-    """
-    import numpy
-
-    tiny = 1e-300
-    b = x + 1 - a
-    c, d = numpy.full_like(x, 1 / tiny), 1 / numpy.where(b == 0, tiny, b)
-    h, k = d, 0
-    change = numpy.zeros_like(x)
-    while x.size and (numpy.abs(change - 1) > 1e-16).any() and k < 100_000:
-        k += 1
-        step, b = -k * (k - a), b + 2
-        d = step * d + b
-        c = b + step / c
-        d, c = 1 / numpy.where(d == 0, tiny, d), numpy.where(c == 0, tiny, c)
-        change = d * c
-        h = h * change
-    return h
-
-
-def _incomplete_gamma(a, x, upper):
-    """The regularised incomplete gamma function of float64 arrays."""
-    import numpy
-
-    from .creation import from_numpy
-
-    result = numpy.full(a.shape, numpy.nan)
-    usual = (a > 0) & (x > 0) & numpy.isfinite(a) & numpy.isfinite(x)
-    low = usual & (x < a + 1)
-    high = usual & ~low
-    for mask, function, is_upper in ((low, _gamma_series, False), (high, _gamma_fraction, True)):
-        a_, x_ = a[mask], x[mask]
-        offset = lgamma(from_numpy(a_ if is_upper else a_ + 1)).numpy()
-        with numpy.errstate(all="ignore"):
-            value = numpy.exp(a_ * numpy.log(x_) - x_ - offset) * function(a_, x_)
-        result[mask] = value if is_upper == upper else 1 - value
-    ends = (a >= 0) & (x >= 0)
-    zero, one = (1.0, 0.0) if upper else (0.0, 1.0)
-    result[ends & (x == 0) & (a > 0)] = zero
-    result[ends & numpy.isinf(a) & numpy.isfinite(x)] = zero
-    result[ends & numpy.isinf(x) & numpy.isfinite(a)] = one
-    result[ends & (a == 0) & (x > 0)] = one
-    return result
-
-
-@primitive(register=False)
-def incomplete_gamma(input, other, upper):
-    """P(input, other), or 1 - P, of two tensors of one shape and floating-point type."""
-    import numpy
-
-    from .creation import from_numpy
-
-    a, x = (numpy.asarray(t.detach().double().numpy()) for t in (input, other))
-    found = _incomplete_gamma(a.reshape(-1), x.reshape(-1), upper)
-    return from_numpy(found.reshape(a.shape)).to(input.dtype)
-
-
-@incomplete_gamma.vjp
-def _incomplete_gamma_vjp(g, input, other, upper, needs):
-    if needs[0]:
-        raise NotImplementedError(
-            "igamma: the derivative for 'input' is not implemented: detach it"
-        )
-    density = pw.exp((input - 1) * pw.log(other) - other - lgamma(input))
-    return None, g * (-density if upper else density)
-
-
-def _define_incomplete_gamma(name, upper, doc):
-    def op(input, other):
-        from .type_info import result_type
-        from .views import broadcast_tensors
-
-        pw.need_tensor(name, input)
-        pw.need_tensor(name, other, "other", 2)
-        kind = result_type(input, other)
-        if not kind.is_floating_point:
-            raise NotImplementedError(
-                f"{name}: \"{name}_cpu\" not implemented for '{kind.name}': it takes floating point"
-            )
-        a, x = broadcast_tensors(input.to(kind), other.to(kind))
-        return incomplete_gamma(a, x, upper)
-
-    op.__doc__ = doc
-    return composite(name=name, inplace=True, out=True)(op)
-
-
-igamma = _define_incomplete_gamma(
-    "igamma", False, "Regularised lower incomplete gamma function P(input, other)."
-)
-igammac = _define_incomplete_gamma(
-    "igammac", True, "Regularised upper incomplete gamma function 1 - P(input, other)."
-)
-alias("gammainc", igamma, namespaces=_SPECIAL)
-alias("gammaincc", igammac, namespaces=_SPECIAL)
 
 _polygammas: dict[int, object] = {}
 
