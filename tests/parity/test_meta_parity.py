@@ -177,6 +177,11 @@ EXPRESSIONS = {
         t.ones(4, 2, 6, 5, device="meta"),
         t.ones(4, 2, 6, 7, device="meta"),
     ),
+    "attention of many queries": lambda t, m: t.nn.functional.scaled_dot_product_attention(
+        t.ones(2, 2, 60, 8, device="meta"),
+        t.ones(2, 2, 60, 8, device="meta"),
+        t.ones(2, 2, 60, 8, device="meta"),
+    ),
     "t.nn.functional.dropout(m)": lambda t, m: t.nn.functional.dropout(m),
     "m.clone()": lambda t, m: m.clone(),
     "m.contiguous()": lambda t, m: m.contiguous(),

@@ -72,6 +72,8 @@ def _can_fuse(
     rank = query.dim()
     if dropout_p > 0.0 or rank not in (3, 4) or key.dim() != rank or value.dim() != rank:
         return False
+    if query.is_meta:
+        return False  # there is nothing to keep out of memory
     if query.dtype not in _FUSED_TYPES or not query.dtype == key.dtype == value.dtype:
         return False
     sizes = query.shape[-1] == key.shape[-1] and key.shape[-2] == value.shape[-2]
