@@ -19,14 +19,12 @@ from .target import Target, host
 FIELDS = Fields("n columns count flags matrix right right_at order_at scratch")
 UPPER, UNIT, ADJOINT, IDENTITY = 1, 2, 4, 8
 FIXED = 4  # sizes up to this have kernels of their own
-SCRATCH_BYTES = 1 << 18  # a task's matrices and right-hand sides fit the second-level cache
 TASK_WORK = 1 << 15  # multiply-adds worth another thread
 
 
 def source(op: str, dtype: str, n: int, target: Target) -> KernelSource:
     """The kernel of an op; n is 0 for any size. Its desc is FIELDS."""
-    key = f"lanes:{op}:{dtype}:{n}:{target.name}"
-    return KernelSource(key, lambda: _build(op, dtype, n, target), "solve")
+    return task_source(op, _TASKS[op], dtype, n, target)
 
 
 def plan_lanes(
@@ -56,11 +54,8 @@ def plan_lanes(
         right=n * columns * c.size if right else 0, right_at=right_at, order_at=order_at,
         scratch=scratch_bytes(n, columns, c.size, target),
     )  # fmt: skip
-    tasks = ceil_div(count, c.lanes)
-    work = c.lanes * n * n * (n + columns)
-    grain = tasks if threads == 1 else min(tasks, ceil_div(TASK_WORK, work))
-    phase = Phase(source(op, dtype, n if n <= FIXED else 0, target), desc, tasks, grain)
-    return Plan((phase,), desc[-1] * threads)
+    kernel = source(op, dtype, n if n <= FIXED else 0, target)
+    return plan_tasks(kernel, desc, count, n * n * (n + columns), threads, c)
 
 
 def scratch_bytes(n: int, columns: int, size: int, target: Target) -> int:
@@ -69,13 +64,28 @@ def scratch_bytes(n: int, columns: int, size: int, target: Target) -> int:
     return round_up((n * n + n * columns) * lanes * size + (n + 2) * lanes * 4, 64) + 64
 
 
-def _build(op: str, dtype: str, n: int, target: Target) -> str:
+def task_source(op: str, task: type[Task], dtype: str, n: int, target: Target) -> KernelSource:
+    """The kernel that does a task to every group of matrices; n is 0 for any size."""
+    key = f"lanes:{op}:{dtype}:{n}:{target.name}"
+    return KernelSource(key, lambda: _build(task, dtype, n, target), "solve")
+
+
+def plan_tasks(
+    kernel: KernelSource, desc: tuple[int, ...], count: int, work: int, threads: int, c: Element
+) -> Plan:
+    """A task for as many of `count` matrices as a vector has lanes; work: multiply-adds of one."""
+    tasks = ceil_div(count, c.lanes)
+    grain = tasks if threads == 1 else min(tasks, ceil_div(TASK_WORK, work * c.lanes))
+    return Plan((Phase(kernel, desc, tasks, grain),), desc[-1] * threads)
+
+
+def _build(task: type[Task], dtype: str, n: int, target: Target) -> str:
     b = Builder(target)
     c = Element(dtype, target)
     emit_pack(b, "pack", c)
     emit_unpack(b, "unpack", c)
     with b.kernel("solve"):
-        _TASKS[op](b, c, n).emit()
+        task(b, c, n).emit()
     return b.module()
 
 
@@ -299,7 +309,12 @@ class _Solve(Task):
         return emit
 
 
-_TASKS = {"lu": _LU, "cholesky": _Cholesky, "triangle": _Triangle, "solve": _Solve}
+_TASKS: dict[str, type[Task]] = {
+    "lu": _LU,
+    "cholesky": _Cholesky,
+    "triangle": _Triangle,
+    "solve": _Solve,
+}
 
 
 def factor_lu(lanes: Lanes, a: Matrix, n: Index, order: Stored, fixed: bool) -> tuple[str, str]:

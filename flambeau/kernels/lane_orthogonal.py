@@ -8,22 +8,18 @@ until the last has converged, so that results do not depend on their neighbours.
 from __future__ import annotations
 
 from .element import Element
-from .ir import Builder
-from .lane_factors import FIELDS, UPPER, Task
+from .lane_factors import FIELDS, UPPER, Task, plan_tasks, task_source
 from .lanes import Held, Index, Lanes, Matrix, Stored
-from .pack import emit_pack, emit_unpack
-from .plan import KernelSource, Phase, Plan, ceil_div, round_up
+from .plan import KernelSource, Plan, round_up
 from .target import Target, host
 
 FIXED = 3  # sizes up to this have kernels of their own
 MOST_SWEEPS = 30  # ten are hardly ever needed
-TASK_WORK = 1 << 15
 
 
 def source(op: str, dtype: str, n: int, target: Target) -> KernelSource:
     """The kernel of an op, `qr` or `eigh`; n is 0 for any size. Its desc is FIELDS."""
-    key = f"lanes:{op}:{dtype}:{n}:{target.name}"
-    return KernelSource(key, lambda: _build(op, dtype, n, target), "solve")
+    return task_source(op, _QR if op == "qr" else _Eigh, dtype, n, target)
 
 
 def plan_qr(
@@ -39,7 +35,8 @@ def plan_qr(
         order_at=order_at, scratch=round_up(order_at + n * row, 64) + 64,
     )  # fmt: skip
     fixed = n if m == n and n <= FIXED else 0
-    return _plan(source("qr", dtype, fixed, c.target), desc, count, 4 * m * n * n, threads, c)
+    kernel = source("qr", dtype, fixed, c.target)
+    return plan_tasks(kernel, desc, count, 4 * m * n * n, threads, c)
 
 
 def plan_eigh(
@@ -56,25 +53,7 @@ def plan_eigh(
         right_at=right_at, order_at=2 * right_at, scratch=round_up(2 * right_at + n * row, 64) + 64,
     )  # fmt: skip
     fixed = n if n <= FIXED else 0
-    return _plan(source("eigh", dtype, fixed, c.target), desc, count, 40 * n**3, threads, c)
-
-
-def _plan(
-    kernel: KernelSource, desc: tuple[int, ...], count: int, work: int, threads: int, c: Element
-) -> Plan:
-    tasks = ceil_div(count, c.lanes)
-    grain = tasks if threads == 1 else min(tasks, ceil_div(TASK_WORK, work * c.lanes))
-    return Plan((Phase(kernel, desc, tasks, grain),), desc[-1] * threads)
-
-
-def _build(op: str, dtype: str, n: int, target: Target) -> str:
-    b = Builder(target)
-    c = Element(dtype, target)
-    emit_pack(b, "pack", c)
-    emit_unpack(b, "unpack", c)
-    with b.kernel("solve"):
-        (_QR if op == "qr" else _Eigh)(b, c, n).emit()
-    return b.module()
+    return plan_tasks(source("eigh", dtype, fixed, c.target), desc, count, 40 * n**3, threads, c)
 
 
 class _QR(Task):

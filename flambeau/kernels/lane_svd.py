@@ -10,23 +10,19 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from .element import Element
-from .ir import Builder
-from .lane_factors import FIELDS, Task
+from .lane_factors import FIELDS, Task, plan_tasks, task_source
 from .lane_orthogonal import jacobi_rotation, power_of_two
 from .lanes import Index, Stored
-from .pack import emit_pack, emit_unpack
-from .plan import KernelSource, Phase, Plan, ceil_div, round_up
+from .plan import KernelSource, Plan, round_up
 from .target import Target, host
 
 VECTORS = 1
 MOST_SWEEPS = 30  # ten are hardly ever needed
-TASK_WORK = 1 << 15
 
 
 def source(dtype: str, target: Target) -> KernelSource:
     """The kernel; its desc is FIELDS."""
-    key = f"lanes:svd:{dtype}:{target.name}"
-    return KernelSource(key, lambda: _build(dtype, target), "solve")
+    return task_source("svd", _SVD, dtype, 0, target)
 
 
 def plan_svd(
@@ -52,20 +48,7 @@ def plan_svd(
         right=0, right_at=right_at, order_at=order_at,
         scratch=round_up(order_at + n * row, 64) + 64,
     )  # fmt: skip
-    tasks = ceil_div(count, c.lanes)
-    work = 40 * m * n * n * c.lanes
-    grain = tasks if threads == 1 else min(tasks, ceil_div(TASK_WORK, work))
-    return Plan((Phase(source(dtype, c.target), desc, tasks, grain),), desc[-1] * threads)
-
-
-def _build(dtype: str, target: Target) -> str:
-    b = Builder(target)
-    c = Element(dtype, target)
-    emit_pack(b, "pack", c)
-    emit_unpack(b, "unpack", c)
-    with b.kernel("solve"):
-        _SVD(b, c, 0).emit()
-    return b.module()
+    return plan_tasks(source(dtype, c.target), desc, count, 40 * m * n * n, threads, c)
 
 
 class _SVD(Task):
