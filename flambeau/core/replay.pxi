@@ -204,10 +204,11 @@ cdef object tape_call(Memory memory, bytes key, object failures, KeyWriter* w, o
     if replay is None:
         memory.vain += 1
         memory.full = memory.full or (memory.vain > MOST_VAIN and memory.hits < memory.vain)
-    if replay is not None:
-        n = PyVectorcall_NARGS(nargsf) + (0 if names == NULL else PyTuple_GET_SIZE(<object>names))
-        replay.pinned = tuple([<object>args[i] for i in range(n) if is_pinned(<object>args[i])])
-    memory.known[key] = failures + 1 if replay is None else replay
+        memory.known[key] = failures + 1
+        return result
+    n = PyVectorcall_NARGS(nargsf) + (0 if names == NULL else PyTuple_GET_SIZE(<object>names))
+    replay.pinned = tuple([<object>args[i] for i in range(n) if is_pinned(<object>args[i])])
+    memory.known[key] = replay
     return result
 
 
@@ -215,7 +216,6 @@ cdef Replay finish_tape(Tape tape, object result):
     """The replay of what was taped; None where its result is not one of the tensors."""
     cdef Replay r = Replay.__new__(Replay)
     cdef Bundle bundle = Bundle.__new__(Bundle)
-    cdef list outer = []
     r.several = isinstance(result, (tuple, list))
     bundle.places, bundle.constants = [], []
     bundle.places.append(find_place(tape, result, bundle.constants))
