@@ -71,8 +71,8 @@ def _uniform_coefficients():
     return [[float(d) for d in row[:_POWERS]] for row in rows]
 
 
-def _gamma_uniform(a, x):
-    """Q(a, x) and P(a, x) where x is near a large a, by Temme's expansion (DLMF 8.12.3 and 8.12.7).
+def _gamma_uniform(a, x, upper):
+    """Q(a, x), or else P(a, x), of x near a large a, by Temme's expansion (DLMF 8.12.3, 8.12.7).
 
     With eta**2 / 2 = mu - log(1 + mu), mu = x / a - 1, both are half an error function, less or
     more a series in 1 / a.
@@ -90,8 +90,8 @@ def _gamma_uniform(a, x):
     series = sum(row * a ** float(-k) for k, row in enumerate(rows))
     rest = numpy.exp(-a * half) / numpy.sqrt(2 * numpy.pi * a) * series
     bend = eta * numpy.sqrt(a / 2)
-    above, below = (0.5 * erfc(from_numpy(b)).numpy() for b in (bend, -bend))
-    return above + rest, below - rest
+    sign = 1 if upper else -1
+    return 0.5 * erfc(from_numpy(sign * bend)).numpy() + sign * rest
 
 
 def _incomplete_gamma(a, x, upper):
@@ -105,7 +105,7 @@ def _incomplete_gamma(a, x, upper):
     with numpy.errstate(invalid="ignore"):
         near = usual & (a > 20) & (numpy.abs(x - a) < 0.3 * a)
     if near.any():
-        result[near] = _gamma_uniform(a[near], x[near])[0 if upper else 1]
+        result[near] = _gamma_uniform(a[near], x[near], upper)
     low = usual & ~near & (x < a + 1)
     high = usual & ~near & ~low
     for mask, function, is_upper in ((low, _gamma_series, False), (high, _gamma_fraction, True)):
