@@ -8,7 +8,7 @@ from .. import core
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import const, where
-from .pointwise import _sigmoid, sigmoid
+from .elementary import sigmoid, sigmoid_body
 from .promotion import Promote
 from .record import alias, composite, function, make_inplace, pointwise, primitive
 
@@ -118,8 +118,8 @@ def _simple(name, signature_doc, body, vjp=None, accepts="f", promote=Promote.FL
 silu = _simple(
     "silu",
     "input * sigmoid(input) (Elfwing et al. 2017).",
-    lambda x: x * _sigmoid(x),
-    lambda g, input: g * scalar.conj(_sigmoid(input) * (1 + input * (1 - _sigmoid(input)))),
+    lambda x: x * sigmoid_body(x),
+    lambda g, input: g * scalar.conj(sigmoid_body(input) * (1 + input * (1 - sigmoid_body(input)))),
     accepts="fc",
 )
 
@@ -158,7 +158,7 @@ logsigmoid = _simple(
     "logsigmoid",
     "log(sigmoid(input)).",
     lambda x: scalar.minimum(x, 0.0) - mathlib.log1p(mathlib.exp(-scalar.absolute(x))),
-    lambda g, input: g * _sigmoid(-input),
+    lambda g, input: g * sigmoid_body(-input),
 )
 
 
@@ -184,7 +184,7 @@ def softplus_body(input, *, beta, threshold):
 
 
 softplus_body.vjp = lambda g, input, beta, threshold: where(
-    input * beta > threshold, g, g * _sigmoid(input * beta)
+    input * beta > threshold, g, g * sigmoid_body(input * beta)
 )
 
 
@@ -378,20 +378,20 @@ def prelu(input, weight):
 @pointwise(register=False, accepts="fc")
 def _gated(input, gate):
     """input * sigmoid(gate)."""
-    return input * _sigmoid(gate)
+    return input * sigmoid_body(gate)
 
 
 @pointwise(register=False, accepts="fc")
 def _gated_slope(g, input, gate):
     """The derivative by the gate."""
-    open_ = _sigmoid(gate)
+    open_ = sigmoid_body(gate)
     return g * scalar.conj(input * (open_ * (1 - open_)))
 
 
 @pointwise(register=False, accepts="fc")
 def _gated_share(g, gate):
     """The derivative by the input."""
-    return g * scalar.conj(_sigmoid(gate))
+    return g * scalar.conj(sigmoid_body(gate))
 
 
 def _halves(input, dim):

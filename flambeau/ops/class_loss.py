@@ -15,8 +15,8 @@ from ..core import Op, Tensor
 from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.scalar import count, detach, reduce, where
+from .arithmetic import div
 from .convert import to_dtype
-from .pointwise import div
 from .record import composite
 from .row_program import MOST_LAUNCHES, ROW, TOTAL, Launch, RowProgram
 

@@ -219,7 +219,7 @@ def gcd(input, other):
 @composite(inplace=True, out=True)
 def lcm(input, other):
     """Least common multiple, not negative."""
-    from .pointwise import abs, trunc_div
+    from .arithmetic import abs, trunc_div
 
     divisor = gcd(input, other)
     safe = divisor + (divisor == 0).to(divisor.dtype)

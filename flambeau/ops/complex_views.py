@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import core
 from ..core import Tensor
 from ..core import dtype as Dtype
-from .pointwise import conj_values
+from .arithmetic import conj_values
 from .record import METHODS, composite, function, primitive
 
 

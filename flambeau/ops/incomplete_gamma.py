@@ -5,7 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cache
 
-from . import pointwise as pw
+from .arithmetic import need_tensor
+from .elementary import exp, log
 from .record import alias, composite, primitive
 from .special import erfc, lgamma
 
@@ -141,7 +142,7 @@ def _incomplete_gamma_vjp(g, input, other, upper, needs):
         raise NotImplementedError(
             "igamma: the derivative for 'input' is not implemented: detach it"
         )
-    density = pw.exp((input - 1) * pw.log(other) - other - lgamma(input))
+    density = exp((input - 1) * log(other) - other - lgamma(input))
     return None, g * (-density if upper else density)
 
 
@@ -150,8 +151,8 @@ def _define_incomplete_gamma(name, upper, doc):
         from .type_info import result_type
         from .views import broadcast_tensors
 
-        pw.need_tensor(name, input)
-        pw.need_tensor(name, other, "other", 2)
+        need_tensor(name, input)
+        need_tensor(name, other, "other", 2)
         kind = result_type(input, other)
         if not kind.is_floating_point:
             raise NotImplementedError(

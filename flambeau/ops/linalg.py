@@ -145,7 +145,7 @@ def complex_logarithm(input):
 
 @complex_logarithm.vjp
 def _(g, input, out):
-    from .pointwise import conj_values
+    from .arithmetic import conj_values
 
     weight = g[1]
     if g[0] is not None:  # the sign turns with the imaginary part of trace(A^-1 dA)

@@ -487,7 +487,7 @@ def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
 
 
 def _safe_sqrt(x):
-    from .pointwise import sqrt
+    from .elementary import sqrt
 
     return sqrt(x)
 
@@ -539,7 +539,7 @@ logsumexp_body.vjp = lambda g, input, out: (
 def logsumexp(input, dim, keepdim=False):
     """log(sum(exp(input))) along dim, without overflow."""
     if input.numel() == 0:
-        from .pointwise import exp, log
+        from .elementary import exp, log
 
         return log(sum(exp(input), dim, keepdim))
     return logsumexp_body(input, dim, keepdim)
@@ -615,7 +615,7 @@ def vector_norm_along(x, ord, dim, keepdim, dtype=None):
         return norm1_body(x, dim, keepdim, dtype=dtype)
     if ord == 0:
         return norm0_body(x, dim, keepdim, dtype=dtype)
-    from .pointwise import abs
+    from .arithmetic import abs
 
     if dtype is not None:
         x = x.to(dtype)

@@ -135,7 +135,7 @@ def _turn(x):
 
 def _add_logs_in_parts(x):
     """Each row (R, L) in parts that are scanned side by side, then joined."""
-    from .pointwise import logaddexp
+    from .fused import logaddexp
 
     rows, length = x.shape
     size = -(-length // _PARTS)
@@ -281,8 +281,8 @@ def _running_logsumexp_vjp(g, input, dim, out):
 
 def _weighted_exps(chosen, g, x, dim, out):
     """sum over k >= i of g_k exp(x_i - out_k) over the chosen k."""
+    from .elementary import exp, log
     from .masked import where
-    from .pointwise import exp, log
 
     # for "log 0" a finite number: infinities would make the second derivative NaN
     nothing = -6e4 if g.dtype.itemsize == 2 and g.dtype.code == 6 else -1e37

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from .. import core
-from . import convert, gather, index, pointwise, views
+from . import arithmetic, convert, gather, index, views
 from .record import METHODS, NAMESPACES, REGISTRY, install
 
 
 def connect() -> None:
     """Wire the core to the ops; called once, when every family has registered."""
     op = REGISTRY.__getitem__
-    core.set_services(op("add"), pointwise.copy, op("sum"), op("real"), convert.to_dtype)
+    core.set_services(op("add"), arithmetic.copy, op("sum"), op("real"), convert.to_dtype)
     core.set_view_services(views.embed, views.reshape_copy)
     core.set_copy_slices(views.take_slice, views.put_slice)
     core.set_has_nan(_has_nan)
@@ -30,7 +30,7 @@ def _operators() -> dict[str, object]:
         "select_rows": gather.select_rows,
         "sub": op("sub"),
         "mul": op("mul"),
-        "truediv": pointwise.true_div,
+        "truediv": arithmetic.true_div,
         "floordiv": op("floor_divide"),
         "mod": op("remainder"),
         "pow": op("pow"),
@@ -53,7 +53,7 @@ def _operators() -> dict[str, object]:
     for name in ("lt", "le", "gt", "ge", "eq", "ne"):
         table[name] = op(name)
     table.update({"r" + name: _reversed(table[name]) for name in _REFLECTED})
-    table["rsub"] = _reversed(pointwise.sub_any)
+    table["rsub"] = _reversed(arithmetic.sub_any)
     for name in ("and", "or", "xor"):
         table["r" + name] = table[name]
     table.update({"i" + name: _inplace(name) for name in _INPLACE})

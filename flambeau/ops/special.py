@@ -9,7 +9,7 @@ from ..kernels import scalar
 from ..kernels.lazy import mathlib
 from ..kernels.lazy import special as functions
 from ..kernels.scalar import where
-from . import pointwise as pw
+from . import elementary
 from .promotion import Promote
 from .record import METHODS, alias, composite, make_inplace, pointwise
 
@@ -281,7 +281,7 @@ def logit(input, eps=None):
 
 
 alias("logit", logit, namespaces=_SPECIAL)
-alias("round", pw.round, namespaces=_SPECIAL)
+alias("round", elementary.round, namespaces=_SPECIAL)
 
 
 # ---- orthogonal polynomials ----------------------------------------------------------------------

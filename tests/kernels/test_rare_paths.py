@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops.pointwise import c_mod, floor_div, python_mod
+from flambeau.ops.arithmetic import c_mod, floor_div, python_mod
 
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
 

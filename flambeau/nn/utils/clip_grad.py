@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import flambeau
 from flambeau import Tensor, core
-from flambeau.ops.pointwise import clamp_both
+from flambeau.ops.clamping import clamp_both
 from flambeau.ops.reduce import norm2_body
 
 __all__ = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import core
 from ...core import Tensor
-from .. import pointwise as dense
+from ..arithmetic import sub_any, true_div
 from ..gather import select_rows
 from ..join import cat
 from ..record import METHODS
@@ -84,7 +84,7 @@ def sub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
     return add(input, other, alpha=-alpha)
 
 
-answer(dense.sub_any, sub)
+answer(sub_any, sub)
 
 
 @implements("add_")
@@ -182,7 +182,7 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Any:
     return like(t, METHODS["div"](t.value, other, rounding_mode=rounding_mode))
 
 
-answer(dense.true_div, div)
+answer(true_div, div)
 
 
 @implements("floor_divide")
