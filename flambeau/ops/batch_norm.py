@@ -149,7 +149,8 @@ def batch_norm(
     if found is not None:
         out, mean, variance = found
     else:
-        from .reduce import mean_body, var_body
+        from .moments import var_body
+        from .reduce import mean_body
 
         still = input.detach()
         mean, variance = mean_body(still, axes), var_body(still, axes, correction=0.0)

@@ -10,9 +10,9 @@ from ..core import Tensor
 from ..kernels.lazy import distances as planner
 from .lapack import broadcast_batches
 from .matmul import matmul
+from .norms import vector_norm_along
 from .plans import planned
 from .record import composite, primitive
-from .reduce import vector_norm_along
 from .windows import zeros_plain
 
 

@@ -106,7 +106,7 @@ def histogram(
     out: Any = None,
 ) -> Any:
     """(counts, bin edges) of the elements."""
-    from .reduce import named_pair
+    from .named_results import named_pair
 
     if isinstance(bins, Tensor):
         edges = bins.detach()
@@ -137,7 +137,7 @@ def histogramdd(
     density: bool = False,
 ) -> Any:
     """(counts, edges of each dimension) of points whose coordinates are in the last dimension."""
-    from .reduce import named_pair
+    from .named_results import named_pair
 
     points = input.detach().reshape(-1, input.shape[-1])
     weights = None if weight is None else weight.detach().reshape(-1)

@@ -9,8 +9,8 @@ from ..core import Tensor
 from .dims import wrap, wrap_all
 from .lapack import check_float, check_matrix, check_square, linalg, real_dtype
 from .linalg_decompose import singular_values
+from .norms import vector_norm_along
 from .record import composite
-from .reduce import vector_norm_along
 
 
 def _check_dtype(name: str, x: Tensor, dtype: Any) -> None:

@@ -22,6 +22,13 @@ def named_result(name: str, fields: Sequence[str], *values: Any) -> Any:
     return kind(*values)
 
 
+def named_pair(
+    name: str, values: Any, indices: Any, fields: Sequence[str] = ("values", "indices")
+) -> Any:
+    """The named tuple (values, indices) that selecting ops return."""
+    return named_result(name, fields, values, indices)
+
+
 def define_kind(name: str, fields: Sequence[str]) -> type:
     """Make, and note, the class of a named result."""
     base = namedtuple(name, fields)  # type: ignore[misc]

@@ -285,7 +285,8 @@ def scaled_nothing(input, weight, bias):
 
 def statistics(input, axes, eps, keepdim=False):
     """(mean, 1 / sqrt(var + eps)) along axes."""
-    from .reduce import mean_body, var_body
+    from .moments import var_body
+    from .reduce import mean_body
 
     return mean_body(input, axes, keepdim), (
         var_body(input, axes, keepdim, correction=0.0) + eps

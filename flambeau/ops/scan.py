@@ -8,9 +8,9 @@ from functools import cache as cache_result
 from .. import core
 from ..kernels.lazy import scan
 from ..kernels.lazy import target as targets
+from .named_results import named_pair
 from .plans import find_kernel
 from .record import composite, deliver, primitive
-from .reduce import named_pair
 
 
 def _wrap(name, dim, n):

@@ -12,9 +12,9 @@ from ..core import Tensor
 from ..kernels.lazy import sort as sorts
 from ..kernels.lazy import sort_long
 from ..kernels.lazy import target as targets
+from .named_results import named_pair
 from .plans import planned
 from .record import composite, primitive
-from .reduce import named_pair
 
 _INT64 = core.dtypes[5]
 _FIXED, _MEDIAN, _NANMEDIAN = 0, 1, 2  # as in kernels/sort_line.py

@@ -92,7 +92,7 @@ def corrcoef(input):
 @composite(out=True, inplace=True)
 def renorm(input, p, dim, maxnorm):
     """Each slice along dim scaled down to a p-norm of at most maxnorm."""
-    from .reduce import vector_norm_along
+    from .norms import vector_norm_along
 
     if p <= 0:
         raise RuntimeError(f"renorm: non-positive-norm not supported, got p = {p}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import flambeau
 from flambeau import Tensor, core
 from flambeau.ops.clamping import clamp_both
-from flambeau.ops.reduce import norm2_body
+from flambeau.ops.norms import norm2_body
 
 __all__ = [
     "clip_grad_norm",
