@@ -11,7 +11,7 @@ from .accumulate import Accumulator
 from .llvm import Emitter
 from .loops import LoopKernel, LoopSpec, Row
 from .lower import Pair
-from .scalar import Expr, node
+from .scalar import Expr, node, with_args
 from .target import Target
 
 # From this cost on, a value that a later pass reads again is kept in the output meanwhile.
@@ -51,7 +51,7 @@ class ReducedKernel(LoopKernel):
         def visit(n: Expr, args: tuple) -> Expr:
             if n.op == "reduce" and n.value == "add" and dt.is_float(n.dtype):
                 return _sum(args[0], does_vary)
-            return n if args == n.args else node(n.op, args, n.dtype, n.value)
+            return with_args(n, args)
 
         flat = [e for r in roots for e in (r if isinstance(r, tuple) else (r,))]
         rebuilt = iter(scalar.rebuild(flat, visit))

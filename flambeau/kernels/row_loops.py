@@ -16,7 +16,7 @@ from .llvm import Emitter
 from .loops import Row
 from .lower import Pair
 from .reduced_loops import ReducedKernel
-from .scalar import Expr, node
+from .scalar import Expr, node, with_args
 
 
 class RowKernel(ReducedKernel):
@@ -96,7 +96,7 @@ class RowKernel(ReducedKernel):
                 found = self._picked(args[0])
                 if found is not None and scalar.is_const(found[2], 0):
                     return node("at", found[:2], n.dtype)
-            return n if args == n.args else node(n.op, args, n.dtype, n.value)
+            return with_args(n, args)
 
         return scalar.rebuild([root], visit)[0]
 

@@ -585,6 +585,11 @@ def topological(roots: list[Expr] | tuple[Expr, ...], rare: bool = True) -> list
     return order
 
 
+def with_args(e: Expr, args: tuple) -> Expr:
+    """The node with other arguments: itself if they are its own."""
+    return e if args == e.args else node(e.op, args, e.dtype, e.value)
+
+
 def rebuild(roots: list[Expr], visit: Callable[[Expr, tuple], Any]) -> list[Any]:
     """The images of the roots when each node maps to `visit(node, images of its arguments)`."""
     image: dict[Expr, Any] = {}
