@@ -16,6 +16,13 @@ WORKSPACE = 3 << 18  # bytes of input a strip may copy: most of a second-level c
 PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
+class Strip(NamedTuple):
+    """The outputs of a task, of one phase of the output's stride."""
+
+    rows: int
+    columns: int
+
+
 class Choice(NamedTuple):
     """A tile, a strip, and the cycles they should take."""
 
@@ -23,7 +30,7 @@ class Choice(NamedTuple):
     rows: int
     columns: int
     vectors: int
-    strip_rows: int
+    strip: Strip
     m_block: int
 
 
@@ -66,33 +73,57 @@ def _choose_strip(c: Convolution, rows: int, columns: int, vectors: int) -> Choi
     used = ceil_div(c.filters, lanes)
     blocks = sorted({1, min(c.threads, ceil_div(used, vectors))})
     found = []
-    for strip_rows in _strip_sizes(c, rows):
-        strips = ceil_div(c.rows, strip_rows)
+    for strip in _strips(c, rows, columns):
         for block in blocks:
             panels = ceil_div(ceil_div(used, vectors), block)
             m_block = panels * vectors * lanes
-            tasks = c.batch * c.groups * c.output[0] * strips * ceil_div(c.filters, m_block)
-            cost = _cost(c, rows, columns, vectors, strip_rows, min(m_block, used * lanes))
+            tasks = _count_strips(c, strip) * ceil_div(c.filters, m_block)
+            cost = _cost(c, (rows, columns, vectors), strip, min(m_block, used * lanes))
             total = cost * ceil_div(tasks, c.threads)
-            found.append(Choice(total, rows, columns, vectors, strip_rows, m_block))
+            found.append(Choice(total, rows, columns, vectors, strip, m_block))
     return min(found)
 
 
-def _strip_sizes(c: Convolution, rows: int) -> list[int]:
-    """Numbers of rows worth trying: near PIXELS pixels or less, multiples of the tile's."""
-    most = max(rows, min(c.rows, ceil_div(PIXELS, c.columns)))
+def _count_strips(c: Convolution, strip: Strip) -> int:
+    """All strips of all images and groups."""
+    across = ceil_div(c.columns, strip.columns)
+    return c.batch * c.groups * c.output[0] * ceil_div(c.rows, strip.rows) * across
+
+
+def _strips(c: Convolution, rows: int, columns: int) -> list[Strip]:
+    """Strips worth trying: near PIXELS pixels or less, multiples of the tile's rows."""
+    width = _strip_width(c, columns)
+    most = max(rows, min(c.rows, ceil_div(PIXELS, width)))
     even = ceil_div(c.rows, ceil_div(c.rows, most))
     sizes = {even, round_up(even, rows), most // rows * rows, ceil_div(even, 2)}
-    return sorted(n for n in sizes if rows <= n <= c.rows) or [min(rows, c.rows)]
+    fitting = sorted(n for n in sizes if rows <= n <= c.rows) or [min(rows, c.rows)]
+    return [Strip(n, width) for n in fitting]
 
 
-def _cost(
-    c: Convolution, rows: int, columns: int, vectors: int, strip_rows: int, m_block: int
-) -> float:
+def _strip_width(c: Convolution, columns: int) -> int:
+    """Columns of a strip: all but of long rows, which are cut to what the caches hold."""
+    most = PIXELS
+    while most > columns and _copied(c, Strip(1, most)) > WORKSPACE:
+        most //= 2
+    if c.columns <= PIXELS or c.out_stride != (1, 1):
+        return c.columns
+    even = ceil_div(c.columns, ceil_div(c.columns, most))
+    return min(round_up(even, columns), c.columns)
+
+
+def _copied(c: Convolution, strip: Strip) -> int:
+    """Bytes of input that a strip copies."""
+    rows, pitch = _copy_shape(c, strip)
+    planes = 0 if _in_place(c) else c.channels * c.depth_taps
+    return planes * rows * pitch * c.element.compute.size
+
+
+def _cost(c: Convolution, tile: tuple[int, int, int], strip: Strip, m_block: int) -> float:
     """Cycles of one task, roughly."""
+    rows, columns, vectors = tile
     lanes = c.element.compute.lanes
     whole, left = divmod(ceil_div(m_block, lanes), vectors)
-    tiles = ceil_div(strip_rows, rows) * ceil_div(c.columns, columns)
+    tiles = ceil_div(strip.rows, rows) * ceil_div(strip.columns, columns)
 
     pixels = rows * columns
     load = PAIR_LOAD if _takes_pairs(c) else 0
@@ -102,25 +133,27 @@ def _cost(
         return work + 1.5 + 0.6 * width if width else 0
 
     compute = tiles * (whole * step(vectors) + step(left)) * c.steps
-    lines, line = _lines(c, strip_rows)
+    lines, line = _lines(c, strip)
     vectors_written = lines * ceil_div(line, lanes) * c.out_stride[0]
     write = vectors_written * ceil_div(m_block, lanes) * lanes * 7
-    in_rows, pitch = _copy_shape(c, strip_rows)
+    in_rows, pitch = _copy_shape(c, strip)
     copied = 0 if _in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
     large = c.channels * c.depth_taps * in_rows * pitch * c.element.compute.size > WORKSPACE
     return (compute + write + copied + 300) * (1.05 if large else 1)
 
 
-def _lines(c: Convolution, strip_rows: int) -> tuple[int, int]:
+def _lines(c: Convolution, strip: Strip) -> tuple[int, int]:
     """Lines of outputs of a strip that lie side by side, for one phase of rows; their length."""
-    if c.out_stride == (1, 1):
-        return 1, strip_rows * c.columns
-    return strip_rows, c.output[2]
+    if c.out_stride != (1, 1):
+        return strip.rows, c.output[2]
+    if strip.columns < c.columns:
+        return strip
+    return 1, strip.rows * c.columns
 
 
 def _in_place(c: Convolution) -> bool:
     """Whether the input can be read as it lies: no padding, not even beyond its end."""
-    rows, columns = _copy_shape(c, c.rows)
+    rows, columns = _copy_shape(c, Strip(c.rows, c.columns))
     within = rows <= c.input[1] and columns <= c.input[2] and c.padding == (0, 0)
     return within and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
 
@@ -131,11 +164,14 @@ def _place(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, in
     return tap[3] * c.stride[0] + phase[0], tap[4] * c.stride[1] + phase[1]
 
 
-def _copy_shape(c: Convolution, strip_rows: int) -> tuple[int, int]:
+def _copy_shape(c: Convolution, strip: Strip) -> tuple[int, int]:
     """Rows and columns of input that a strip needs."""
     places = [_place(c, tap) for job in c.jobs for tap in job.taps]
     rows, columns = max(p[0] for p in places), max(p[1] for p in places)
-    return (strip_rows - 1) * c.stride[0] + rows + 1, (c.columns - 1) * c.stride[1] + columns + 1
+    return tuple(
+        (count - 1) * step + last + 1
+        for count, step, last in zip(strip, c.stride, (rows, columns), strict=True)
+    )
 
 
 def plan(c: Convolution, chosen: Choice) -> Plan:
@@ -150,33 +186,35 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     group_bytes = round_up(used * lanes * c.steps * size, 64)
     pack_phase = _pack_pairs_phase if pairs else _pack_phase
     pack = pack_phase(whole, kernels[0], chosen.vectors, group_bytes)
-    in_rows, pitch = _copy_shape(c, chosen.strip_rows)
+    strip = chosen.strip
+    in_rows, pitch = _copy_shape(c, strip)
     planes = 0 if _in_place(c) else c.channels * c.depth_taps
     slack = 2 * c.target.vector_bytes
     sums = round_up(planes * in_rows * pitch * size + slack, 64)
-    pixels = chosen.strip_rows * c.columns + lanes
+    pixels = strip.rows * strip.columns + lanes
     phase_sums = round_up(pixels * min(chosen.vectors, used) * lanes * size, 64)
     scratch = sums + c.out_stride[1] * phase_sums
     shared = c.groups * group_bytes
-    strips = ceil_div(c.rows, chosen.strip_rows)
     m_tasks = ceil_div(c.filters, chosen.m_block)
     job_at = len(conv_pixels.FIELDS.names)
-    lines, line = _lines(c, chosen.strip_rows)
+    lines, line = _lines(c, strip)
     row_pitch = c.input[2] if _in_place(c) else pitch
     desc = conv_pixels.FIELDS.pack(
         **whole.places(), channels=whole.channels, depth_taps=c.depth_taps,
         slice_of_output=c.slices[0], slice_of_tap=c.slices[1], slice_start=c.slices[2],
         stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=_in_place(c),
         copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
-        m_tasks=m_tasks, groups=c.groups, depth=c.output[0], strips=strips,
-        strip_rows=chosen.strip_rows, out_rows=c.rows, out_columns=c.columns,
+        m_tasks=m_tasks, groups=c.groups, depth=c.output[0],
+        strips=ceil_div(c.rows, strip.rows), strip_rows=strip.rows, out_rows=c.rows,
+        sides=ceil_div(c.columns, strip.columns), strip_columns=strip.columns,
+        out_columns=c.columns,
         row_step=c.stride[0] * row_pitch * size, steps=c.steps, job_at=job_at,
         downs=c.out_stride[0], lines=lines, line=line, y_line=c.output[2] * c.element.size,
-        line_pixels=c.columns, y_height=c.output[1], w_group=group_bytes, has_bias=c.bias,
+        line_pixels=strip.columns, y_height=c.output[1], w_group=group_bytes, has_bias=c.bias,
         relu=c.relu, scratch_at=shared, scratch=scratch, sums=sums, phase_sums=phase_sums,
     )  # fmt: skip
-    tasks = c.batch * c.groups * c.output[0] * strips * m_tasks
-    work = c.steps * chosen.m_block * chosen.strip_rows * c.columns
+    tasks = _count_strips(c, strip) * m_tasks
+    work = c.steps * chosen.m_block * strip.rows * strip.columns
     grain = max(1, min(ceil_div(tasks, 4 * c.threads), (1 << 17) // max(work, 1)))
     desc += _tables(c, job_at, in_rows * pitch, row_pitch)
     strips_phase = Phase(kernels[1], desc, tasks, grain)

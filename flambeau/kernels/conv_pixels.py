@@ -28,8 +28,8 @@ FIELDS = Fields(
     "x_image x_group x_channel x_slice in_depth in_height in_width"
     " channels depth_taps slice_of_output slice_of_tap slice_start"
     " stride_h pad_h pad_w in_place copy_rows copy_pitch"
-    " filters m_block m_tasks groups depth strips strip_rows out_rows out_columns row_step"
-    " steps job_at downs lines line y_line line_pixels y_height"
+    " filters m_block m_tasks groups depth strips sides strip_rows strip_columns"
+    " out_rows out_columns row_step steps job_at downs lines line y_line line_pixels y_height"
     " w_group y_image y_group y_channel y_slice has_bias relu"
     " scratch_at scratch sums phase_sums"
 )
@@ -200,17 +200,21 @@ class _Pixels:
     def _decode(self, task: str) -> SimpleNamespace:
         b, d = self.b, self.d
         rest, block = b.divide(task, d.m_tasks)
+        rest, side = b.divide(rest, d.sides)
         rest, strip = b.divide(rest, d.strips)
         rest, slice_ = b.divide(rest, d.depth)
         image, group = b.divide(rest, d.groups)
-        row, m0 = b.mul(strip, d.strip_rows), b.mul(block, d.m_block)
-        # The last strip overlaps the one before it, so that all have the same number of rows.
+        row, column = b.mul(strip, d.strip_rows), b.mul(side, d.strip_columns)
+        m0 = b.mul(block, d.m_block)
+        # The last strips overlap those before them, so that all have the same size.
         row = b.min(row, b.sub(d.out_rows, d.strip_rows))
+        column = b.min(column, b.sub(d.out_columns, d.strip_columns))
         return SimpleNamespace(
             image=image,
             group=group,
             slice=slice_,
             row=row,
+            column=column,
             count="1",
             m0=m0,
             m1=b.min(b.add(m0, d.m_block), d.filters),
@@ -220,12 +224,18 @@ class _Pixels:
     def _in_place(self, at: SimpleNamespace) -> str:
         b, d = self.b, self.d
         slice_ = b.mul(b.mul(at.slice, d.slice_of_output), d.x_slice)
-        row = b.mul(b.mul(b.mul(at.row, d.stride_h), d.in_width), self.outer.size)
-        return b.offset(at.x, b.add(slice_, row))
+        pixel = b.mul(b.mul(at.row, d.stride_h), d.in_width)
+        pixel = b.add(pixel, b.mul(at.column, self.stride))
+        return b.offset(at.x, b.add(slice_, b.mul(pixel, self.outer.size)))
 
     def _copy(self, at: SimpleNamespace) -> str:
-        copy_planes(self.b, self.d, at, at.x, self.scratch, self.inner.size)
+        copy_planes(self.b, self._margins(at), at, at.x, self.scratch, self.inner.size)
         return self.scratch
+
+    def _margins(self, at: SimpleNamespace) -> SimpleNamespace:
+        """The desc as the strip sees it: its first column lies as far from the input's as this."""
+        left = self.b.sub(self.d.pad_w, self.b.mul(at.column, self.stride))
+        return SimpleNamespace(**{**vars(self.d), "pad_w": left})
 
     def _tiles(
         self, base: str, filters: str, used: str, pixel_bytes: str, job: str, phase: int
@@ -237,13 +247,13 @@ class _Pixels:
         table = b.offset("%desc", table_at, "i64")
         filters = b.offset(filters, b.mul(first, pixel_bytes))
         sums = b.offset(self.sums, b.mul(str(phase), d.phase_sums))
-        sums_row = b.mul(d.out_columns, pixel_bytes)
+        sums_row = b.mul(d.strip_columns, pixel_bytes)
         with (
             b.loop("0", d.strip_rows, self.rows) as r,
-            b.loop("0", d.out_columns, self.columns) as c,
+            b.loop("0", d.strip_columns, self.columns) as c,
         ):
             row = b.min(r.index, b.sub(d.strip_rows, self.rows))
-            column = b.min(c.index, b.sub(d.out_columns, self.columns))
+            column = b.min(c.index, b.sub(d.strip_columns, self.columns))
             x = b.add(b.mul(row, d.row_step), b.mul(column, self.stride * self.inner.size))
             to = b.add(b.mul(row, sums_row), b.mul(column, pixel_bytes))
             call_tile(
@@ -260,6 +270,7 @@ class _Pixels:
         b, d, lanes = self.b, self.d, self.inner.lanes
         base = b.add(b.mul(at.image, d.y_image), b.mul(at.group, d.y_group))
         row = b.add(b.mul(at.row, d.downs), down)
+        base = b.add(base, b.mul(at.column, self.outer.size))  # no stride where rows are cut
         base = b.offset(
             self.y, b.add(b.add(base, b.mul(at.slice, d.y_slice)), b.mul(row, d.y_line))
         )
@@ -318,5 +329,5 @@ class _PixelPairs(_Pixels):
     """The same for pairs of bfloat16 channels: all that differs is the copy of the input."""
 
     def _copy(self, at: SimpleNamespace) -> str:
-        copy_pairs(self.b, self.d, at, at.x, self.scratch)
+        copy_pairs(self.b, self._margins(at), at, at.x, self.scratch)
         return self.scratch

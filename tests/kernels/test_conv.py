@@ -10,6 +10,7 @@ from flambeau.kernels import (
     conv_images,
     conv_images_plan,
     conv_pixel_plan,
+    conv_pixels,
     conv_strip,
     conv_weight,
 )
@@ -145,6 +146,28 @@ def test_strided_gradients_with_filters_along_vectors(monkeypatch, dtype, target
             assert plan.phases[1].kernel.key.startswith("conv_pixels")
         check(dtype, case, target=target)
         check(dtype, case, threads=2, target=target)
+
+
+LONG = [
+    ((1, 20, 450), (16, 20, 3), (1,), (1,), (1,), 1),
+    ((2, 6, 931), (20, 3, 4), (2,), (3,), (1,), 2),
+    ((1, 5, 1, 805), (17, 5, 1, 1), (1, 1), (0, 0), (1, 1), 1),  # read in place
+    ((1, 9, 7, 410), (33, 9, 3, 2), (1, 1), (1, 2), (2, 1), 1),
+    ((1, 3, 2, 4, 420), (16, 3, 2, 3, 3), (1, 1, 1), (1, 1, 1), (1, 1, 1), 1),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", ["f32", "f64", "bf16"])
+def test_long_rows_are_cut(monkeypatch, dtype, target):
+    """Into strips whose copies stay in the caches: the last overlaps the one before it."""
+    monkeypatch.setattr(conv_pixel_plan, "_cost", lambda *_: 1e-9)
+    monkeypatch.setattr(conv_pixel_plan, "WORKSPACE", 1 << 15)
+    for case in LONG:
+        plan = plan_conv_forward(dtype, *case, 2, bias=True, target=target)
+        if plan.phases[-1].kernel.symbol == "pixels":  # not a product of bfloat16 pairs
+            assert plan.phases[1].desc[conv_pixels.FIELDS.names.index("sides")] > 1
+        check(dtype, case, bias=True, threads=2, target=target)
 
 
 @pytest.mark.skipif(not multiplies_pairs(HOST), reason="needs products of bfloat16 pairs")
