@@ -13,20 +13,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from . import winograd
+from . import conv_winograd_filters, winograd
+from .conv_winograd_filters import VECTORS
 from .conv_winograd_input import BLOCK, PIXELS, STRIPS, TILE, Input, emit_fetch
 from .element import Element, transpose
 from .ir import Builder
 from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
-from .winograd import OUTPUTS, PRODUCTS, TAPS, Arithmetic
+from .winograd import OUTPUTS, PRODUCTS, Arithmetic
 
-# Factors of the filters are kept as [group][panel][place][step][filter].
-FILTER_FIELDS = Fields(
-    "filters panels first_filter steps chunks w_group w_filter u_at u_group tap_at step_at"
-    " scratch_at scratch shared"
-)
 # Distances in bytes. Lines are vectors: one pixel of some filters.
 FIELDS = Fields(
     "x_image x_group x_slice slice_of_output slice_of_tap slice_start"
@@ -36,15 +32,15 @@ FIELDS = Fields(
     + " plane_tasks output_step column_output out_pitch out_by_row"
     " filters first_filter last_filter k_block k_tasks u_at u_group steps"
     " tiles places sums input output scratch_at scratch has_bias relu"
+    # Does a task make the filters' factors, of panel_blocks blocks of channels at a time? Where it
+    # keeps them, bytes from one to the next, and its memory for taps.
+    " made panel_blocks panel panel_place taps" + conv_winograd_filters.TAKEN
 )
 
 
 def tile_sizes(target: Target) -> tuple[int, ...]:
     """Rows of the register tiles, most first."""
     return (14, 8, 4) if target.name in ("avx512", "neon") else (6, 4, 2)
-
-
-VECTORS = 2  # of filters, of a register tile
 
 
 def sources(dtype: str, target: Target, height: int) -> tuple[KernelSource, KernelSource]:
@@ -68,58 +64,15 @@ def _build(dtype: str, target: Target, height: int) -> str:
     for rows in tile_sizes(target):
         for width in range(1, VECTORS + 1):
             _emit_product(b, outer.compute, rows, width)
+    conv_winograd_filters.emit_transform(b, outer, height)
     with b.kernel("transform_filters"):
-        _emit_filters(b, outer, height)
+        conv_winograd_filters.emit_kernel(b, outer, height)
     emit_fetch(b, outer)
     Input(b, outer, height).emit_transform()
     _Output(b, outer, height).emit_functions()
     with b.kernel("tiles"):
         _Tiles(b, outer, height).emit()
     return b.module()
-
-
-def _emit_filters(b: Builder, outer: Element, height: int) -> None:
-    """Task: some steps of the sum for one vector of filters."""
-    d = FILTER_FIELDS.load(b)
-    inner, lanes, line = outer.compute, outer.compute.lanes, outer.target.vector_bytes
-    taps, places = height * TAPS, (PRODUCTS if height > 1 else 1) * PRODUCTS
-    scratch = b.offset(b.argument(4), b.add(d.scratch_at, b.mul("%thread", d.scratch)))
-    far = b.is_far(b.mul(b.load("i64", b.argument(5), 8), d.shared))
-    with b.loop("%begin", "%end") as task:
-        rest, chunk = b.divide(task.index, d.chunks)
-        group, vector = b.divide(rest, d.panels)
-        first = b.add(b.mul(vector, lanes), d.first_filter)
-        count = b.min(str(lanes), b.sub(d.filters, first))
-        from_ = b.add(b.mul(group, d.w_group), b.mul(first, d.w_filter))
-        from_ = b.offset(b.argument(2), from_)
-        # Filters go in pairs of vectors; the last may be alone.
-        pair, second = b.divide(vector, str(VECTORS))
-        left = b.sub(d.panels, b.mul(pair, VECTORS))
-        row = b.mul(b.min(left, str(VECTORS)), line)
-        to = b.mul(b.mul(pair, d.steps), VECTORS * line * places)
-        to = b.add(b.add(to, b.mul(group, d.u_group)), b.mul(second, line))
-        to = b.offset(b.argument(4), b.add(to, d.u_at))
-        begin = b.mul(chunk, lanes)
-        end = b.min(b.add(begin, lanes), d.steps)
-        with b.loop(begin, end) as step:
-            at = b.offset(from_, b.size(b.add(d.step_at, step.index)))
-            b.do(
-                f"call void @pack(i64 {taps}, ptr {at}, i64 {outer.size}, i64 {d.w_filter}, "
-                f"i64 {count}, ptr {scratch}, i64 {lanes})"
-            )
-
-            def tap(r: int, c: int) -> str:
-                place = b.size(b.add(d.tap_at, r * TAPS + c))
-                return b.load(inner.vector, b.offset(scratch, place), line)
-
-            made = winograd.along_both(
-                Arithmetic(b, inner), winograd.transform_filter, height, TAPS, tap
-            )
-            here = b.offset(to, b.mul(step.index, row))
-            for k, value in enumerate(made):
-                place = b.mul(b.mul(row, d.steps), k)
-                b.hand_over(inner.vector, value, b.offset(here, place), line, far)
-    b.fence()
 
 
 _PRODUCT = [
@@ -130,16 +83,31 @@ _PRODUCT = [
     ("ptr", "%b"),  # [channel][filter]
     ("ptr", "%c"),  # [vector of filters][tile][filter]
     ("i64", "%c_vector"),
+    ("i64", "%later"),  # whether to add to C
 ]
 
 
 def _emit_product(b: Builder, e: Element, rows: int, vectors: int) -> None:
-    """Define `void product{rows}x{vectors}(_PRODUCT)`: C = A B for some tiles."""
+    """Define `void product{rows}x{vectors}(_PRODUCT)`: C [+]= A B for some tiles."""
     line = e.target.vector_bytes
+
+    def place(r: int, v: int) -> str:
+        return b.offset("%c", b.add(b.mul(str(v), "%c_vector"), r * line))
+
+    order = [(r, v) for r in range(rows) for v in range(vectors)]
     with b.function(f"product{rows}x{vectors}", _PRODUCT, "internal", "noinline"):
-        zeros = [(e.vector, e.zero)] * (rows * vectors)
-        with b.loop("0", "%blocks", carry=[*zeros, ("ptr", "%a"), ("ptr", "%b")]) as block:
+        starts = b.choose(
+            b.emit("icmp ne i64 %later, 0"),
+            lambda: [b.load(e.vector, place(r, v), line) for r, v in order],
+            lambda: [e.zero] * len(order),
+            [e.vector] * len(order),
+        )
+        carry = [(e.vector, start) for start in starts]
+        with b.loop("0", "%blocks", carry=[*carry, ("ptr", "%a"), ("ptr", "%b")]) as block:
             *sums, a, filters = block.values
+            following = b.offset(a, "%a_block")
+            for r in range(rows):
+                b.prefetch(b.offset(following, r * line))
             count = b.load("i64", b.offset("%counts", b.mul(block.index, BLOCK), "i64"), 8)
             inner = [(e.vector, value) for value in sums] + [("ptr", a), ("ptr", filters)]
             with b.loop("0", count, carry=inner) as step:
@@ -153,10 +121,8 @@ def _emit_product(b: Builder, e: Element, rows: int, vectors: int) -> None:
                 step.next(*out, b.offset(at, e.size), b.offset(here, vectors * line))
             *sums, _, here = step.values
             block.next(*sums, b.offset(a, "%a_block"), here)
-        for v in range(vectors):
-            to = b.offset("%c", b.mul(str(v), "%c_vector"))
-            for r in range(rows):
-                b.store(e.vector, block.values[r * vectors + v], b.offset(to, r * line), line)
+        for k, (r, v) in enumerate(order):
+            b.store(e.vector, block.values[k], place(r, v), line)
 
 
 # ---- tiles of outputs ----------------------------------------------------------------------------
@@ -317,35 +283,79 @@ class _Tiles:
         b, d, lanes = self.b, self.d, self.inner.lanes
         count = b.min(str(VECTORS * lanes), b.sub(d.last_filter, j))
         used = b.emit(f"udiv i64 {b.add(count, lanes - 1)}, {lanes}")
-        skipped = b.emit(f"udiv i64 {b.sub(j, d.first_filter)}, {lanes}")
-        panel = b.mul(skipped, b.mul(d.steps, self.places * self.line))
-        panel = b.add(b.add(b.mul(at.group, d.u_group), panel), d.u_at)
-        panel = b.offset(self.workspace, panel)
         vector = b.mul(d.tiles, self.line)
         sums_place = b.add(b.mul(vector, VECTORS), self.line)
-        with b.loop("0", str(self.places)) as k:
-            filters = b.mul(b.mul(b.mul(k.index, d.steps), used), self.line)
-            operands = SimpleNamespace(
-                a=b.offset(self.factors, b.mul(k.index, d.places)),
-                b=b.offset(panel, filters),
-                c=b.offset(self.sums, b.mul(k.index, sums_place)),
-                vector=vector,
-            )
-            self._multiply(at, operands, used)
+        with b.loop("0", d.blocks, d.panel_blocks, carry=[("i64", "0")]) as some:
+            blocks = SimpleNamespace(first=some.index)
+            blocks.count = b.min(d.panel_blocks, b.sub(d.blocks, some.index))
+            blocks.begin, blocks.end = some.values[0], self._count_steps(blocks, some.values[0])
+            panel, place = self._find_factors(at, j, used, blocks)
+            with b.loop("0", str(self.places)) as k:
+                from_ = b.add(b.mul(k.index, d.places), b.mul(some.index, vector))
+                operands = SimpleNamespace(
+                    blocks=blocks,
+                    a=b.offset(self.factors, from_),
+                    b=b.offset(panel, b.mul(k.index, place)),
+                    c=b.offset(self.sums, b.mul(k.index, sums_place)),
+                    vector=vector,
+                )
+                self._multiply(at, operands, used)
+            some.next(blocks.end)
         with b.loop("0", used) as v:
             from_ = b.offset(self.sums, b.mul(v.index, vector))
             self._write_planes(at, from_, sums_place, b.add(j, b.mul(v.index, lanes)))
 
+    def _count_steps(self, blocks: SimpleNamespace, begin: str) -> str:
+        """`begin` and the channels of the blocks."""
+        b, d = self.b, self.d
+        with b.loop("0", blocks.count, carry=[("i64", begin)]) as block:
+            number = b.mul(b.add(blocks.first, block.index), BLOCK)
+            block.next(b.add(block.values[0], b.size(b.add(d.block_at, number))))
+        return block.values[0]
+
+    def _find_factors(
+        self, at: SimpleNamespace, j: str, used: str, blocks: SimpleNamespace
+    ) -> tuple[str, str]:
+        """Where the factors of the filters from j on are; bytes from one place to the next."""
+        b, d = self.b, self.d
+
+        def kept() -> list[str]:
+            skipped = b.emit(f"udiv i64 {b.sub(j, d.first_filter)}, {self.inner.lanes}")
+            panel = b.mul(skipped, b.mul(d.steps, self.places * self.line))
+            panel = b.add(b.add(b.mul(at.group, d.u_group), panel), d.u_at)
+            return [b.offset(self.workspace, panel), b.mul(b.mul(d.steps, used), self.line)]
+
+        def made() -> list[str]:
+            panel = b.offset(self.factors, d.panel)
+            self._make_factors(at, j, used, blocks, panel)
+            return [panel, d.panel_place]
+
+        made_here = b.emit(f"icmp ne i64 {d.made}, 0")
+        panel, place = b.choose(made_here, made, kept, ["ptr", "i64"])
+        return panel, place
+
+    def _make_factors(
+        self, at: SimpleNamespace, j: str, used: str, blocks: SimpleNamespace, panel: str
+    ) -> None:
+        b, d, lanes = self.b, self.d, self.inner.lanes
+        taps, row = b.offset(self.factors, d.taps), b.mul(used, self.line)
+        with b.loop("0", used) as v:
+            first = b.add(j, b.mul(v.index, lanes))
+            filters = (at.group, first, b.min(str(lanes), b.sub(d.last_filter, first)))
+            into = (b.offset(panel, b.mul(v.index, self.line)), row, d.panel_place, "0")
+            steps = (blocks.begin, blocks.end)
+            conv_winograd_filters.call_transform(b, d, filters, steps, taps, into)
+
     def _multiply(self, at: SimpleNamespace, of: SimpleNamespace, used: str) -> None:
         b, d = self.b, self.d
-        counts = b.offset("%desc", d.block_at, "i64")
+        counts = b.offset("%desc", b.add(d.block_at, b.mul(of.blocks.first, BLOCK)), "i64")
         sizes = tile_sizes(self.inner.target)
 
         def call(rows: int, width: int, place: str):
             return lambda: b.do(
-                f"call void @product{rows}x{width}(i64 {d.blocks}, ptr {counts}, "
+                f"call void @product{rows}x{width}(i64 {of.blocks.count}, ptr {counts}, "
                 f"ptr {b.offset(of.a, place)}, i64 {of.vector}, ptr {of.b}, "
-                f"ptr {b.offset(of.c, place)}, i64 {of.vector})"
+                f"ptr {b.offset(of.c, place)}, i64 {of.vector}, i64 {of.blocks.first})"
             )
 
         with b.loop("0", at.tiles, sizes[0]) as t:

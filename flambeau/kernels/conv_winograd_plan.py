@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from . import conv_winograd
+from . import conv_winograd, conv_winograd_filters
 from .conv_problem import Convolution
-from .conv_winograd import VECTORS
+from .conv_winograd_filters import VECTORS
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
 from .winograd import OUTPUTS, PRODUCTS, TAPS
 
 TILES = 64  # of a task: products should stay in the second-level cache
 FACTORS = 1 << 23  # bytes of factors of filters kept at a time
+PANEL = 9 << 15  # bytes of factors of filters that a task makes at a time
+FACTOR_STEP, FACTOR_PLACE = 60, 3  # cycles to make them: of one channel, and of each of its factors
 FLAG = 64  # bytes in front of the workspace
 # Cycles to load a byte of factors that the thread has made itself, or that others have: their
 # caches may be far away.
@@ -72,6 +74,7 @@ class Choice(NamedTuple):
     strip: Strip
     k_block: int
     slice: int  # filters whose factors are kept at a time
+    panel_blocks: int  # blocks of channels whose factors a task makes at a time; 0: they are kept
 
 
 def serves(element: Element) -> bool:
@@ -118,13 +121,28 @@ def _choices(c: Convolution, shape: Shape) -> Iterator[Choice]:
     most = max(panel, min(round_up(c.filters, panel), FACTORS // row * lanes // panel * panel))
     # Slices that all threads share evenly let each thread keep to factors of its own.
     even = most // (panel * c.threads) * panel * c.threads
-    for slice_ in sorted({most, even or most}):
-        for strip in strips(shape, c.batch * c.output[0], TILES):
+    for strip in strips(shape, c.batch * c.output[0], TILES):
+        for slice_ in sorted({most, even or most}):
             for parts in sorted({1, min(c.threads, ceil_div(slice_, panel))}):
                 k_block = round_up(ceil_div(slice_, parts), panel)
                 cost = _slice_cost(c, shape, strip, slice_, k_block)
                 cost = cost * ceil_div(c.filters, slice_) + _filter_cost(c, shape)
-                yield Choice(cost, shape, strip, k_block, slice_)
+                yield Choice(cost, shape, strip, k_block, slice_, 0)
+        panels = ceil_div(c.filters, panel)
+        for parts in sorted({1, min(c.threads, panels)}):
+            k_block = ceil_div(panels, parts) * panel
+            cost = _making_cost(c, shape, strip, k_block)
+            blocks = max(1, PANEL // (shape.places * VECTORS * lanes * line))
+            yield Choice(cost, shape, strip, k_block, panels * panel, blocks)
+
+
+def _making_cost(c: Convolution, shape: Shape, strip: Strip, k_block: int) -> float:
+    """Where each task makes the filters' factors that it needs."""
+    used = ceil_div(min(k_block, c.filters), c.element.compute.lanes)
+    strips_ = count_strips(shape, strip, c.batch * c.output[0])
+    tasks = c.groups * strips_ * ceil_div(c.filters, k_block)
+    factors = used * c.channels * c.depth_taps * (FACTOR_STEP + FACTOR_PLACE * shape.places)
+    return ceil_div(tasks, c.threads) * (_task_cost(c, shape, strip, used) + factors)
 
 
 def _slice_cost(c: Convolution, shape: Shape, strip: Strip, slice_: int, k_block: int) -> float:
@@ -204,42 +222,52 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     kernels = conv_winograd.sources(c.dtype, c.target, shape.height)
     vectors = ceil_div(min(chosen.slice, c.filters), lanes)
     u_group = vectors * c.channels * c.depth_taps * shape.places * line
-    layout = Layout(c, shape, chosen.strip)
+    if chosen.panel_blocks:
+        u_group = 0
+    layout = Layout(c, chosen)
     scratch_at = FLAG + c.groups * u_group
     places = {"u_at": FLAG, "u_group": u_group, "scratch_at": scratch_at, "scratch": layout.scratch}
     phases = []
     for first in range(0, c.filters, chosen.slice):
         last = min(first + chosen.slice, c.filters)
-        shared = ceil_div(last - first, chosen.k_block) % c.threads != 0
-        phases.append(_filter_phase(c, kernels[0], shape, (first, last), shared, places))
+        if not chosen.panel_blocks:
+            shared = ceil_div(last - first, chosen.k_block) % c.threads != 0
+            phases.append(_filter_phase(c, kernels[0], (first, last), shared, places))
         phases.append(_tile_phase(c, kernels[1], chosen, layout, first, last, places))
     return Plan(tuple(phases), scratch_at + layout.scratch * c.threads)
 
 
-def _filter_phase(
-    c: Convolution, kernel, shape: Shape, filters: tuple[int, int], shared: bool, places
-) -> Phase:
+def _filter_phase(c: Convolution, kernel, filters: tuple[int, int], shared: bool, places) -> Phase:
     first, last = filters
-    size, lanes, line = c.element.size, c.element.compute.lanes, c.target.vector_bytes
-    taps = [t for t in c.jobs[0].taps if t[1] == 0]
-    order = sorted(taps, key=lambda t: (t[3], t[4]))
+    lanes, fields = c.element.compute.lanes, conv_winograd_filters.FIELDS
+    steps = c.channels * c.depth_taps
+    vectors, chunks = ceil_div(last - first, lanes), ceil_div(steps, lanes)
+    tables, at = _filter_tables(c, len(fields.names))
+    desc = fields.pack(
+        filters=last, panels=vectors, first_filter=first, steps=steps, chunks=chunks,
+        shared=shared, **at, **places,
+    )  # fmt: skip
+    grain = max(1, min(ceil_div(c.groups * vectors * chunks, 4 * c.threads), 8))
+    return Phase(kernel, desc + tables, c.groups * vectors * chunks, grain)
+
+
+def _filter_tables(c: Convolution, at: int) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Tables of taps and of steps; the desc's numbers for where the filters are."""
+    size, line = c.element.size, c.target.vector_bytes
+    taps = sorted((t for t in c.jobs[0].taps if t[1] == 0), key=lambda t: (t[3], t[4]))
     begin = min(t[0] for t in taps)
     starts = {t[1]: min(u[0] for u in c.jobs[0].taps if u[1] == t[1]) for t in c.jobs[0].taps}
-    steps = [
+    steps = tuple(
         (starts[z] + channel * c.w_channel) * size
         for z in range(c.depth_taps)
         for channel in range(c.channels)
-    ]
-    vectors, chunks = ceil_div(last - first, lanes), ceil_div(len(steps), lanes)
-    tap_at = len(conv_winograd.FILTER_FIELDS.names)
-    desc = conv_winograd.FILTER_FIELDS.pack(
-        filters=last, panels=vectors, first_filter=first, steps=len(steps), chunks=chunks,
-        w_group=c.w_group * size, w_filter=c.w_row * size,
-        tap_at=tap_at, step_at=tap_at + len(taps), shared=shared, **places,
-    )  # fmt: skip
-    order_bytes = tuple((t[0] - begin) * line for t in order)
-    grain = max(1, min(ceil_div(c.groups * vectors * chunks, 4 * c.threads), 8))
-    return Phase(kernel, desc + order_bytes + tuple(steps), c.groups * vectors * chunks, grain)
+    )
+    numbers = {
+        "w_group": c.w_group * size, "w_filter": c.w_row * size,
+        "step_run": c.depth_taps == 1 and c.w_channel == len(taps),
+        "tap_at": at, "step_at": at + len(taps),
+    }  # fmt: skip
+    return tuple((t[0] - begin) * line for t in taps) + steps, numbers
 
 
 def _tile_phase(
@@ -251,6 +279,7 @@ def _tile_phase(
     k_tasks = ceil_div(last - first, chosen.k_block)
     planes = c.batch * od
     tables, at = layout.pixels.tables(len(conv_winograd.FIELDS.names), layout.out_pitch)
+    filter_tables, filters_at = _filter_tables(c, len(conv_winograd.FIELDS.names) + len(tables))
     desc = conv_winograd.FIELDS.pack(
         x_image=c.groups * x_group, x_group=x_group, x_slice=h * w * size,
         y_image=c.groups * y_group, y_group=y_group, y_channel=od * oh * ow * size,
@@ -259,10 +288,10 @@ def _tile_phase(
         plane_tasks=ceil_div(planes, strip.planes), filters=c.filters, first_filter=first,
         last_filter=last, k_block=chosen.k_block, k_tasks=k_tasks, steps=c.channels * c.depth_taps,
         has_bias=c.bias, relu=c.relu, **strip_numbers(shape, strip, planes, od),
-        **layout.pixels.numbers(c.padding), **layout.numbers(), **at, **places,
+        **layout.pixels.numbers(c.padding), **layout.numbers(), **at, **filters_at, **places,
     )  # fmt: skip
     tasks = c.groups * k_tasks * count_strips(shape, strip, planes)
-    return Phase(kernel, desc + tables, tasks, 1)
+    return Phase(kernel, desc + tables + filter_tables, tasks, 1)
 
 
 class Pixels:
@@ -369,8 +398,9 @@ def count_strips(shape: Shape, strip: Strip, planes: int) -> int:
 class Layout:
     """Where a task's data lies in the scratch memory of its thread."""
 
-    def __init__(self, c: Convolution, shape: Shape, strip: Strip) -> None:
+    def __init__(self, c: Convolution, chosen: Choice) -> None:
         line, lanes = c.target.vector_bytes, c.element.compute.lanes
+        shape, strip = chosen.shape, chosen.strip
         self.shape, self.strip, self.line = shape, strip, line
         cropped = c.padding[1] < 0  # a gradient whose margins met no output
         self.pixels = Pixels(
@@ -387,7 +417,15 @@ class Layout:
         self.input = self.sums + (VECTORS * self.tiles + 1) * line * shape.places
         self.output = self.input + self.pixels.scratch
         lines = strip.rows * down * self.out_pitch + strip.columns * across + lanes
-        self.scratch = round_up(self.output + lines * line, 64) + 64
+        taps = conv_winograd_filters.scratch_bytes(c.element, shape.height)
+        self.made = chosen.panel_blocks > 0
+        self.panel_blocks = chosen.panel_blocks or self.pixels.blocks
+        # Filters' taps need memory only before there are results.
+        self.taps = self.output
+        self.panel = round_up(self.output + max(lines * line, taps), 64)
+        self.panel_place = (self.panel_blocks * lanes * VECTORS | 1) * line
+        panel = self.panel_place * shape.places if self.made else 0
+        self.scratch = round_up(self.panel + panel, 64) + 64
 
     def numbers(self) -> dict[str, int]:
         """The desc's numbers for outputs and scratch memory."""
@@ -397,4 +435,6 @@ class Layout:
             "column_output": self.strip.columns * across,
             "out_pitch": self.out_pitch, "out_by_row": self.by_row, "tiles": self.tiles,
             "places": self.place, "sums": self.sums, "input": self.input, "output": self.output,
+            "made": self.made, "panel_blocks": self.panel_blocks, "panel": self.panel,
+            "panel_place": self.panel_place, "taps": self.taps,
         }  # fmt: skip

@@ -41,6 +41,19 @@ def always(monkeypatch):
     monkeypatch.setattr(conv_weight_plan, "WORTHWHILE", 0.0)
 
 
+@pytest.fixture
+def kept(always, monkeypatch):
+    """A phase of its own makes the filters' factors."""
+    monkeypatch.setattr(conv_winograd_plan, "_making_cost", lambda *_: float("inf"))
+
+
+@pytest.fixture
+def made(always, monkeypatch):
+    """Each task makes the filters' factors that it needs, of a block of channels at a time."""
+    monkeypatch.setattr(conv_winograd_plan, "_filter_cost", lambda *_: float("inf"))
+    monkeypatch.setattr(conv_winograd_plan, "PANEL", 1)
+
+
 def settings_of(case):
     x_shape, w_shape, padding, dilation, groups = case
     return x_shape, w_shape, (1,) * (len(x_shape) - 2), padding, dilation, groups
@@ -79,8 +92,34 @@ def check(dtype, case, *, bias=True, relu=False, threads=1, target=None):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_cases(always, case):
+def test_cases(kept, case):
     check("f32", case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_factors_made_by_tasks(made, case):
+    check("f32", case, threads=2)
+
+
+@pytest.mark.parametrize("dtype", ["f64", "bf16"])
+def test_factors_made_by_tasks_of_other_types(made, dtype):
+    check(dtype, CASES[1], threads=3)
+    check(dtype, CASES[12])
+
+
+def test_same_bits_wherever_factors_are_made(always, monkeypatch):
+    case = ((3, 40, 7, 7), (72, 40, 3, 3), (1, 1), (1, 1), 1)
+    x, w, results = draw("f32", case[0], 1), draw("f32", case[1], 2), []
+    for cost, panel in (("_making_cost", 1), ("_filter_cost", 1), ("_filter_cost", 1 << 20)):
+        with monkeypatch.context() as patch:
+            patch.setattr(conv_winograd_plan, cost, lambda *_: float("inf"))
+            patch.setattr(conv_winograd_plan, "PANEL", panel)
+            plan = conv.plan_conv_forward("f32", *settings_of(case), 2, bias=False)
+        y = np.zeros((3, 72, 7, 7), np.float32)
+        run_plan(plan, [y, x, w, None], host(), 2)
+        results.append((len(plan.phases), y.tobytes()))
+    assert [phases for phases, _ in results] == [2, 1, 1]
+    assert len({y for _, y in results}) == 1
 
 
 @pytest.mark.parametrize("dtype", ["f64", "f16", "bf16"])
@@ -100,7 +139,7 @@ def test_neon_assembles():
     assert "fmla" in assemble(conv_winograd.sources("f32", NEON, 3)[0].build(), NEON)
 
 
-def test_filters_in_slices(always, monkeypatch):
+def test_filters_in_slices(kept, monkeypatch):
     monkeypatch.setattr(conv_winograd_plan, "FACTORS", 1 << 16)
     case = ((5, 40, 6, 6), (100, 40, 3, 3), (1, 1), (1, 1), 1)
     plan = conv.plan_conv_forward("f32", *settings_of(case), 2, bias=False)
@@ -109,7 +148,7 @@ def test_filters_in_slices(always, monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads_keep_to_factors_of_their_own(always, monkeypatch, threads):
+def test_threads_keep_to_factors_of_their_own(kept, monkeypatch, threads):
     chosen, choose = [], conv_winograd_plan.choose
     monkeypatch.setattr(
         conv_winograd_plan, "choose", lambda c: chosen.append(choose(c)) or chosen[-1]
@@ -122,7 +161,7 @@ def test_threads_keep_to_factors_of_their_own(always, monkeypatch, threads):
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_slices_shared_by_threads(always, monkeypatch, threads):
+def test_slices_shared_by_threads(kept, monkeypatch, threads):
     monkeypatch.setattr(conv_winograd_plan, "FACTORS", 36 * 4 * 16 * 100)  # about 96 filters
     monkeypatch.setattr(conv_winograd_plan, "KEPT", 0)
     check("f32", ((5, 16, 9, 8), (208, 16, 3, 3), (1, 1), (1, 1), 1), threads=threads)
