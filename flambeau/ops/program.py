@@ -390,7 +390,7 @@ class LoopRecord:
     # ---- derivative ------------------------------------------------------------------------------
 
     def derive(self, op: LoopOp) -> tuple[list, list[int]]:
-        """Per operand: its derivative op (None zero, True the cotangent itself) and what it reads."""
+        """Per operand: its derivative op (None: zero, True: the cotangent) and what it reads."""
         from .derivatives import derive
 
         return derive(self, op)
