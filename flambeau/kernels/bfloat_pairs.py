@@ -59,14 +59,14 @@ class PairSums(Element):
         ]
 
 
-def emit_pack_pairs(b: Builder, name: str, width: int | None = None) -> None:
-    """Define `void name(pack.PARAMETERS, pack.FAR)`: to[depth / 2][width][2], zeros after an odd
-    end.
+def emit_pack_pairs(b: Builder, name: str, width: int | None = None, shared: bool = False) -> None:
+    """Define `void name(pack.PARAMETERS)`: to[depth / 2][width][2], zeros after an odd end.
 
-    The panel's width is a multiple of 16, or the constant `width`, 8 or 16.
+    The panel's width is a multiple of 16, or the constant `width`, 8 or 16; `shared` as in pack.
     """
-    with b.function(name, [*PARAMETERS, FAR], "internal", "noinline"):
-        pack = _PackPairs(b, width)
+    parameters = [*PARAMETERS, FAR] if shared else PARAMETERS
+    with b.function(name, parameters, "internal", "noinline"):
+        pack = _PackPairs(b, width, b.is_far(FAR[1]) if shared else None)
         along_columns = b.emit("icmp eq i64 %side, 2")
         along_depth = b.emit("icmp eq i64 %step, 2")
         b.choose(
@@ -76,11 +76,10 @@ def emit_pack_pairs(b: Builder, name: str, width: int | None = None) -> None:
 
 
 class _PackPairs:
-    def __init__(self, b: Builder, width: int | None) -> None:
-        self.b = b
+    def __init__(self, b: Builder, width: int | None, far: str | None) -> None:
+        self.b, self.far = b, far
         self.width = str(width) if width else "%width"
         self.lanes = width or 16
-        self.far = b.is_far(FAR[1])
         self.steps = b.emit(f"udiv i64 {b.add('%depth', 1)}, 2")
         self.row_bytes = b.mul(self.width, 4)
 

@@ -29,7 +29,10 @@ STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not by b
 K_BLOCK, M_BLOCK = 384, 192
 PART_BYTES = 1 << 11  # of one row of A: a part of a long sum
 LEFT_BYTES = 1 << 19  # of a part of A, which is read again for every panel of B
-PACKED_BYTES = 1 << 26  # workspace for packed operands; more is packed and multiplied in parts
+A_BLOCK_BYTES = 3 << 17  # of A as a task packs it: what stays in a second-level cache
+SHARED_BYTES = 3 << 21  # of B packed for all tasks; more is packed and multiplied in parts
+# Each task packs the B of its product, up to so many bytes, where products are so many.
+OWN_BATCH, OWN_BYTES = 4, 1 << 19
 
 
 class _Product(NamedTuple):
@@ -333,97 +336,123 @@ def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
 
 
 def _plan_packed(p: _Product, element: Element) -> Plan:
-    """Pairs of phases, packing and product, for as much of batch and sum as the workspace takes."""
+    """Tiles of packed operands; where B is packed for all tasks, in parts: packing, then tiles."""
     rows, vectors = gemm_packed.packed_shape(p.target, element)
-    column = element.compute.size * (round_up(p.m, rows) + round_up(p.n, element.lanes))
-    k_part, count = _parts(p, element, column)
+    shape = _Packing.of(p, element, rows, vectors * element.lanes)
+    if shape.own_b:
+        phase, workspace = _tile_phase(p, element, shape, (0, 0), rows)
+        return Plan((phase,), workspace)
     phases: list[Phase] = []
     workspace = 0
-    for first in range(0, p.batch[0], count):
-        for k0 in range(0, max(p.k, 1), k_part):
-            part = _part(p, min(count, p.batch[0] - first), k0, min(k_part, p.k - k0))
-            places, size = _places(part, element, rows)
-            offsets = _offsets(p, element.size, first, k0)
-            phases.append(_pack_phase(part, element, places, offsets[:2], rows, vectors))
-            phases.append(_tile_phase(part, element, places, offsets[2], rows, vectors))
+    for n0 in range(0, p.n, shape.n_part):
+        for k0 in range(0, p.k, shape.k_part):
+            part = _part(p, min(shape.n_part, p.n - n0), k0, min(shape.k_part, p.k - k0))
+            phases.append(_pack_phase(part, element, shape, (k0, n0)))
+            phase, size = _tile_phase(part, element, shape, (k0, n0), rows)
+            phases.append(phase)
             workspace = max(workspace, size)
     return Plan(tuple(phases), workspace)
 
 
-def _parts(p: _Product, element: Element, column: int) -> tuple[int, int]:
-    """(Steps of the sum, products of the batch) whose packed operands fit the workspace."""
-    k_part = p.k
-    if element.compute is element:  # partial sums of half types must not be rounded
-        most = max(PACKED_BYTES // column, 2 * K_BLOCK) // K_BLOCK * K_BLOCK
-        k_part = p.k if p.k <= most else most
-    count = max(1, min(p.batch[0], PACKED_BYTES // max(column * k_part, 1)))
-    return max(k_part, 1), count
+class _Packing(NamedTuple):
+    """What is packed at a time; none of it goes by the number of threads, so that results do not
+    either.
+    """
+
+    step: int  # bytes of a step of the sum in one row or column, as packed
+    columns: int  # of a panel of B
+    own_b: bool  # each task packs its B
+    k_block: int  # steps of the sum of a tile
+    k_part: int  # steps of the sum, and columns of B, that are packed for all tasks
+    n_part: int
+    a_block: int  # rows of A that a task packs
+
+    @staticmethod
+    def of(p: _Product, element: Element, rows: int, columns: int) -> _Packing:
+        step = 2 if p.pairs else element.compute.size
+        k_block = k_part = p.k
+        # Partial sums of half types must not be rounded.
+        adds = element.compute is element
+        if adds:
+            most = K_BLOCK * 4 // step
+            k_block = ceil_div(p.k, ceil_div(p.k, most))
+        a_block = A_BLOCK_BYTES // (k_block * step) // rows * rows
+        own = p.batch[0] >= OWN_BATCH and p.batch[2] != 0
+        wide = round_up(p.n, columns)
+        if own:
+            n_part = min(wide, max(1, OWN_BYTES // (k_block * step * columns)) * columns)
+        else:
+            limit = SHARED_BYTES // (p.batch[0] if p.batch[2] else 1)
+            if adds:
+                k_part = min(p.k, max(2, limit // (wide * step * k_block)) * k_block)
+            most = max(1, limit // (k_part * step * columns)) * columns
+            n_part = round_up(ceil_div(p.n, ceil_div(p.n, most)), columns)
+        return _Packing(
+            step, columns, own, k_block, k_part, n_part, max(rows, min(a_block, M_BLOCK))
+        )
 
 
-def _part(p: _Product, count: int, k0: int, k: int) -> _Product:
-    """Some products of a batch, over some steps of the sum."""
+def _part(p: _Product, n: int, k0: int, k: int) -> _Product:
+    """Some columns, over some steps of the sum."""
     flags = p.flags
     if k0 + k < p.k:
         flags &= ACCUMULATE
     if k0 > 0:
         flags |= ACCUMULATE
-    return p._replace(k=k, flags=flags, batch=(count, *p.batch[1:]))
+    return p._replace(n=n, k=k, flags=flags)
 
 
-def _offsets(p: _Product, size: int, first: int, k0: int) -> tuple[int, int, int]:
-    """Bytes from the beginnings of A, B and C to where a part starts."""
-    _, a, b, c = p.batch
-    return (first * a + k0 * p.a[1]) * size, (first * b + k0 * p.b[0]) * size, first * c * size
-
-
-def _places(p: _Product, element: Element, rows: int) -> tuple[dict[str, int], int]:
-    """Where packed operands lie in the workspace, and its size."""
-    size = element.compute.size
-    a_bytes = round_up(round_up(p.m, rows) * p.steps * size, 64)
-    b_bytes = round_up(round_up(p.n, element.lanes) * p.steps * size, 64)
-    count = p.batch[0]
-    # One matrix for the whole batch is packed once, if that goes for both.
-    apart = count if p.batch[1] or p.batch[2] else 1
-    places = {
-        "a_at": apart * b_bytes, "b_at": 0,
-        "a_bytes": a_bytes if apart > 1 else 0, "b_bytes": b_bytes if apart > 1 else 0,
-    }  # fmt: skip
-    return places, apart * (a_bytes + b_bytes)
-
-
-def _pack_phase(
-    p: _Product, element: Element, places: dict[str, int], offsets: tuple[int, int],
-    rows: int, vectors: int,
-) -> Phase:  # fmt: skip
-    size = element.size
-    a_panels, b_panels = ceil_div(p.m, rows), ceil_div(p.n, vectors * element.lanes)
+def _pack_phase(p: _Product, element: Element, shape: _Packing, at: tuple[int, int]) -> Phase:
+    """B of a part, from step and column `at` on."""
+    size, count = element.size, p.batch[0] if p.batch[2] else 1
+    if p.b[1] <= p.b[0]:  # long rows are read together, else long columns
+        k_chunk, n_chunk = gemm_packed.STRIP, 16 * shape.columns
+    else:
+        k_chunk, n_chunk = 32 * gemm_packed.STRIP, shape.columns
+    k_chunks, n_chunks = ceil_div(p.k, k_chunk), ceil_div(p.n, n_chunk)
     desc = gemm_packed.PACK_FIELDS.pack(
-        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
-        b_column=p.b[1] * size, a_panels=a_panels, b_panels=b_panels,
-        a_batch=p.batch[1] * size, b_batch=p.batch[2] * size, a_offset=offsets[0],
-        b_offset=offsets[1], **places, **_arguments(p),
+        n=p.n, k=p.k, b_step=p.b[0] * size, b_column=p.b[1] * size, b_batch=p.batch[2] * size,
+        b_offset=(at[0] * p.b[0] + at[1] * p.b[1]) * size, b_argument=1 if p.swapped else 2,
+        b_bytes=_shared_bytes(p, element, shape) if count > 1 else 0, k_packed=p.steps,
+        k_chunk=k_chunk, k_chunks=k_chunks, n_chunk=n_chunk, n_chunks=n_chunks,
     )  # fmt: skip
-    count = p.batch[0] if places["a_bytes"] else 1
-    tasks = count * (a_panels + b_panels)
+    tasks = count * k_chunks * n_chunks
     grain = max(1, tasks // (4 * p.threads)) if p.threads > 1 else tasks
-    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[0], desc, tasks, min(grain, 16))
+    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[0], desc, tasks, grain)
+
+
+def _shared_bytes(p: _Product, element: Element, shape: _Packing) -> int:
+    return round_up(round_up(p.n, element.lanes) * round_up(p.k, 2) * shape.step, 64)
 
 
 def _tile_phase(
-    p: _Product, element: Element, places: dict[str, int], c_offset: int, rows: int, vectors: int
-) -> Phase:
-    m_block, n_block = _blocks(p, rows, vectors * element.lanes)
+    p: _Product, element: Element, shape: _Packing, at: tuple[int, int], rows: int
+) -> tuple[Phase, int]:
+    """The tiles of a part, and what they need of the workspace."""
+    size = element.size
+    m_block, n_block = p.m, shape.n_part
+    if not shape.own_b:
+        m_block, n_block = _blocks(p, rows, shape.columns)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
-    k_block = K_BLOCK * 4 // element.size if element.compute is element else p.steps
-    if p.k < 2 * k_block:
-        k_block = max(1, ceil_div(p.k, ceil_div(p.k, k_block)))
+    of_batch = p.batch[2] != 0 and not shape.own_b
+    b_bytes = 0 if shape.own_b else _shared_bytes(p, element, shape)
+    block_bytes = round_up(min(shape.k_block, p.k), 2) * shape.step
+    scratch_b = round_up(min(shape.a_block, round_up(m_block, rows)) * block_bytes, 64)
+    scratch = scratch_b + shape.own_b * round_up(min(n_block, p.n), shape.columns) * block_bytes
     desc = gemm_packed.TILE_FIELDS.pack(
-        m=p.m, n=p.n, k=p.steps, c_row=p.c_row * element.size, flags=p.flags, m_block=m_block,
-        n_block=n_block, k_block=k_block, m_tasks=m_tasks, n_tasks=n_tasks,
-        c_batch=p.batch[3] * element.size, c_offset=c_offset, **places,
+        m=p.m, n=p.n, k=p.k, c_row=p.c_row * size, flags=p.flags, m_block=m_block, n_block=n_block,
+        a_block=shape.a_block, k_block=shape.k_block, m_tasks=m_tasks, n_tasks=n_tasks,
+        a_row=p.a[0] * size, a_step=p.a[1] * size, a_offset=at[0] * p.a[1] * size,
+        b_step=p.b[0] * size, b_column=p.b[1] * size, c_offset=at[1] * size,
+        bias_offset=at[1] * size if p.flags & BIAS_COLUMN else 0, k_packed=p.steps,
+        b_bytes=b_bytes if of_batch else 0, own_b=shape.own_b, scratch=round_up(scratch, 64),
+        scratch_at=b_bytes * (p.batch[0] if of_batch else 1), scratch_b=scratch_b,
+        **_batch_bytes(p, size), **_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
-    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[1], desc, tasks, 1)
+    grain = _grain(p, tasks, m_block * n_block * p.k) if shape.own_b else 1
+    phase = Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[1], desc, tasks, grain)
+    return phase, b_bytes * (p.batch[0] if of_batch else 1) + round_up(scratch, 64) * p.threads
 
 
 def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
@@ -438,8 +467,8 @@ def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
             m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
             tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
             longest = ceil_div(tasks, p.threads) * m_panels * n_panels
-            # More tasks read more panels, but let a late thread be helped out.
-            cost = longest * (1 + 0.004 * tasks + 0.1 / tasks)
+            # More tasks read more panels and pack A again, but let a late thread be helped out.
+            cost = longest * (1 + 0.004 * tasks + 0.1 / tasks + 0.2 / n_panels)
             if best is None or cost < best[0]:
                 best = (cost, m_panels * rows, n_panels * columns)
     assert best is not None

@@ -72,9 +72,19 @@ def emit_tile(b: Builder, name: str, of: Operands, rows: int, vectors: int, mode
     """
     with b.function(name, _PARAMETERS_OF.get(mode, PARAMETERS), "internal", "noinline"):
         tail = of.c.tail(b, b.sub("%columns", (vectors - 1) * of.c.lanes))
+        if mode == PACKED:
+            _prefetch_result(b, of.c, rows, vectors)
         cells = _sum(b, of, rows, vectors, tail, mode)
         values = [of.c.finish(b, cell) for cell in cells]
         store_tile(b, of.c, values, rows, vectors, tail)
+
+
+def _prefetch_result(b: Builder, c: Element, rows: int, vectors: int) -> None:
+    """Ask for the tile of C, which is written, and often read, after the sum."""
+    for r in range(rows):
+        row = b.offset("%c", b.mul(str(r), "%c_row"))
+        for j in range(vectors):
+            b.prefetch(b.offset(row, j * c.lanes * c.size))
 
 
 def _sum(

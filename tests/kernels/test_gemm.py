@@ -89,11 +89,47 @@ def test_packed_batch():
 
 
 def test_packed_in_parts(monkeypatch):
-    """A workspace too small for the operands: parts of the sum and of the batch."""
-    monkeypatch.setattr(gemm, "PACKED_BYTES", 1 << 20)
-    for options in ({}, {"accumulate": True}, {"bias": "column", "relu": True}):
-        check("f32", 150, 200, 2000, batch=3, threads=2, **options)
-        check("f16", 150, 200, 1000, batch=3, b_turned=True, **options)
+    """Parts of the sum, of the columns and of the rows, of few products and of many."""
+    monkeypatch.setattr(gemm, "SHARED_BYTES", 1 << 18)
+    monkeypatch.setattr(gemm, "OWN_BYTES", 1 << 17)
+    monkeypatch.setattr(gemm, "A_BLOCK_BYTES", 1 << 16)
+    for options in ({}, {"accumulate": True}, {"bias": "column", "relu": True}, {"bias": "row"}):
+        for batch in (1, 3, 5):
+            check("f32", 150, 200, 900, batch=batch, threads=2, **options)
+            check("f16", 150, 200, 600, batch=batch, b_turned=True, **options)
+            check("bf16", 150, 200, 601, batch=batch, a_turned=True, **options)
+
+
+@pytest.mark.parametrize("turned", range(4))
+@pytest.mark.parametrize("dtype", ["f32", "f64", "bf16", "i64"])
+def test_packed_products_of_a_large_batch(dtype, turned):
+    """Each task packs both operands, except one that all products share."""
+    layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
+    for share_b in (False, True):
+        check(dtype, 150, 200, 300, **layout, batch=5, threads=2, share_b=share_b, gap=1)
+
+
+@pytest.mark.parametrize("shape", [(4096, 256, 4096), (256, 4096, 4096), (4096, 4096, 4096)])
+def test_what_is_packed_takes_some_megabytes(shape):
+    m, n, k = shape
+    for dtype in ("f32", "f64", "f16", "bf16"):
+        for a in ((k, 1), (1, m)):
+            plan = plan_gemm(dtype, m, n, k, a, (1, k), (n, 1), 2)
+            assert plan.phases[0].kernel.key.startswith("gemm_packed")
+            assert plan.workspace < 10 << 20
+
+
+def test_packed_products_do_not_depend_on_threads():
+    a, b = draw("f32", (300, 900), 1), draw("f32", (900, 400), 2)
+    results = []
+    for threads in (1, 2, 3):
+        c = np.empty((300, 400), np.float32)
+        plan = plan_gemm("f32", 300, 400, 900, (900, 1), (400, 1), (400, 1), threads)
+        assert [phase.kernel.symbol for phase in plan.phases] == ["pack_shared", "tiles"]
+        run_plan(plan, [c, a, b, None], HOST, threads)
+        results.append(c)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
