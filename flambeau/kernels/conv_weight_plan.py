@@ -18,6 +18,7 @@ PARTS = 8
 PART_BYTES = 1 << 19  # sums larger than this are not kept in several copies
 DOT_FILTERS = 8  # filters of a group that leave most of a vector empty
 WORTHWHILE = 1.15  # times less that Winograd's tiles must cost: estimates err
+SUM_BYTE = 0.38  # cycles to load and store a byte of the sums
 TASK_WORK = 1 << 15  # multiply-adds of vectors that make a part worth having
 
 
@@ -59,7 +60,10 @@ def _direct_cost(g: Geometry, element: Element, threads: int) -> float:
     """Cycles the sum over pixels takes about, one multiply-add of vectors a cycle."""
     pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
     vectors = ceil_div(g.out_channels * g.in_channels, element.compute.lanes)
-    return g.groups * pixels * vectors * g.taps * 1.1 / threads
+    layout = _Layout(g, element, threads)
+    # Each chunk loads and stores all sums; then they become the result.
+    moved = (layout.chunks + 0.5) * SUM_BYTE * layout.steps * layout.sums_row
+    return g.groups * (pixels * vectors * g.taps * 1.1 + moved) / threads
 
 
 def _choose_tile(element: Element, filters: int) -> tuple[int, int]:
@@ -84,6 +88,7 @@ class _Layout:
         self.rows, self.vectors = _choose_tile(element, g.out_channels)
         self.steps = g.in_channels * g.taps
         self.in_place = g.padding == (0, 0, 0) and self.inner is element
+        self.sums_row = round_up(g.out_channels, self.inner.lanes) * self.inner.size
         self._choose_chunk()
         self._choose_parts()
         self._place()
@@ -97,18 +102,23 @@ class _Layout:
             strips = ceil_div(height, max(1, PIXELS // width))
             self.strip_rows = ceil_div(height, strips)
         elif g.output[0] == 1:
-            wanted = ceil_div(g.batch, min(PARTS, g.batch)) if g.batch else 1
+            # Parts want chunks each; where there are none, each chunk loads and stores all sums.
+            parts = min(PARTS, g.batch) if self._has_parts() else 1
+            wanted = ceil_div(g.batch, max(1, parts))
             self.image_block = max(1, min(wanted, PIXELS // (height * width)))
         self.strips = ceil_div(height, self.strip_rows)
         self.chunks = ceil_div(g.batch, self.image_block) * g.output[0] * self.strips
 
+    def _has_parts(self) -> bool:
+        """Whether several copies of the sums are small enough."""
+        return self.g.groups * self.steps * self.sums_row <= PART_BYTES
+
     def _choose_parts(self) -> None:
         g = self.g
         used = ceil_div(g.out_channels, self.inner.lanes)
-        self.sums_row = used * self.inner.lanes * self.inner.size
         pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
         work = g.groups * self.steps * used * pixels
-        small = g.groups * self.steps * self.sums_row <= PART_BYTES
+        small = self._has_parts()
         worth = max(1, min(PARTS, work // TASK_WORK))
         self.parts = max(1, min(worth if small else 1, self.chunks))
         blocks = 1
@@ -230,6 +240,9 @@ class _Layout:
 
 class _DotLayout(_Layout):
     """The same for few filters a group: dot products along rows of pixels."""
+
+    def _has_parts(self) -> bool:
+        return True
 
     def _choose_parts(self) -> None:
         g = self.g
