@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from operator import itemgetter
 
 from . import (
     conv_depthwise_plan,
     conv_images_plan,
+    conv_patches_plan,
     conv_pixel_plan,
     conv_strip_plan,
     conv_winograd_plan,
@@ -109,22 +112,15 @@ def _plan(c: Convolution) -> Plan:
     if taps is not None:
         return conv_depthwise_plan.plan(c, taps)
     strips = conv_strip_plan.choose(c)
-    pixels = conv_pixel_plan.choose(c)
-    images = conv_images_plan.choose(c)
+    found: list[tuple[float, Callable[[], Plan]]] = [
+        (strips.cost, lambda: conv_strip_plan.plan(c, strips))
+    ]
+    for planner in (conv_pixel_plan, conv_images_plan, conv_patches_plan):
+        chosen = planner.choose(c)
+        if chosen is not None:
+            found.append((chosen.cost, partial(planner.plan, c, chosen)))
+    direct, plan_directly = min(found, key=itemgetter(0))
     tiles = conv_winograd_plan.choose(c)
-    direct = strips.cost if pixels is None else min(strips.cost, pixels.cost)
-    if images is not None and images.cost >= direct:
-        images = None
-    if images is not None:
-        direct = images.cost
-
-    def plan_directly() -> Plan:
-        if images is not None:
-            return conv_images_plan.plan(c, images)
-        if pixels is not None and pixels.cost < strips.cost:
-            return conv_pixel_plan.plan(c, pixels)
-        return conv_strip_plan.plan(c, strips)
-
     if tiles is None or tiles.cost * WORTHWHILE > direct:
         return plan_directly()
     return conv_winograd_plan.plan(c, tiles)._replace(otherwise=plan_directly)

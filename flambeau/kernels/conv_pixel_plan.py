@@ -13,6 +13,8 @@ from .plan import Phase, Plan, ceil_div, round_up
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
 COLUMNS = (1, 2, 4, 5, 7, 8, 10, 12, 14, 16, 20, 26)  # of a tile: few, to bound what is compiled
 WORKSPACE = 3 << 18  # bytes of input a strip may copy: most of a second-level cache
+PACK, PACK_FAR = 0.6, 1.2  # cycles to pack a number, beyond a second-level cache
+CACHE = 1 << 20  # bytes of filters beyond which that is so
 PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
@@ -44,7 +46,8 @@ def choose(c: Convolution) -> Choice | None:
     if element.compute.lanes % c.out_stride[1]:  # phases are interleaved by whole vectors
         return None
     c = _as_multiplied(c)
-    return min((_choose_strip(c, *tile) for tile in _tiles(c)), default=None)
+    chosen = min((_choose_strip(c, *tile) for tile in _tiles(c)), default=None)
+    return chosen and chosen._replace(cost=chosen.cost + _pack_cost(c))
 
 
 def _takes_pairs(c: Convolution) -> bool:
@@ -113,8 +116,8 @@ def _strip_width(c: Convolution, columns: int) -> int:
 
 def _copied(c: Convolution, strip: Strip) -> int:
     """Bytes of input that a strip copies."""
-    rows, pitch = _copy_shape(c, strip)
-    planes = 0 if _in_place(c) else c.channels * c.depth_taps
+    rows, pitch = copy_shape(c, strip)
+    planes = 0 if is_in_place(c) else c.channels * c.depth_taps
     return planes * rows * pitch * c.element.compute.size
 
 
@@ -136,10 +139,18 @@ def _cost(c: Convolution, tile: tuple[int, int, int], strip: Strip, m_block: int
     lines, line = _lines(c, strip)
     vectors_written = lines * ceil_div(line, lanes) * c.out_stride[0]
     write = vectors_written * ceil_div(m_block, lanes) * lanes * 7
-    in_rows, pitch = _copy_shape(c, strip)
-    copied = 0 if _in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
+    in_rows, pitch = copy_shape(c, strip)
+    copied = (
+        0 if is_in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
+    )
     large = c.channels * c.depth_taps * in_rows * pitch * c.element.compute.size > WORKSPACE
     return (compute + write + copied + 300) * (1.05 if large else 1)
+
+
+def _pack_cost(c: Convolution) -> float:
+    """Cycles to pack the filters."""
+    count = c.groups * c.filters * c.steps
+    return count * (PACK_FAR if count * c.element.size > CACHE else PACK) / c.threads
 
 
 def _lines(c: Convolution, strip: Strip) -> tuple[int, int]:
@@ -151,22 +162,22 @@ def _lines(c: Convolution, strip: Strip) -> tuple[int, int]:
     return 1, strip.rows * c.columns
 
 
-def _in_place(c: Convolution) -> bool:
+def is_in_place(c: Convolution) -> bool:
     """Whether the input can be read as it lies: no padding, not even beyond its end."""
-    rows, columns = _copy_shape(c, Strip(c.rows, c.columns))
+    rows, columns = copy_shape(c, Strip(c.rows, c.columns))
     within = rows <= c.input[1] and columns <= c.input[2] and c.padding == (0, 0)
     return within and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
 
 
-def _place(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, int]:
+def place_of(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, int]:
     """Row and column of a tap, from those of its phase."""
     phase = c.phases[tap[2]]
     return tap[3] * c.stride[0] + phase[0], tap[4] * c.stride[1] + phase[1]
 
 
-def _copy_shape(c: Convolution, strip: Strip) -> tuple[int, int]:
+def copy_shape(c: Convolution, strip: Strip) -> tuple[int, int]:
     """Rows and columns of input that a strip needs."""
-    places = [_place(c, tap) for job in c.jobs for tap in job.taps]
+    places = [place_of(c, tap) for job in c.jobs for tap in job.taps]
     rows, columns = max(p[0] for p in places), max(p[1] for p in places)
     return tuple(
         (count - 1) * step + last + 1
@@ -187,8 +198,8 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     pack_phase = _pack_pairs_phase if pairs else _pack_phase
     pack = pack_phase(whole, kernels[0], chosen.vectors, group_bytes)
     strip = chosen.strip
-    in_rows, pitch = _copy_shape(c, strip)
-    planes = 0 if _in_place(c) else c.channels * c.depth_taps
+    in_rows, pitch = copy_shape(c, strip)
+    planes = 0 if is_in_place(c) else c.channels * c.depth_taps
     slack = 2 * c.target.vector_bytes
     sums = round_up(planes * in_rows * pitch * size + slack, 64)
     pixels = strip.rows * strip.columns + lanes
@@ -198,11 +209,11 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
     m_tasks = ceil_div(c.filters, chosen.m_block)
     job_at = len(conv_pixels.FIELDS.names)
     lines, line = _lines(c, strip)
-    row_pitch = c.input[2] if _in_place(c) else pitch
+    row_pitch = c.input[2] if is_in_place(c) else pitch
     desc = conv_pixels.FIELDS.pack(
         **whole.places(), channels=whole.channels, depth_taps=c.depth_taps,
         slice_of_output=c.slices[0], slice_of_tap=c.slices[1], slice_start=c.slices[2],
-        stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=_in_place(c),
+        stride_h=c.stride[0], pad_h=c.padding[0], pad_w=c.padding[1], in_place=is_in_place(c),
         copy_rows=in_rows, copy_pitch=pitch, filters=c.filters, m_block=chosen.m_block,
         m_tasks=m_tasks, groups=c.groups, depth=c.output[0],
         strips=ceil_div(c.rows, strip.rows), strip_rows=strip.rows, out_rows=c.rows,
@@ -277,10 +288,10 @@ def _tables(c: Convolution, job_at: int, plane: int, pitch: int) -> tuple[int, .
     table_at = job_at + conv_pixels.JOB * len(c.jobs)
     for job in c.jobs:
         jobs += [table_at + len(table), c.channels * len(job.taps), len(table)]
-        places = [(tap[1], *_place(c, tap)) for tap in job.taps]
+        places = [(tap[1], *place_of(c, tap)) for tap in job.taps]
         for channel in range(c.channels):
             for z, row, column in places:
-                if _in_place(c):
+                if is_in_place(c):
                     start = (channel * d + z * c.slices[1]) * h * w
                 else:
                     start = (channel * c.depth_taps + z) * plane
