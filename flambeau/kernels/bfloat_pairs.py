@@ -42,10 +42,10 @@ class Pairs(Element):
 
 
 class PairSums(Element):
-    """The result: float32 sums, stored as bfloat16."""
+    """The result: float32 sums, stored as bfloat16, or as they are for later."""
 
-    def __init__(self, target: Target) -> None:
-        super().__init__("bf16", target)
+    def __init__(self, target: Target, stored: str = "bf16") -> None:
+        super().__init__(stored, target)
 
     def multiply_add(
         self, b: Builder, factor: Sequence[str], vector: str, cell: Sequence[str]

@@ -57,7 +57,7 @@ def _build(dtype: str, target: Target, rows: int, vectors: int) -> str:
     emit_pad(b, outer)
     emit_pack(b, "pack", outer)
     with b.kernel("weight_parts"):
-        _Parts(b, outer, rows, vectors).emit()
+        Parts(b, outer, rows, vectors, FIELDS).emit()
     with b.kernel("weight_total"):
         emit_total(b, outer)
     return b.module()
@@ -74,15 +74,19 @@ def decode_chunk(b: Builder, d: SimpleNamespace, chunk: str) -> SimpleNamespace:
         count=b.min(d.image_block, b.sub(d.images, image)),
         slice=slice_,
         row=row,
+        column="0",
         rows=b.min(d.strip_rows, b.sub(d.out_rows, row)),
+        columns=d.out_columns,
     )
 
 
-class _Parts:
-    def __init__(self, b: Builder, outer: Element, rows: int, vectors: int) -> None:
+class Parts:
+    """The kernel that sums; its desc starts with FIELDS."""
+
+    def __init__(self, b: Builder, outer: Element, rows: int, vectors: int, fields: Fields) -> None:
         self.b, self.outer, self.inner = b, outer, outer.compute
         self.rows, self.vectors = rows, vectors
-        self.d = d = FIELDS.load(b)
+        self.d = d = fields.load(b)
         self.x, self.dy, workspace = (b.argument(k) for k in (1, 2, 3))
         self.sums = b.offset(workspace, d.sums_at)
         self.scratch = b.offset(workspace, b.add(d.scratch_at, b.mul("%thread", d.scratch)))
@@ -103,10 +107,13 @@ class _Parts:
             sums = b.offset(self.sums, b.mul(b.mul(sums_number, steps), d.sums_row))
             with b.loop(first, last) as chunk:
                 later = b.emit(f"icmp ne i64 {chunk.index}, {first}")
-                at = decode_chunk(b, d, chunk.index)
+                at = self._decode(chunk.index)
                 at.group, at.c0, at.c1, at.sums = group, c0, c1, sums
                 at.flags = b.select(later, "i64", str(ACCUMULATE), "0")
                 self._run_chunk(at)
+
+    def _decode(self, chunk: str) -> SimpleNamespace:
+        return decode_chunk(self.b, self.d, chunk)
 
     def _run_chunk(self, at: SimpleNamespace) -> None:
         b, d = self.b, self.d
@@ -115,7 +122,7 @@ class _Parts:
         base = b.choose(
             in_place, lambda: [self._in_place(at)], lambda: [self._copy_input(at)], ["ptr"]
         )[0]
-        pixels = b.mul(b.mul(at.rows, d.out_columns), at.count)
+        pixels = b.mul(b.mul(at.rows, at.columns), at.count)
         with b.loop("0", d.filters, self.vectors * self.inner.lanes) as j:
             width, used, panel = self._pack_gradient(at, j.index)
             steps = [b.mul(c, d.taps) for c in (at.c0, at.c1)]
@@ -134,8 +141,6 @@ class _Parts:
         b, d = self.b, self.d
         plane = b.mul(b.mul(d.copy_rows, d.copy_pitch), self.inner.size)
         planes = b.mul(b.sub(at.c1, at.c0), d.depth_taps)
-        first = b.sub(b.mul(at.row, d.stride_h), d.pad_h)
-        shift = b.sub("0", d.pad_w)
         image_bytes = b.mul(plane, b.mul(d.channel_block, d.depth_taps))
         with b.loop("0", at.count) as image, b.loop("0", planes) as p:
             channel, tap = b.divide(p.index, d.depth_taps)
@@ -143,16 +148,23 @@ class _Parts:
             number = b.add(number, b.mul(tap, d.slice_of_tap))
             inside = b.emit(f"icmp ult i64 {number}, {d.in_depth}")
             place = b.add(b.mul(b.add(channel, at.c0), d.x_channel), b.mul(number, d.x_slice))
-            place = b.offset(at.x, b.add(place, b.mul(image.index, d.x_image)))
             to = b.add(b.mul(image.index, image_bytes), b.mul(p.index, plane))
-            b.do(
-                f"call void @pad(ptr {b.offset(self.scratch, to)}, "
-                f"ptr {b.select(inside, 'ptr', place, 'null')}, i64 {d.copy_rows}, "
-                f"i64 {d.copy_pitch}, i64 {first}, i64 1, i64 {d.in_height}, i64 {d.in_width}, "
-                f"i64 {shift}, i64 1, i64 0)"
-            )
+            self._copy_plane(at, image.index, place, inside, b.offset(self.scratch, to))
         skipped = b.mul(b.mul(at.c0, d.depth_taps), plane)
         return b.offset(self.scratch, b.sub("0", skipped))
+
+    def _copy_plane(
+        self, at: SimpleNamespace, number: str, place: str, inside: str, to: str
+    ) -> None:
+        """Copy a plane, `place` bytes from where its image starts; zeros if it is not inside."""
+        b, d = self.b, self.d
+        from_ = b.offset(at.x, b.add(place, b.mul(number, d.x_image)))
+        first = b.sub(b.mul(at.row, d.stride_h), d.pad_h)
+        b.do(
+            f"call void @pad(ptr {to}, ptr {b.select(inside, 'ptr', from_, 'null')}, "
+            f"i64 {d.copy_rows}, i64 {d.copy_pitch}, i64 {first}, i64 1, i64 {d.in_height}, "
+            f"i64 {d.in_width}, i64 {b.sub('0', d.pad_w)}, i64 1, i64 0)"
+        )
 
     def _pack_gradient(self, at: SimpleNamespace, j: str) -> tuple[str, str, str]:
         """Pack a panel of filters of this chunk; its width in columns and vectors, and place."""
@@ -160,19 +172,37 @@ class _Parts:
         count = b.min(str(self.vectors * lanes), b.sub(d.filters, j))
         used = b.emit(f"udiv i64 {b.add(count, lanes - 1)}, {lanes}")
         width = b.mul(used, lanes)
-        pixels = b.mul(at.rows, d.out_columns)
+        pixels = b.mul(at.rows, at.columns)
         base = b.add(b.mul(at.group, d.y_group), b.mul(at.slice, d.y_slice))
-        row = b.mul(b.mul(at.row, d.out_columns), self.outer.size)
-        base = b.add(b.add(base, row), b.mul(j, d.y_channel))
+        base = b.add(base, b.mul(j, d.y_channel))
         image_bytes = b.mul(b.mul(pixels, width), self.inner.size)
         with b.loop("0", at.count) as image:
-            from_ = b.offset(self.dy, b.mul(b.add(at.image, image.index), d.y_image))
             to = b.offset(self.gradients, b.mul(image.index, image_bytes))
-            b.do(
-                f"call void @pack(i64 {pixels}, ptr {b.offset(from_, base)}, "
-                f"i64 {self.outer.size}, i64 {d.y_channel}, i64 {count}, ptr {to}, i64 {width})"
-            )
+            self._pack_image(at, image.index, base, pixels, count, to, width)
         return width, used, self.gradients
+
+    def _pack_image(
+        self,
+        at: SimpleNamespace,
+        number: str,
+        place: str,
+        pixels: str,
+        count: str,
+        to: str,
+        width: str,
+    ) -> None:
+        b, d = self.b, self.d
+        from_ = self._gradients_from(b.add(at.image, number), (at.row, at.column), place)
+        b.do(
+            f"call void @pack(i64 {pixels}, ptr {from_}, i64 {self.outer.size}, "
+            f"i64 {d.y_channel}, i64 {count}, ptr {to}, i64 {width})"
+        )
+
+    def _gradients_from(self, image: str, pixel: tuple[str, str], place: str) -> str:
+        """Where an image's gradients start, from a row and column on, `place` bytes further."""
+        b, d = self.b, self.d
+        skipped = b.mul(b.add(b.mul(pixel[0], d.out_columns), pixel[1]), self.outer.size)
+        return b.offset(self.dy, b.add(b.add(b.mul(image, d.y_image), skipped), place))
 
     def _tile(self, at, base, place, left, panel, pixels) -> None:
         b, d, inner = self.b, self.d, self.inner

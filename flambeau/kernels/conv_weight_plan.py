@@ -4,21 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import conv_depthwise_plan, conv_weight, conv_weight_dot, conv_winograd_weight_plan
+from . import (
+    conv_depthwise_plan,
+    conv_weight,
+    conv_weight_dot,
+    conv_weight_pairs,
+    conv_winograd_weight_plan,
+)
+from .bfloat_pairs import multiplies_pairs
 from .conv_shape import Geometry, geometry
 from .element import Element
-from .plan import Phase, Plan, ceil_div, round_up
+from .plan import KernelSource, Phase, Plan, ceil_div, round_up
 from .target import Target, host
 
 # Register tiles (taps, vectors of filters), by number of vector registers.
 # More than twelve rows would not leave an address register for each.
 TILES = {32: [(12, 1), (10, 2), (6, 4)], 16: [(10, 1), (6, 2)]}
+PAIR_TILES = [(12, 1), (8, 2), (6, 4)]  # for pairs; larger ones are spilled
+PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 PIXELS = 400  # of a chunk: enough to pay for loading and storing the sums
+INPUT_BYTES = 1 << 20  # of a chunk of even more pixels
 PARTS = 8
 PART_BYTES = 1 << 19  # sums larger than this are not kept in several copies
+CACHED_SUMS = 1 << 20  # bytes of sums that stay in a second-level cache
+SUMS_RATE = 4  # bytes of larger ones that are read or written in a cycle
 DOT_FILTERS = 8  # filters of a group that leave most of a vector empty
 WORTHWHILE = 1.15  # times less that Winograd's tiles must cost: estimates err
-SUM_BYTE = 0.38  # cycles to load and store a byte of the sums
 TASK_WORK = 1 << 15  # multiply-adds of vectors that make a part worth having
 
 
@@ -44,26 +55,21 @@ def plan_conv_backward_weight(
     if depthwise is not None:
         return depthwise
 
-    def plan_directly() -> Plan:
-        few = g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16
-        layout = _DotLayout if few and not element.complex else _Layout
-        return layout(g, element, threads).plan()
-
+    layout = _choose_layout(g, element)(g, element, threads)
     tiles = conv_winograd_weight_plan.choose(g, element, threads)
-    if tiles is None or tiles.cost * WORTHWHILE > _direct_cost(g, element, threads):
-        return plan_directly()
+    if tiles is None or tiles.cost * WORTHWHILE > layout.estimate_cost():
+        return layout.plan()
     plan = conv_winograd_weight_plan.plan(g, element, threads, tiles)
-    return plan._replace(otherwise=plan_directly)
+    return plan._replace(otherwise=layout.plan)
 
 
-def _direct_cost(g: Geometry, element: Element, threads: int) -> float:
-    """Cycles the sum over pixels takes about, one multiply-add of vectors a cycle."""
-    pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
-    vectors = ceil_div(g.out_channels * g.in_channels, element.compute.lanes)
-    layout = _Layout(g, element, threads)
-    # Each chunk loads and stores all sums; then they become the result.
-    moved = (layout.chunks + 0.5) * SUM_BYTE * layout.steps * layout.sums_row
-    return g.groups * (pixels * vectors * g.taps * 1.1 + moved) / threads
+def _choose_layout(g: Geometry, element: Element) -> type[_Layout]:
+    real = not element.complex
+    if g.out_channels <= DOT_FILTERS and g.stride[2] == 1 and element.compute.width <= 16 and real:
+        return _DotLayout
+    if element.dtype == "bf16" and multiplies_pairs(element.target):
+        return _PairLayout
+    return _Layout
 
 
 def _choose_tile(element: Element, filters: int) -> tuple[int, int]:
@@ -82,47 +88,76 @@ def _choose_tile(element: Element, filters: int) -> tuple[int, int]:
 class _Layout:
     """How the sum over pixels is cut up, and where things lie in the workspace."""
 
+    step = 1.1  # cycles of a multiply-add of vectors, about
+
     def __init__(self, g: Geometry, element: Element, threads: int) -> None:
         self.g, self.element, self.threads = g, element, threads
         self.inner = element.compute
-        self.rows, self.vectors = _choose_tile(element, g.out_channels)
         self.steps = g.in_channels * g.taps
         self.in_place = g.padding == (0, 0, 0) and self.inner is element
         self.sums_row = round_up(g.out_channels, self.inner.lanes) * self.inner.size
+        self._choose_tile()
         self._choose_chunk()
         self._choose_parts()
         self._place()
+
+    def estimate_cost(self) -> float:
+        """Cycles the sum over pixels takes about."""
+        g = self.g
+        pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
+        vectors = ceil_div(g.out_channels * g.in_channels, self.inner.lanes)
+        work = g.groups * pixels * vectors * g.taps * self.step
+        sums = g.groups * self.steps * self.sums_row
+        if sums > CACHED_SUMS:
+            work += 2 * self.chunks * sums / SUMS_RATE
+        return work / self.threads
+
+    def _choose_tile(self) -> None:
+        self.rows, self.vectors = _choose_tile(self.element, self.g.out_channels)
 
     def _choose_chunk(self) -> None:
         """Images of a chunk, or rows of a strip, so that it has about PIXELS pixels."""
         g = self.g
         _, height, width = g.output
-        self.image_block, self.strip_rows = 1, height
+        self.image_block, self.strip_rows, self.strip_columns = 1, height, width
         if height * width > PIXELS:
             strips = ceil_div(height, max(1, PIXELS // width))
             self.strip_rows = ceil_div(height, strips)
         elif g.output[0] == 1:
-            # Parts want chunks each; where there are none, each chunk loads and stores all sums.
-            parts = min(PARTS, g.batch) if self._has_parts() else 1
-            wanted = ceil_div(g.batch, max(1, parts))
-            self.image_block = max(1, min(wanted, PIXELS // (height * width)))
+            self.image_block = self._choose_images(g.batch)
         self.strips = ceil_div(height, self.strip_rows)
         self.chunks = ceil_div(g.batch, self.image_block) * g.output[0] * self.strips
 
-    def _has_parts(self) -> bool:
-        """Whether several copies of the sums are small enough."""
+    def _choose_images(self, images: int) -> int:
+        """How many images a chunk should have, where one has few pixels.
+
+        Sums that are not kept in the caches should be read and written rarely.
+        """
+        g, images = self.g, max(1, images)
+        pixels = g.output[1] * g.output[2]
+        most = PIXELS // pixels
+        if self._keeps_copies():
+            images = ceil_div(images, min(PARTS, images))
+        else:
+            self._copy_shape()
+            copied = g.in_channels * g.kernel[0] * self.plane * self.inner.size
+            most = max(most, min(2 * most, INPUT_BYTES // copied))
+        return max(1, min(images, most))
+
+    def _keeps_copies(self) -> bool:
+        """Whether sums are few enough for parts of chunks that have their own."""
         return self.g.groups * self.steps * self.sums_row <= PART_BYTES
 
     def _choose_parts(self) -> None:
         g = self.g
-        used = ceil_div(g.out_channels, self.inner.lanes)
+        used = self.sums_row // (self.inner.lanes * self.inner.size)
         pixels = g.batch * g.output[0] * g.output[1] * g.output[2]
         work = g.groups * self.steps * used * pixels
-        small = self._has_parts()
+        copies = self._keeps_copies()
         worth = max(1, min(PARTS, work // TASK_WORK))
-        self.parts = max(1, min(worth if small else 1, self.chunks))
+        self.parts = max(1, min(worth if copies else 1, self.chunks))
         blocks = 1
-        if self.parts * g.groups < self.threads and not small:
+        if self.parts * g.groups < self.threads and not copies:
             # Each block packs the output's gradients anew: no more than there are threads.
             blocks = min(ceil_div(self.threads, self.parts * g.groups), g.in_channels)
         self.channel_block = ceil_div(g.in_channels, blocks)
@@ -131,7 +166,7 @@ class _Layout:
         """Rows and columns of the copy of a plane."""
         (_, sh, sw), (_, kh, kw), (_, dh, dw) = self.g.stride, self.g.kernel, self.g.dilation
         self.copy_rows = (self.strip_rows - 1) * sh + (kh - 1) * dh + 1
-        self.copy_pitch = (self.g.output[2] - 1) * sw + (kw - 1) * dw + 1
+        self.copy_pitch = (self.strip_columns - 1) * sw + (kw - 1) * dw + 1
         self.plane = self.copy_rows * self.copy_pitch
 
     def _place(self) -> None:
@@ -139,7 +174,7 @@ class _Layout:
         self._copy_shape()
         planes = 0 if self.in_place else self.image_block * self.channel_block * g.kernel[0]
         self.gradients = round_up(planes * self.plane * size + slack, 64)
-        pixels = self.image_block * self.strip_rows * g.output[2]
+        pixels = self.image_block * self.strip_rows * self.strip_columns
         panel = min(self.sums_row, self.vectors * self.inner.lanes * size)
         self.scratch = self.gradients + round_up(pixels * panel + slack, 64)
         self.sums = round_up(self.parts * g.groups * self.steps * self.sums_row, 64)
@@ -147,7 +182,7 @@ class _Layout:
     def plan(self) -> Plan:
         g = self.g
         element = self.element
-        kernels = conv_weight.sources(element.dtype, element.target, self.rows, self.vectors)
+        kernels = self._kernels()
         tasks = self.parts * g.groups * ceil_div(g.in_channels, self.channel_block)
         runs = ceil_div(self.steps, element.lanes)
         parts = self.parts if self.chunks else 0  # no images: the total of nothing
@@ -188,17 +223,26 @@ class _Layout:
         g = self.g
         return g.groups * g.out_channels * g.output[0] * g.output[1] * g.output[2]
 
+    def _kernels(self) -> tuple[KernelSource, KernelSource]:
+        element = self.element
+        return conv_weight.sources(element.dtype, element.target, self.rows, self.vectors)
+
     def _desc(self) -> tuple[int, ...]:
-        g = self.g
-        row_at = len(conv_weight.FIELDS.names)
-        desc = conv_weight.FIELDS.pack(
-            **self._places(), groups=g.groups, filters=g.out_channels,
-            parts=self.parts, chunks=self.chunks, taps=g.taps, channel_block=self.channel_block,
-            channel_tasks=ceil_div(g.in_channels, self.channel_block),
-            row_at=row_at, pixel_at=row_at + self.steps, sums_at=0, sums_row=self.sums_row,
-            scratch_at=self.sums, scratch=self.scratch, gradients=self.gradients,
-        )  # fmt: skip
+        desc = conv_weight.FIELDS.pack(**self._fields(len(conv_weight.FIELDS.names)))
         return desc + self._row_table() + self._pixel_table()
+
+    def _fields(self, row_at: int) -> dict[str, int]:
+        """The desc's numbers, with the tables of rows and of pixels from `row_at` on."""
+        g = self.g
+        return {
+            **self._places(), "groups": g.groups, "filters": g.out_channels,
+            "parts": self.parts, "chunks": self.chunks, "taps": g.taps,
+            "channel_block": self.channel_block,
+            "channel_tasks": ceil_div(g.in_channels, self.channel_block),
+            "row_at": row_at, "pixel_at": row_at + self.steps, "sums_at": 0,
+            "sums_row": self.sums_row, "scratch_at": self.sums, "scratch": self.scratch,
+            "gradients": self.gradients,
+        }  # fmt: skip
 
     def _row_table(self) -> tuple[int, ...]:
         """Byte offset in the input (or its copy) of each step of the filter: channel, then tap."""
@@ -234,14 +278,89 @@ class _Layout:
             (n * image + r * sh * pitch + x * sw) * size
             for n in range(self.image_block)
             for r in range(self.strip_rows)
-            for x in range(g.output[2])
+            for x in range(self.strip_columns)
         )
+
+
+class _PairLayout(_Layout):
+    """The same for bfloat16 pixels that are multiplied by pairs.
+
+    Blocks of images are blocks of pairs: two images after each other, and if their number is odd
+    the halves of the last one, whose last row (or column, where there is one row) may stay alone.
+    """
+
+    step = 0.66
+
+    def _choose_tile(self) -> None:
+        used = ceil_div(self.g.out_channels, self.inner.lanes)
+
+        def cost(tile: tuple[int, int]) -> float:
+            rows, vectors = tile
+            widths = [vectors] * (used // vectors) + [used % vectors] * (used % vectors > 0)
+            work = [max(rows * w, PAIR_LOAD * (rows + w)) + 1.5 + 0.6 * w for w in widths]
+            return sum(work) / rows
+
+        self.rows, self.vectors = min(PAIR_TILES, key=cost)
+
+    def _choose_chunk(self) -> None:
+        g = self.g
+        depth, height, width = g.output
+        lines = height if height > 1 else width  # what is cut into strips
+        line = width if height > 1 else 1
+        halved = max(lines if g.batch > 1 else lines // 2, 1)
+        strip = ceil_div(halved, ceil_div(halved, max(1, PIXELS // line)))
+        self.strip_rows, self.strip_columns = (strip, width) if height > 1 else (1, strip)
+        self.image_block, pairs = 1, g.batch // 2
+        if depth == 1 and strip == lines:
+            self.image_block = self._choose_images(pairs)
+        self.chunk_table = self._list_chunks(pairs, lines, strip)
+        self.strips, self.chunks = ceil_div(lines, strip), len(self.chunk_table)
+
+    def _list_chunks(self, pairs: int, lines: int, strip: int) -> list[tuple[int, ...]]:
+        """The chunks, numbers as conv_weight_pairs has them."""
+        depth, height, width = self.g.output
+
+        def place(line: int) -> tuple[int, int]:
+            return (line, 0) if height > 1 else (0, line)
+
+        def extent(count: int) -> tuple[int, int]:
+            return (count, width) if height > 1 else (1, count)
+
+        def cut(end: int) -> list[tuple[int, tuple[int, int]]]:
+            return [(k, extent(min(strip, end - k))) for k in range(0, end, strip)]
+
+        found = []
+        for image in range(0, 2 * pairs, 2 * self.image_block):
+            count = min(self.image_block, pairs - image // 2)
+            for slice_ in range(depth):
+                for k, size in cut(lines):
+                    found.append((slice_, count, *size, image, *place(k), image + 1, *place(k)))
+        if self.g.batch % 2:
+            last, half = 2 * pairs, lines // 2
+            for slice_ in range(depth):
+                for k, size in cut(half):
+                    found.append((slice_, 1, *size, last, *place(k), last, *place(k + half)))
+                if lines % 2:
+                    found.append((slice_, 1, *extent(1), last, *place(lines - 1), -1, 0, 0))
+        return found
+
+    def _kernels(self) -> tuple[KernelSource, KernelSource]:
+        return conv_weight_pairs.sources(self.element.target, self.rows, self.vectors)
+
+    def _desc(self) -> tuple[int, ...]:
+        row_at = len(conv_weight_pairs.FIELDS.names)
+        tables = self._row_table() + self._pixel_table()
+        chunks = tuple(n for chunk in self.chunk_table for n in chunk)
+        fields = {
+            **self._fields(row_at), "chunk_at": row_at + len(tables), "stride_w": self.g.stride[2]
+        }  # fmt: skip
+        return conv_weight_pairs.FIELDS.pack(**fields) + tables + chunks
 
 
 class _DotLayout(_Layout):
     """The same for few filters a group: dot products along rows of pixels."""
 
-    def _has_parts(self) -> bool:
+    def _keeps_copies(self) -> bool:
         return True
 
     def _choose_parts(self) -> None:

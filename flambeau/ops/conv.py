@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from .. import core
 from ..kernels.lazy import conv as planner
 from ..kernels.lazy import conv_shape, conv_weight_plan
@@ -105,8 +103,6 @@ def convolve_weight(input, cotangent, shape, settings):
         return out
     if x.numel() == 0 or dy.numel() == 0:
         return out.zero_()
-    if _is_product(x, dy, shape, settings):
-        return _multiply_pixels(x, dy, stride).view(shape)
     key = ("conv_weight", x.dtype.code, tuple(x.shape), shape, settings)
     plan = planned(
         key,
@@ -116,30 +112,6 @@ def convolve_weight(input, cotangent, shape, settings):
     )
     plan.run(out, x, dy)
     return out
-
-
-_PRODUCT_WORK = 1 << 22  # multiply-adds that pay for bringing channels to the front
-
-
-def _is_product(x, dy, shape, settings):
-    """Whether filters of one tap had better get their gradient by one product.
-
-    Products multiply bfloat16 numbers two at a time, where the processor can.
-    """
-    if x.dtype.name != "bfloat16" or "avx512bf16" not in core.cpu_features():
-        return False
-    _, padding, _, groups = settings
-    one_tap = groups == 1 and math.prod(shape[2:]) == 1 and not any(padding)
-    few = min(shape[0], shape[1]) < 16
-    return one_tap and not few and x.shape[1] * dy.numel() >= _PRODUCT_WORK
-
-
-def _multiply_pixels(x, dy, stride):
-    """(O, C): the products of the pixels of all images, those of x that the filter met."""
-    met = tuple(slice(None, None, step) for step in stride)
-    x = x if all(step == 1 for step in stride) else x[(slice(None), slice(None), *met)]
-    rows = (t.transpose(0, 1).reshape(t.shape[1], -1) for t in (dy, x))
-    return core.product(*rows, tb=True)
 
 
 @convolve_weight.vjp

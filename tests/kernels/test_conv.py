@@ -13,6 +13,7 @@ from flambeau.kernels import (
     conv_pixels,
     conv_strip,
     conv_weight,
+    conv_winograd_weight_plan,
 )
 from flambeau.kernels.bfloat_pairs import multiplies_pairs
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
@@ -218,6 +219,57 @@ def test_pairs_do_not_mix_what_is_not_finite():
     assert not finite[4:, 4:].any()
     assert finite[:4].all()
     assert finite[:, :4].all()
+
+
+# Numbers of images, rows and columns that are odd; large sums; strips; lines; slices; groups.
+PAIRED_GRADIENTS = [
+    ((5, 7, 9, 11), (20, 7, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((1, 4, 9, 11), (20, 4, 3, 2), (2, 3), (1, 0), (1, 2), 1),
+    ((3, 3, 41, 47), (17, 3, 3, 3), (1, 1), (1, 2), (1, 1), 1),
+    ((4, 40, 7, 7), (96, 40, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((11, 70, 5, 6), (130, 70, 4, 4), (1, 1), (2, 2), (1, 1), 1),
+    ((4, 24, 6, 5), (40, 12, 1, 1), (2, 2), (0, 0), (1, 1), 2),
+    ((1, 3, 901), (17, 3, 4), (2,), (3,), (1,), 1),
+    ((3, 5, 30), (24, 5, 3), (1,), (1,), (2,), 1),
+    ((1, 5, 1), (12, 5, 1), (1,), (0,), (1,), 1),
+    ((3, 2, 4, 5, 7), (10, 2, 3, 2, 3), (1, 2, 2), (1, 1, 0), (1, 1, 1), 1),
+    ((0, 4, 6, 6), (16, 4, 3, 3), (2, 2), (1, 1), (1, 1), 1),
+]
+
+
+@pytest.mark.skipif(not multiplies_pairs(HOST), reason="no instruction for pairs")
+@pytest.mark.parametrize("case", PAIRED_GRADIENTS)
+def test_bfloat_pixels_are_multiplied_by_pairs(monkeypatch, case):
+    """Also where Winograd's tiles would take less time; the same bits for any number of threads."""
+    monkeypatch.setattr(conv_winograd_weight_plan, "choose", lambda *_: None)
+    x_shape, w_shape, *options, groups = case
+    dy_shape = (x_shape[0], w_shape[0], *reference.conv_output(x_shape, w_shape, *options))
+    x, dy = draw("bf16", x_shape, 1), draw("bf16", dy_shape, 2)
+    w = np.zeros(w_shape)
+    expected = reference.conv_backward(wide("bf16", x), w, wide("bf16", dy), *options, groups)[1]
+    found = []
+    for threads in (1, 2, 3):
+        plan = plan_conv_backward_weight("bf16", x_shape, w_shape, *options, groups, threads)
+        assert plan.phases[0].kernel.key.startswith("conv_weight_pairs")
+        found.append(draw("bf16", w_shape, 3))
+        run_plan(plan, [found[-1], x, dy], HOST, threads)
+        assert_near("bf16", found[-1], expected)
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+@pytest.mark.skipif(not multiplies_pairs(HOST), reason="no instruction for pairs")
+def test_pixels_without_partner_do_not_mix_what_is_not_finite():
+    """The last row of a single image has no partner; the filter's last row alone meets infinity."""
+    case = ((1, 2, 7, 6), (16, 2, 3, 1), (1, 1), (0, 0), (1, 1), 1)
+    x, dy = draw("bf16", case[0], 1), draw("bf16", (1, 16, 5, 6), 2)
+    x[0, 0, 6, 3] = 0x7F80
+    dw = draw("bf16", case[1], 3)
+    run_plan(plan_conv_backward_weight("bf16", *case, 1), [dw, x, dy], HOST)
+    finite = np.isfinite(wide("bf16", dw))
+    assert not finite[:, 0, 2].any()
+    assert finite[:, 0, :2].all()
+    assert finite[:, 1].all()
 
 
 IMAGES = [

@@ -281,7 +281,7 @@ def test_infinity_stays_in_its_windows():
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("batch", [1, 5])
 def test_bfloat_gradient_of_filters_with_one_tap(stride, batch):
-    """One product over the pixels of all images, summed in float32."""
+    """All images and pixels, summed in float32."""
     torch.manual_seed(0)
     x = torch.randn(batch, 40, 30, 29).bfloat16()
     weight = torch.randn(48, 40, 1, 1).bfloat16().requires_grad_()
