@@ -421,11 +421,11 @@ class Builder:
             f"{mask})"
         )
 
-    def prefetch(self, pointer: str) -> None:
-        """Ask for the cache line at an address, which need not exist."""
+    def prefetch(self, pointer: str, level: int = 1) -> None:
+        """Ask for the cache line at an address, which need not exist, down to a cache's level."""
         name = "llvm.prefetch.p0"
         self.declare(name, f"declare void @{name}(ptr, i32, i32, i32)")
-        self.do(f"call void @{name}(ptr {pointer}, i32 0, i32 3, i32 1)")
+        self.do(f"call void @{name}(ptr {pointer}, i32 0, i32 {4 - level}, i32 1)")
 
 
 def copy_run(b: Builder, to: str, source: str, count: str, size: int) -> None:

@@ -121,6 +121,10 @@ class _Pack:
         at = b.mul(k, self.source.size)
         tail = self.source.tail(b, limit) if limit else None
         rows = [self.source.load(b, b.offset(column, at), tail) for column in columns]
+        if limit is None:  # the next panel, which will be packed when this one has been used
+            further = b.add(at, b.mul("%side", self.width))
+            for column in columns:
+                b.prefetch(b.offset(column, further), 2)
         turned = transpose(b, rows, self.source.vector, self.lanes)
         for r, row in enumerate(turned):
             target = b.offset(to, b.mul(b.add(k, r), self.row_bytes))

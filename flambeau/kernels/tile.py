@@ -72,7 +72,7 @@ def emit_tile(b: Builder, name: str, of: Operands, rows: int, vectors: int, mode
     """
     with b.function(name, _PARAMETERS_OF.get(mode, PARAMETERS), "internal", "noinline"):
         tail = of.c.tail(b, b.sub("%columns", (vectors - 1) * of.c.lanes))
-        if mode == PACKED:
+        if vectors > 1:
             _prefetch_result(b, of.c, rows, vectors)
         cells = _sum(b, of, rows, vectors, tail, mode)
         values = [of.c.finish(b, cell) for cell in cells]
@@ -85,6 +85,23 @@ def _prefetch_result(b: Builder, c: Element, rows: int, vectors: int) -> None:
         row = b.offset("%c", b.mul(str(r), "%c_row"))
         for j in range(vectors):
             b.prefetch(b.offset(row, j * c.lanes * c.size))
+
+
+_ROWS_AHEAD, _STEPS_AHEAD = 8, 8
+
+
+def _prefetch_operands(b: Builder, of: Operands, rows: int, vectors: int, at) -> None:
+    """Ask for A of the tile below (one row a step: a line holds some steps) and for B further on.
+
+    The tile below may be the first one of the next product. Nothing waits for A yet, and rows that
+    lie a power of two apart would push each other out of the first-level cache.
+    """
+    step, a_at, b_at = at
+    row = b.add(b.emit(f"and i64 {step}, {_ROWS_AHEAD - 1}"), rows)
+    b.prefetch(b.offset(b.offset("%a", a_at), b.mul(row, "%a_row")), 2)
+    further = b.offset(b_at, b.mul("%b_step", _STEPS_AHEAD))
+    for j in range(vectors):
+        b.prefetch(b.offset(further, j * of.b.width * (of.b.size // of.b.cells)))
 
 
 def _sum(
@@ -114,6 +131,8 @@ def _sum(
             )
             for j in range(vectors)
         ]
+        if mode == STRIDED and vectors > 1:
+            _prefetch_operands(b, of, rows, vectors, (step.index, a_at, b_at))
         out: list[str] = []
         for r in range(rows):
             factor = of.a.broadcast(b, starts(r, a_at))
