@@ -9,8 +9,9 @@ from .. import core
 from ..core import Tensor
 from ..kernels.dtypes import BY_CODE
 from ..kernels.lazy import gemm
+from ..kernels.scalar import cast
 from .plans import find_plan
-from .record import alias, composite, deliver, primitive
+from .record import alias, composite, deliver, pointwise, primitive
 
 
 def _plan(
@@ -385,12 +386,24 @@ def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: Any = 1, alpha: Any 
     return _scaled_product("addmv", input, mat, vec, beta, alpha, mv)
 
 
+@pointwise(register=False, accepts="uifc")
+def _add_outer(input, column, row, *, beta=1, alpha=1):
+    """beta * input + alpha * column * row."""
+    return cast(beta, input.dtype) * input + cast(alpha, input.dtype) * column * row
+
+
 @composite(inplace=True, out=True)
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * outer(vec1, vec2)."""
     if vec1.dtype.code == 0 and input.dtype.code == 0:
         product_ = outer(vec1, vec2)
         return (input | product_) if beta else product_
+    same = input.dtype is vec1.dtype is vec2.dtype and vec1.dim() == vec2.dim() == 1
+    if same and beta != 0 and not isinstance(beta, complex) and not isinstance(alpha, complex):
+        if not vec1.dtype.is_floating_point and not vec1.dtype.is_complex:
+            beta, alpha = _whole("addr", beta, alpha)
+        input = input.expand(vec1.shape[0], vec2.shape[0])
+        return _add_outer(input, vec1.unsqueeze(1), vec2, beta=beta, alpha=alpha)
     return _scaled_sum("addr", input, outer(vec1, vec2), beta, alpha)
 
 
