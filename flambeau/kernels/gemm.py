@@ -23,6 +23,7 @@ DOT_BYTES = 1 << 20  # of the smaller operand, which is read again for some colu
 # B is read in place by so many rows of A at least; by more where a panel and A stay in the cache.
 IN_PLACE_ROWS = 64
 PANEL_BYTES, A_BYTES = 1 << 18, 1 << 19
+FAR_A_BYTES, SHORT_SUM = 1 << 22, 256
 PAIRS_WORK = 1 << 16  # multiply-adds from which packing pairs pays
 INNER_PART = 1 << 15  # terms of an inner product that are worth a task
 STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not by blocks of columns
@@ -152,6 +153,8 @@ def _choose(p: _Product) -> Plan:
         return _plan_direct(p, element)
     if not columns_apart and _reads_in_place(p, element):
         return _plan_direct(p, element)
+    if _packs_panels(p, element):
+        return _plan_direct(p, element, pack=True)
     return _plan_packed(p, element)
 
 
@@ -178,6 +181,19 @@ def _reads_in_place(p: _Product, element: Element) -> bool:
     # Columns of A lie in a line each: fewer of them stay.
     most = A_BYTES if p.a[1] == 1 else A_BYTES // 2
     return whole_lines and panel <= PANEL_BYTES and p.m * p.k * element.size <= most
+
+
+def _packs_panels(p: _Product, element: Element) -> bool:
+    """Whether A is best read in place, by the panels of B one after the other, each packed in the
+    second-level cache: no more than a panel is written, and tiles take the whole sum.
+    """
+    if element.compute is not element:  # what is packed is converted but once
+        return False
+    vectors = gemm_direct.tile_shape(p.target, element)[1]
+    panel = p.k * _panel_columns(p.n, element.lanes, vectors) * element.size
+    a_bytes = p.m * p.k * element.size
+    # A short sum leaves little time to fetch a tile's rows from further away.
+    return panel <= PANEL_BYTES and a_bytes <= (FAR_A_BYTES if p.k > SHORT_SUM else A_BYTES)
 
 
 def _batch_bytes(p: _Product, size: int) -> dict[str, int]:
@@ -302,10 +318,10 @@ def _panel_columns(n: int, lanes: int, vectors: int) -> int:
     return ceil_div(used, ceil_div(used, vectors)) * lanes
 
 
-def _plan_direct(p: _Product, element: Element) -> Plan:
+def _plan_direct(p: _Product, element: Element, pack: bool = False) -> Plan:
     rows, vectors = gemm_direct.tile_shape(p.target, element)
     size, compute = element.size, element.compute
-    pack = _packs(p, element)
+    pack = pack or _packs(p, element)
     panel = _panel_columns(p.n, element.lanes, vectors)
     m_block, n_block = _share(p, rows, panel, pack)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
@@ -327,10 +343,12 @@ def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
     work = p.m * p.n * p.k
     if p.threads == 1 or p.batch[0] >= 2 * p.threads or work < 2 * TASK_WORK:
         return p.m, p.n
+    if pack and work >= 8 * TASK_WORK:  # B is packed once for each block of rows
+        return _blocks(p, rows, panel, round_up(p.m, rows), (0.0, 16.0 / rows))
     pieces = p.threads * (1 if work < 8 * TASK_WORK else 4)
     down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
     wide = p.n > p.m and across >= p.threads  # B is read once, by parts
-    if (pack and across > 1) or down < p.threads or wide:  # B is packed once for each task
+    if (pack and across > 1) or down < p.threads or wide:
         return p.m, ceil_div(across, min(across, pieces)) * panel
     return ceil_div(down, min(down, pieces)) * rows, p.n
 
@@ -432,7 +450,7 @@ def _tile_phase(
     size = element.size
     m_block, n_block = p.m, shape.n_part
     if not shape.own_b:
-        m_block, n_block = _blocks(p, rows, shape.columns)
+        m_block, n_block = _blocks(p, rows, shape.columns, M_BLOCK, (0.2, 0.0))
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
     of_batch = p.batch[2] != 0 and not shape.own_b
     b_bytes = 0 if shape.own_b else _shared_bytes(p, element, shape)
@@ -455,10 +473,16 @@ def _tile_phase(
     return phase, b_bytes * (p.batch[0] if of_batch else 1) + round_up(scratch, 64) * p.threads
 
 
-def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
-    """Blocks of C: tall enough to reuse a panel of B, and shared out evenly over the threads."""
+def _blocks(
+    p: _Product, rows: int, columns: int, tallest: int, packing: tuple[float, float]
+) -> tuple[int, int]:
+    """Blocks of C: tall enough to reuse a panel of B, and shared out evenly over the threads.
+
+    `packing`: what each block costs besides, in panels of B for its rows and panels of A for its
+    columns.
+    """
     down, across = ceil_div(p.m, rows), ceil_div(p.n, columns)
-    least = ceil_div(down, M_BLOCK // rows)
+    least = ceil_div(down, tallest // rows)
     if p.threads == 1:
         return ceil_div(down, least) * rows, across * columns
     best: tuple[float, int, int] | None = None
@@ -467,8 +491,9 @@ def _blocks(p: _Product, rows: int, columns: int) -> tuple[int, int]:
             m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
             tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
             longest = ceil_div(tasks, p.threads) * m_panels * n_panels
-            # More tasks read more panels and pack A again, but let a late thread be helped out.
-            cost = longest * (1 + 0.004 * tasks + 0.1 / tasks + 0.2 / n_panels)
+            # More tasks read more panels, but let a late thread be helped out.
+            cost = longest * (1 + 0.004 * tasks + 0.3 / tasks)
+            cost *= 1 + packing[0] / n_panels + packing[1] / m_panels
             if best is None or cost < best[0]:
                 best = (cost, m_panels * rows, n_panels * columns)
     assert best is not None

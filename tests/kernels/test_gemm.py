@@ -71,24 +71,33 @@ def test_epilogues(dtype, bias):
             check(dtype, m, n, k, b_turned=turned, bias=bias, accumulate=True, threads=2)
 
 
+@pytest.fixture
+def always_packed(monkeypatch):
+    """Operands are packed even where a panel at a time would do."""
+    monkeypatch.setattr(gemm, "_packs_panels", lambda p, element: False)
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("dtype", ["f32", "f64", "f16", "bf16", "i64", "u8"])
 @pytest.mark.parametrize("turned", range(4))
-def test_packed(dtype, target, turned):
-    """Sizes for which operands are packed, over several blocks of k."""
+@pytest.mark.parametrize("blocks", [False, True])
+def test_packed(monkeypatch, dtype, target, turned, blocks):
+    """Sizes for which operands are packed: panels of B, or both over several blocks of k."""
+    if blocks:
+        monkeypatch.setattr(gemm, "_packs_panels", lambda p, element: False)
     layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
     check(dtype, 200, 150, 900, **layout, threads=2, target=target)
     check(dtype, 129, 260, 300, **layout, bias="column", relu=dtype[0] == "f", target=target)
 
 
-def test_packed_batch():
+def test_packed_batch(always_packed):
     """Packed products in a batch, with operands of their own and with one shared."""
     for share_b in (False, True):
         check("f32", 150, 200, 300, batch=3, threads=2, share_b=share_b)
         check("f32", 150, 200, 300, batch=3, b_turned=True, share_b=share_b)
 
 
-def test_packed_in_parts(monkeypatch):
+def test_packed_in_parts(monkeypatch, always_packed):
     """Parts of the sum, of the columns and of the rows, of few products and of many."""
     monkeypatch.setattr(gemm, "SHARED_BYTES", 1 << 18)
     monkeypatch.setattr(gemm, "OWN_BYTES", 1 << 17)
@@ -102,7 +111,7 @@ def test_packed_in_parts(monkeypatch):
 
 @pytest.mark.parametrize("turned", range(4))
 @pytest.mark.parametrize("dtype", ["f32", "f64", "bf16", "i64"])
-def test_packed_products_of_a_large_batch(dtype, turned):
+def test_packed_products_of_a_large_batch(always_packed, dtype, turned):
     """Each task packs both operands, except one that all products share."""
     layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
     for share_b in (False, True):
@@ -119,13 +128,17 @@ def test_what_is_packed_takes_some_megabytes(shape):
             assert plan.workspace < 10 << 20
 
 
-def test_packed_products_do_not_depend_on_threads():
-    a, b = draw("f32", (300, 900), 1), draw("f32", (900, 400), 2)
+@pytest.mark.parametrize("m", [300, 1000])
+def test_products_do_not_depend_on_threads(m):
+    """Panels of B packed by each task, or both operands in blocks."""
+    k = 500_000 // m
+    a, b = draw("f32", (m, k), 1), draw("f32", (k, 400), 2)
     results = []
     for threads in (1, 2, 3):
-        c = np.empty((300, 400), np.float32)
-        plan = plan_gemm("f32", 300, 400, 900, (900, 1), (400, 1), (400, 1), threads)
-        assert [phase.kernel.symbol for phase in plan.phases] == ["pack_shared", "tiles"]
+        c = np.empty((m, 400), np.float32)
+        plan = plan_gemm("f32", m, 400, k, (k, 1), (400, 1), (400, 1), threads)
+        symbols = {phase.kernel.symbol for phase in plan.phases}
+        assert symbols == ({"pack_shared", "tiles"} if m == 300 else {"direct"})
         run_plan(plan, [c, a, b, None], HOST, threads)
         results.append(c)
     np.testing.assert_array_equal(results[0], results[1])
@@ -218,8 +231,9 @@ def test_larger_operands_are_read_in_place_by_more_rows():
     assert kernel_of(1024, 32, 1024) == "gemm_direct"
     assert kernel_of(48, 1024, 2048) == "gemm_direct"
     assert kernel_of(256, 256, 256) == "gemm_direct"
-    assert kernel_of(256, 250, 512) == "gemm_packed"
-    assert kernel_of(1024, 1024, 1024) == "gemm_packed"
+    assert kernel_of(1024, 1024, 1024) == "gemm_direct"
+    assert kernel_of(1024, 1024, 2048) == "gemm_packed"
+    assert kernel_of(256, 256, 256, dtype="f16") == "gemm_packed"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
