@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from . import networks
+from . import mixes, networks
 from .common import Body, Build, Workload, loss_step, training_step
 
 
@@ -152,6 +152,71 @@ def tabular_step(torch: Any) -> Body:
     return training_step(model, nn.BCEWithLogitsLoss(), optim, x, y)
 
 
+def gan_step(torch: Any) -> Body:
+    """Return a step of DCGAN: the discriminator on real and made images, then the generator."""
+    made, judge = mixes.generator(torch), mixes.discriminator(torch)
+    optims = [torch.optim.Adam(m.parameters(), lr=2e-4, betas=(0.5, 0.999)) for m in (made, judge)]
+    loss = torch.nn.BCEWithLogitsLoss()
+    x, noise = torch.randn(32, 3, 32, 32), torch.randn(32, 100, 1, 1)
+    ones, zeros = torch.ones(32), torch.zeros(32)
+
+    def step() -> Any:
+        images = made(noise)
+        optims[1].zero_grad()
+        error = loss(judge(x), ones) + loss(judge(images.detach()), zeros)
+        error.backward()
+        optims[1].step()
+        optims[0].zero_grad()
+        loss(judge(images), ones).backward()
+        optims[0].step()
+        return error
+
+    return "step()", {"step": step}
+
+
+def wave_step(torch: Any) -> Body:
+    """Return a step of WaveNet on second halves of 4096 samples."""
+    model = mixes.wave_net(torch)
+    optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x, y = torch.randn(2, 1, 4096), torch.randint(0, 256, (2, 4096))
+    return training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)
+
+
+def series_step(make: Callable[[Any], Any], *shape: int) -> Build:
+    """Return a classifier's training step under Adam; its inputs have this shape."""
+
+    def build(torch: Any) -> Body:
+        model = make(torch)
+        optim = torch.optim.Adam(model.parameters(), lr=1e-3)
+        x, y = torch.randn(*shape), torch.randint(0, 10, (shape[0],))
+        return training_step(model, torch.nn.CrossEntropyLoss(), optim, x, y)
+
+    return build
+
+
+def atari_step(torch: Any) -> Body:
+    """Return a step of DQN on 32 stacks of frames: Huber loss, clipped gradients."""
+    model, target = mixes.atari_network(torch), mixes.atari_network(torch)
+    target.load_state_dict(model.state_dict())
+    optim = torch.optim.Adam(model.parameters(), lr=1e-4)
+    now, later = (torch.randint(0, 256, (32, 4, 84, 84), dtype=torch.uint8) for _ in range(2))
+    action, reward, over = torch.randint(0, 6, (32, 1)), torch.randn(32), torch.zeros(32)
+
+    def step() -> Any:
+        with torch.no_grad():
+            best = target(later.float() / 255).max(1)[0]
+            wanted = reward + 0.99 * best * (1 - over)
+        value = model(now.float() / 255).gather(1, action).squeeze(1)
+        loss = torch.nn.functional.smooth_l1_loss(value, wanted)
+        optim.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optim.step()
+        return loss
+
+    return "step()", {"step": step}
+
+
 def resnet_small(torch: Any) -> Any:
     """Return ResNet-18 for 32x32 images."""
     return networks.resnet18(torch, small=True)
@@ -182,6 +247,14 @@ ROWS: dict[str, Build] = {
     "graph network step": graph_step,
     "autoencoder step, bfloat16 autocast": autocast_step,
     "tabular network step": tabular_step,
+    "EfficientNet-like step, 64x64, batch 16": image_step(mixes.efficient_net, 16, 3, 64),
+    "ConvNeXt-like step, 64x64, batch 8": series_step(mixes.conv_next, 8, 3, 64, 64),
+    "ViT step, 32x32, batch 16": series_step(mixes.vision_transformer, 16, 3, 32, 32),
+    "DCGAN step, 32x32, batch 32": gan_step,
+    "WaveNet step, 4096 samples": wave_step,
+    "PointNet step, 16 clouds of 1024": series_step(mixes.point_net, 16, 3, 1024),
+    "TCN step, 256 steps, batch 16": series_step(mixes.temporal_network, 16, 8, 256),
+    "DQN step, 84x84 frames": atari_step,
 }
 
 WORKLOADS = tuple(
