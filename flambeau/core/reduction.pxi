@@ -2,10 +2,28 @@
 
 cdef enum:
     SHORT_ROW = 16        # rows of up to as many elements are reduced many at a time
+    FEW_GATHERED = 6      # up to as many cost less to gather than a vector of each row to read
     SHORT_SEARCH = 64     # the same where positions are wanted
     FEWEST_PACKED = 1024  # elements, at least, of row programs whose operands are copied to lie along the rows
     FEW_ROWS = 16         # up to as many rows (columns) are cut into chunks, reduced in parallel
     FEW_COLUMNS = 1024
+
+cdef object _row_form = None
+cdef int _rows_abreast = -1
+
+
+def set_row_form(ask):
+    """ask(): do kernels of short, contiguous rows read many of them at a time?"""
+    global _row_form
+    _row_form = ask
+
+
+cdef bint reads_rows_abreast() except -1:
+    global _rows_abreast
+    if _rows_abreast < 0:
+        _rows_abreast = bool(_row_form())
+    return _rows_abreast
+
 
 cdef uint64_t reduced_mask(LoopOp op, object dim, int ndim, Tensor x) except? 0xFFFFFFFFFFFFFFFF:
     cdef uint64_t mask = 0
@@ -328,7 +346,7 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
     cdef int64_t rows = nest.shape[red] if kept > 0 else 1
     cdef int64_t s0, s1, tasks, work, grain
     cdef bint columns = kept > 0 and rows >= (2 if op.chunkable else 8) and length > 0 and nest.strides[0][red] == 1
-    # rows of a few elements: lanes across the rows, each gathering its own
+    # rows of a few elements that lie apart: lanes across the rows, each gathering its own
     cdef bint short = rows >= 64 and n0 * n1 <= (SHORT_ROW if op.chunkable else SHORT_SEARCH) and op.form == REDUCTION
     cdef bint gathers = False
     if length == 0:
@@ -340,7 +358,9 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
             s0 = nest.strides[1 + i][red]
             if s0 != item[1 + i] and s0 != 0:
                 gathers = True
-                if not short or item[1 + i] < 4 or CATEGORY[(<Tensor>slots[i]).code] == 3:
+                if op.chunkable and red == 1 and n0 > FEW_GATHERED and nest.strides[1 + i][0] == item[1 + i] and reads_rows_abreast():
+                    columns = False
+                elif not short or item[1 + i] < 4 or CATEGORY[(<Tensor>slots[i]).code] == 3:
                     columns = False
     if columns and not gathers and red > 0 and nest.strides[1][0] == item[1] and n0 >= 8:
         columns = False
@@ -410,9 +430,9 @@ cdef int run_reduced(LoopOp op, PyObject** slots, uint64_t types, Nest* nest, in
         for i in range(total):
             run.strides[i][d] = nest.strides[i][red + 1 + d] if i <= n else 0
     grain = e.grain // (n0 * n1 if n0 * n1 > 0 else 1)
-    if columns:
+    if columns or grain > 64:  # whole vectors of rows
         grain = (grain + 63) // 64 * 64
-        if run.outer and grain < rows and rows * n0 * n1 <= 8 * e.grain:
+        if columns and run.outer and grain < rows and rows * n0 * n1 <= 8 * e.grain:
             grain = rows  # whole runs of neighbours: no task ends amid a vector
     if grain < 1:
         grain = 1

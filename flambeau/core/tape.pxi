@@ -330,7 +330,7 @@ cdef set _TAPED = {
 cdef set _UNTAPED = {
     "anomaly_state", "any_sparse", "cpu_features", "crc32", "crc32_is_fast", "find_symbol", "get_default_dtype", "get_member",
     "grad_enabled", "inference_enabled", "list_members", "load_object", "mode_depth", "needs_history", "not_replayable", "overrides_disabled",
-    "set_copy_loader", "set_gather_kernel", "set_shortcut_op", "set_take_kernel", "speed_up_module",
+    "set_copy_loader", "set_gather_kernel", "set_row_form", "set_shortcut_op", "set_take_kernel", "speed_up_module",
     "threads", "use_shortcut",
     "remember_calls", "memory_stats",
 }

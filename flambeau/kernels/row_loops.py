@@ -16,18 +16,24 @@ from .llvm import Emitter
 from .loops import Row
 from .lower import Pair
 from .reduced_loops import ReducedKernel
+from .rows_abreast import can_go_abreast, emit_rows_abreast, is_short
 from .scalar import Expr, node, with_args
 
 
 class RowKernel(ReducedKernel):
     """Rows [begin, end), or blocks of rows."""
 
+    abreast = False  # are short rows read many at a time?
+
     def emit(self) -> None:
         """The kernel's body."""
         self.pointers, self.steps = self._reduced_sizes(), self._steps()
         b, count = self.b, len(self.operands)
         if "s" not in self.kinds and "t" not in self.kinds:
-            with b.loop("%begin", "%end") as rows:
+            begin, self.abreast = "%begin", can_go_abreast(self)
+            if self.abreast:
+                begin = emit_rows_abreast(self, "%begin", "%end")
+            with b.loop(begin, "%end") as rows:
                 self._row([rows.index] * count)
             return
         rows_number, size = b.size(3 + 3 * count), b.size(4 + 3 * count)
@@ -295,7 +301,10 @@ class RowKernel(ReducedKernel):
                 now = self._step(wide, row, states, dict(known), i, base, inside, have, keep)
                 block.next(*now)
             return list(block.values)
-        with self.b.loop("0", self.b.sub(end, step - 1), step, carry) as main:
+        whole = self.b.sub(end, step - 1)
+        if self.abreast:  # a short row that is alone is added up in the order of several
+            whole = self.b.select(is_short(self), "i64", "0", whole)
+        with self.b.loop("0", whole, step, carry) as main:
             updated = []
             for u in range(unroll):
                 i = self.b.add(main.index, u * self.lanes)

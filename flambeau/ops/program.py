@@ -25,6 +25,8 @@ FORMS = ("flat", "nest", "reduce", "columns", "tile", "stream")
 _TOTAL = 203  # stands in for the value of a reduction
 MOST_OPERANDS = 6  # tensors a loop op may have: MAX_IN of the core
 
+core.set_row_form(lambda: target.host().masked)
+
 
 class LoopRecord:
     """One loop op: body, promotion, accepted types; compiles kernels and derives gradients on
