@@ -140,9 +140,9 @@ class Emitter(GraphEmitter):
             slow = self.graph([e.args[2]], leaf, dict(known))[0]
             return [self.b.emit(f"select {self.type('bool')} {condition}, {t} {slow}, {t} {quick}")]
 
-        return self.b.choose(self._any_lane(condition), compute, lambda: [quick], [t], rare=True)[0]
+        return self.b.choose(self.any_lane(condition), compute, lambda: [quick], [t], rare=True)[0]
 
-    def _any_lane(self, condition: str) -> str:
+    def any_lane(self, condition: str) -> str:
         """i1: does a bool hold in any lane?"""
         if self.lanes == 1:
             return condition
@@ -187,7 +187,7 @@ class Emitter(GraphEmitter):
         both = self.b.emit(f"or {t} {self._magnitude(dtype, a)}, {self._magnitude(dtype, b)}")
         wide = self.b.emit(f"icmp uge {t} {both}, {self.constant(1 << 52, dtype)}")
         return self.b.choose(
-            self._any_lane(wide),
+            self.any_lane(wide),
             lambda: [self._wide_quotient(dtype, a, b)],
             lambda: [self._quotient_by(dtype, "f64", a, b)],
             [t],

@@ -9,6 +9,8 @@ in float64: the last digit is worth it.
 
 from __future__ import annotations
 
+from functools import partial
+
 from . import dtypes as dt
 from . import mathlib, scalar
 from .ir import Builder
@@ -182,20 +184,39 @@ class _Scan:
             values = [self._in_order(em, v) for v in self._load(em, where["input"])]
             if self.indices:
                 values.append(em.numbers(steps.index))
-            values = self._scan_lanes(em, values)
-            if store:
-                merged = self._combine(em, steps.values, values)
-                self._store(em, [self._in_order(em, v) for v in merged], where)
-            last = [
-                b.shuffle(v, "poison", t, [self.lanes - 1] * self.lanes)
-                for v, t in zip(values, types, strict=True)
-            ]
-            steps.next(*self._combine(em, steps.values, last))
+            if self.indices:
+                steps.next(*self._rarely_better(em, steps.values, values, where, store))
+            else:
+                steps.next(*self._join(em, steps.values, values, where, store))
         firsts = [
             b.emit(f"extractelement {t} {v}, i32 0")
             for v, t in zip(steps.values, types, strict=True)
         ]
         return steps.index, firsts
+
+    def _join(self, em: Emitter, state: list[str], values: list[str], where, store: bool):
+        """A vector scanned and stored; the state after it, in all lanes."""
+        values = self._scan_lanes(em, values)
+        if store:
+            merged = self._combine(em, state, values)
+            self._store(em, [self._in_order(em, v) for v in merged], where)
+        last = [
+            self.b.shuffle(v, "poison", t, [self.lanes - 1] * self.lanes)
+            for v, t in zip(values, self._types(em), strict=True)
+        ]
+        return self._combine(em, state, last)
+
+    def _rarely_better(self, em: Emitter, state: list[str], values: list[str], where, store: bool):
+        """The same of extremes: few vectors have an element that replaces the one so far."""
+        better = em.any_lane(self._takes(em, state[0], values[0]))
+
+        def keep() -> list[str]:
+            if store:
+                self._store(em, state, where)
+            return state
+
+        join = partial(self._join, em, state, values, where, store)
+        return self.b.choose(better, join, keep, self._types(em))
 
     def _vector_at(self, name: str, index: str) -> str:
         """Bytes from the first element to the lowest of the vector whose first is `index`."""
@@ -313,13 +334,20 @@ class _Scan:
 
     def _extreme(self, em: Emitter, a: list[str], c: list[str]) -> list[str]:
         """The later of equal elements wins, and NaN stays, as in PyTorch."""
+        take = node("state", (), "bool", 4)
         x, i = node("state", (), self.carried, 0), node("state", (), "i64", 1)
         y, j = node("state", (), self.carried, 2), node("state", (), "i64", 3)
+        roots = [scalar.where(take, y, x), scalar.where(take, j, i)]
+        known = dict(zip([x, i, y, j], [*a, *c], strict=True))
+        return em.graph(roots, lambda n: None, known | {take: self._takes(em, a[0], c[0])})
+
+    def _takes(self, em: Emitter, a: str, c: str) -> str:
+        """Does c, which comes later, replace a?"""
+        x, y = node("state", (), self.carried, 0), node("state", (), self.carried, 2)
         take = scalar.compare("ge" if self.kind == "max" else "le", y, x)
         if dt.is_float(self.carried):
             take = scalar.isnan(y) | (~scalar.isnan(x) & take)
-        roots = [scalar.where(take, y, x), scalar.where(take, j, i)]
-        return em.graph(roots, lambda n: None, dict(zip([x, i, y, j], [*a, *c], strict=True)))
+        return em.graph([take], lambda n: None, {x: a, y: c})[0]
 
     def _store(self, em: Emitter, values: list[str], where: dict[str, str]) -> None:
         if dt.is_complex(self.result):
