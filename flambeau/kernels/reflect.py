@@ -11,11 +11,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from .element import Element
-from .factor_rows import Rows
 from .ir import Builder, float_bits, suffix
 from .lanes import Lanes
 from .pack import emit_pack, emit_unpack
 from .plan import Fields, KernelSource, Phase, Plan, round_up
+from .scaled_rows import ScaledRows
 from .target import Target, host
 
 FIELDS = Fields(
@@ -104,7 +104,7 @@ def _emit_apply(b: Builder, c: Element, group: int) -> None:
                 c.store(b, lanes.without_product(c.load(b, here), factor, v), here)
 
 
-class _Reflections(Rows):
+class _Reflections(ScaledRows):
     def emit(self) -> None:
         """Task: one matrix."""
         b, c = self.b, self.c
@@ -176,7 +176,7 @@ class _Reflections(Rows):
             # scaled, so that squares neither overflow nor vanish
             size = b.intrinsic(f"llvm.fabs.{suffix(c.part)}", c.part, (c.part, alpha))
             larger = b.emit(f"fcmp ogt {c.part} {size}, {most}")
-            scale = self._power_of_two(b.select(larger, c.part, size, most))
+            scale = self.power_of_two(b.select(larger, c.part, size, most))
             inverse = b.emit(f"fdiv {c.part} {self._one()}, {scale}")
             first = b.emit(f"fmul {c.part} {alpha}, {inverse}")
             square = b.emit(f"fmul {c.part} {first}, {first}")
@@ -200,21 +200,6 @@ class _Reflections(Rows):
         b.store(c.part, beta, b.offset(at.diagonal, b.mul(j, c.size)), c.size)
         b.store(c.part, self._one(), top, c.size)
         return tau
-
-    def _power_of_two(self, value: str) -> str:
-        """The number without its digits: scaling by it does not round."""
-        b, c = self.b, self.c
-        bits, mask = ("i32", 0x7F800000) if c.size == 4 else ("i64", 0x7FF0000000000000)
-        raw = b.emit(f"bitcast {c.part} {value} to {bits}")
-        power = b.emit(f"bitcast {bits} {b.emit(f'and {bits} {raw}, {mask}')} to {c.part}")
-        # subnormal numbers have none, and that of inf or NaN would hide them; the reciprocal of
-        # the greatest is subnormal
-        least = float_bits(2.0**-100 if c.size == 4 else 2.0**-900, c.part)
-        great = float_bits(2.0**100 if c.size == 4 else 2.0**900, c.part)
-        small = b.emit(f"fcmp olt {c.part} {power}, {least}")
-        power = b.select(small, c.part, least, power)
-        large = b.emit(f"fcmp ogt {c.part} {power}, {great}")
-        return b.select(large, c.part, great, power)
 
     def _largest(self, line: str, length: str) -> str:
         """The largest modulus, where NaN counts as 1."""

@@ -22,6 +22,7 @@ from .lapack import (
 )
 from .linalg_factor import factor_cholesky
 from .linalg_qr import decompose_singular, factor_qr, factor_raw
+from .linalg_values import find_singular_values
 from .record import composite, primitive
 
 
@@ -334,8 +335,8 @@ def singular_values(input: Tensor) -> Tensor:
     """The singular values; the vectors only where a derivative will want them."""
     if needs_history(input):
         return svd_factors(input, False)[1]
-    if _turns_columns(input):
-        return decompose_singular(input, False)[1]
+    if not input.is_complex() and bool(input.isfinite().all()):
+        return find_singular_values(input)
     import numpy
 
     a = array(input)

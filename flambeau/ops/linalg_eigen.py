@@ -17,6 +17,7 @@ from .lapack import (
 )
 from .linalg_decompose import diagonal_matrix, diagonal_of
 from .linalg_qr import decompose_symmetric
+from .linalg_values import symmetric_values
 from .record import primitive
 
 
@@ -64,8 +65,12 @@ def _(g, out):
 
 def hermitian_values(input: Tensor, lower: bool) -> Tensor:
     """The eigenvalues, ascending; the vectors only where a derivative will want them."""
-    if needs_history(input) or _rotates(input):
+    if needs_history(input):
         return eigh_factors(input, lower)[0]
+    if not input.is_complex():
+        if not bool(input.isfinite().all()):
+            check_finite("linalg.eigh", array(input))
+        return symmetric_values(input, lower)
     import numpy
 
     a = array(input)

@@ -210,7 +210,8 @@ def test_symmetric_eigenvectors(shape, dtype):
         eye = torch.eye(n, dtype=dtype)
         assert float((vectors.mT @ vectors - eye).abs().max()) <= bound
         assert float((a @ vectors - vectors * values.unsqueeze(-2)).abs().max()) <= bound
-        assert torch.equal(linalg.eigvalsh(triangle, uplo), values) or n > 16
+        alone = linalg.eigvalsh(triangle, uplo)
+        assert float((alone - values).abs().max()) <= bound * float(values.abs().max())
 
 
 def test_symmetric_eigenvectors_of_batches_differentiate():

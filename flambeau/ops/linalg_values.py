@@ -1,0 +1,71 @@
+"""Eigenvalues of symmetric matrices and singular values, without vectors, by generated kernels:
+launches, without checks or history."""
+
+from __future__ import annotations
+
+import math
+
+from .. import core
+from ..core import Tensor
+from ..kernels.lazy import bidiagonal, bisection, tridiagonal
+from .linalg_factor import plain
+from .linalg_qr import decompose_singular, decompose_symmetric, factor_qr
+from .plans import planned
+
+_TALL = 1.6  # as many times as many rows as columns: a triangle takes their place first
+
+
+def rotates(n: int, count: int) -> bool:
+    """Whether Jacobi's rotations, with a matrix in each lane, are the quickest way to the values
+    of matrices of up to n rows: few lanes are used where there are few matrices."""
+    return n <= 4 or (n <= 12 and 2 * count >= n)
+
+
+def symmetric_values(a: Tensor, lower: bool) -> Tensor:
+    """The eigenvalues, ascending, of a batch of real symmetric matrices, of which one triangle is
+    read."""
+    n, batch, dtype, short = a.shape[-1], a.shape[:-2], a.dtype, a.dtype.short
+    count = math.prod(batch)
+    if rotates(n, count):
+        return decompose_symmetric(a, lower)[0]
+    values, d, e = (core.empty((*batch, n), dtype) for _ in range(3))
+    if not values.numel():
+        return values
+    plan = planned(
+        ("tridiagonal", short, n, count),
+        lambda t: tridiagonal.plan_tridiagonal(short, n, count, t),
+    )
+    plan.run(d, e, None, None, plain(a if lower else a.mT))
+    return _search(values, d, e, n, count, False)
+
+
+def find_singular_values(a: Tensor) -> Tensor:
+    """The singular values, descending, of a batch of real matrices."""
+    if a.shape[-2] < a.shape[-1]:
+        a = a.mT
+    m, n = a.shape[-2:]
+    batch, dtype, short = a.shape[:-2], a.dtype, a.dtype.short
+    count = math.prod(batch)
+    values, d, e = (core.empty((*batch, n), dtype) for _ in range(3))
+    if not values.numel():
+        return values
+    if rotates(m, count):
+        return decompose_singular(a, False)[1]
+    if m >= _TALL * n:
+        a, m = factor_qr(a, False, form=False)[1], n
+    plan = planned(
+        ("bidiagonal", short, m, n, count),
+        lambda t: bidiagonal.plan_bidiagonal(short, m, n, count, t),
+    )
+    plan.run(d, e, plain(a))
+    return _search(values, d, e, n, count, True)
+
+
+def _search(values: Tensor, d: Tensor, e: Tensor, n: int, count: int, singular: bool) -> Tensor:
+    short = values.dtype.short
+    plan = planned(
+        ("bisection", short, n, count, singular),
+        lambda t: bisection.plan_bisection(short, n, count, t, singular=singular),
+    )
+    plan.run(values, d, e)
+    return values
