@@ -92,6 +92,35 @@ def test_a_decision_by_the_data_is_taken_anew():
     for value in (1.0, -1.0, 2.0, -2.0):
         x = torch.tensor([value, 3.0])
         assert op(x).tolist() == ([3.0, value] if value > 0 else [-value, -3.0])
+    assert op.memory.replays == 1  # the decision of the first call
+
+
+def test_a_decision_that_seldom_falls_as_at_first_is_left_to_python():
+    calls = []
+
+    def step(input):
+        calls.append(1)
+        return input * int(input[0])
+
+    op = make_op(step)
+    for k in range(40):
+        assert op(torch.tensor([k, 1])).tolist() == [k * k, k]
+    assert op.memory.failures == 1
+    assert len(calls) == 40
+
+
+def test_numbers_that_were_read_are_read_again():
+    op = make_op(lambda x: torch.flip(x, (0,)).repeat(x.tolist()))
+    for values in ([1, 2], [1, 2], [2, 1], [1, 2]):
+        x = torch.tensor(values)
+        assert op(x).tolist() == [values[::-1] * values[1]] * values[0]
+    assert op.memory.replays == 2
+
+
+def test_fractions_that_are_read_spoil_a_tape():
+    op = make_op(lambda x: x * (0.5 if str(x.sum().item()) == "-0.0" else 2))
+    for zero in (0.0, 0.0, -0.0):
+        assert op(torch.tensor([zero])).tolist() == [zero]
     assert op.memory.replays == 0
 
 
@@ -401,3 +430,124 @@ def test_limits_of_a_dtype_are_one_object():
     assert torch.finfo(torch.float64).bits == torch.finfo(torch.complex128).bits == 64
     with pytest.raises(TypeError, match="floating point"):
         torch.finfo(torch.int32)
+
+
+def steps_of(op):
+    """The names of the functions that the newest replay of an op calls."""
+    return op.memory.list_steps()[-1]
+
+
+def test_the_steps_of_a_nested_replay_stand_in_its_callers_list():
+    inner = make_op(lambda x: torch.flip(x, (0,)) * 2)
+    outer = make_op(lambda x: inner(x) + inner(x + 1))
+    x = torch.arange(3.0)
+    for k in range(3):
+        assert outer(x + k).tolist() == [2 * (2 * (2 - i + k) + 1) for i in range(3)]
+    assert outer.memory.replays == 2
+    assert "<lambda>" not in steps_of(outer)
+    assert steps_of(outer).count("mul") == 2
+
+
+def test_a_nested_call_may_return_its_argument_or_several_tensors():
+    same = make_op(lambda x: (x, torch.flip(x, (0,)), 3))
+    outer = make_op(lambda x: same(x)[0] + same(x)[1] * same(x)[2])
+    for k in range(3):
+        x = torch.arange(3.0) + k
+        assert outer(x).tolist() == (x + 3 * x.flip(0)).tolist()
+    assert outer.memory.replays == 2
+
+
+def test_gradients_pass_through_nested_replays():
+    inner = make_op(lambda x: torch.flip(x, (0,)) * x)
+    outer = make_op(lambda x: inner(x).cumsum(0))
+    for _ in range(3):
+        x = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        outer(x).sum().backward()
+        assert x.grad.tolist() == [(3 + 1) * 3, (2 + 2) * 2, (1 + 3) * 1]
+    assert outer.memory.replays == 2
+
+
+def test_steps_that_depend_on_no_argument_are_done_once():
+    op = make_op(lambda x: x * (torch.arange(x.shape[0]) % 2 == 0))
+    for k in range(3):
+        assert op(torch.ones(4) + k).tolist() == [1 + k, 0, 1 + k, 0]
+    assert steps_of(op) == ["mul"]
+
+
+def test_a_constant_result_is_new_each_time():
+    op = make_op(lambda n: torch.arange(n).flip(0) + 1)
+    for _ in range(3):
+        made = op(4)
+        assert made.tolist() == [4, 3, 2, 1]
+        made.zero_()
+    assert steps_of(op) == ["clone_plain"]
+
+
+def test_constant_results_of_one_storage_share_it_each_time():
+    def halves(n):
+        whole = torch.arange(2 * n)
+        return whole[:n], whole
+
+    op = make_op(halves)
+    for _ in range(3):
+        half, whole = op(2)
+        half.fill_(7)
+        assert whole.tolist() == [7, 7, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda target, x: target.__setitem__(1, x[0]),
+        lambda target, x: target.add_(x),
+        lambda target, x: target.copy_(x),
+        lambda target, x: target[1:].mul_(x[1:]),
+        lambda target, x: target.index_add_(0, torch.tensor([0, 2, 1]), x),
+        lambda target, x: target.scatter_(0, torch.tensor([2, 0]), x[:2]),
+        lambda target, x: target.masked_fill_(x > 1, 5.0),
+        lambda target, x: torch.add(x, 1, out=target),
+        lambda target, x: torch.cumsum(x, 0, out=target),
+    ],
+)
+def test_what_an_argument_is_written_to_is_no_constant(write):
+    def written(x):
+        target = torch.ones(3)
+        torch.arange(3)
+        write(target, x)
+        return target * 2
+
+    op = make_op(written)
+    for k in range(4):
+        x = torch.arange(3.0) + k
+        assert op(x).tolist() == written(x).tolist()
+
+
+def test_chance_is_no_constant():
+    op = make_op(lambda n: torch.rand(n) + torch.zeros(n).normal_() + torch.randperm(n))
+    torch.manual_seed(3)
+    found = [op(4).tolist() for _ in range(4)]
+    assert len({tuple(f) for f in found}) == 4
+
+
+def test_elements_of_constants_may_be_read():
+    op = make_op(lambda x: x * int(torch.arange(x.shape[0]).sum()))
+    assert [op(torch.ones(4) * k).tolist() for k in range(3)] == [[6 * k] * 4 for k in range(3)]
+    assert op.memory.replays == 2
+
+
+def test_elements_of_what_an_argument_was_written_to_are_read_each_time():
+    def read(x):
+        target = torch.zeros(2)
+        target[0] = x[0]
+        return x + int(target.sum())
+
+    op = make_op(read)
+    assert [op(torch.ones(1) * k).tolist() for k in range(4)] == [[0], [2], [4], [6]]
+    assert op.memory.replays == 0
+
+
+def test_constants_that_need_gradients_are_made_anew():
+    op = make_op(lambda n: torch.ones(n, requires_grad=True) * 2)
+    first, second = op(2), op(2)
+    assert first.requires_grad and second.requires_grad
+    assert first.grad_fn is not second.grad_fn

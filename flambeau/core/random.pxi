@@ -113,6 +113,9 @@ cdef uint64_t _seed_to_word(object seed) except? 0:
     return <uint64_t>(value & 0xFFFFFFFFFFFFFFFF)
 
 
+cdef int64_t _draws = 0  # uses of streams: tapes ask whether a call was one of chance
+
+
 cdef class Generator:
     """A stream of random numbers on the CPU: MT19937, with the same numbers as PyTorch's.
 
@@ -133,7 +136,9 @@ cdef class Generator:
 
     cdef _CppGenerator* stream(self) noexcept:
         """The stream behind this object: the default generator may stand for one of this thread's."""
+        global _draws
         cdef void* own = own_random_stream()
+        _draws += 1
         return <_CppGenerator*>own if own != NULL and <PyObject*>self == <PyObject*>default_generator else &self.impl
 
     @property

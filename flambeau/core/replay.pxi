@@ -123,8 +123,13 @@ cdef class Replay:
 
     cdef list steps
     cdef int slots
+    cdef int inputs          # the first slots
+    cdef list groups         # by slot: the same for tensors of one storage
+    cdef list constants      # (slot, tensor): made once, only read
+    cdef list values         # by slot, before the first step: the constants
     cdef Bundle result       # of one place, unless `several`
     cdef bint several
+    cdef int64_t hits, called_off
     cdef tuple pinned      # arguments whose addresses are in the key
 
 
@@ -150,6 +155,16 @@ cdef class Memory:
         """How many kinds of calls cannot be replayed."""
         return sum([type(found) is not Replay for found in self.known.values()])
 
+    def list_steps(self):
+        """For each kind of call: the names of the functions that a replay calls; None where calls cannot be replayed."""
+        return [[name_step(s) for s in (<Replay>r).steps] if type(r) is Replay else None for r in self.known.values()]
+
+
+cdef str name_step(Step s):
+    if s.plan is not None:
+        return "run a plan"
+    return getattr(s.fn, "__name__", None) or repr(s.fn)
+
 
 def remember_calls(Op op, on=True):
     """Let an op answer calls of kinds it has seen from the steps of the first one, or stop that."""
@@ -162,14 +177,19 @@ cdef object call_remembered(Memory memory, object fn, PyObject** args, size_t na
     """fn's result, from a replay if the call is known, else taped; NotImplemented where it is to be called plainly."""
     cdef KeyWriter w
     cdef bytes key
-    cdef object found
+    cdef object found, made
     if memory.full or not write_call(&w, args, PyVectorcall_NARGS(nargsf), names):
         return NotImplemented
     key = PyBytes_FromStringAndSize(w.bytes, w.used)
     found = memory.known.get(key)
     if type(found) is Replay:
-        memory.hits += 1
-        return run_replay(<Replay>found, &w)
+        made = run_replay(<Replay>found, &w)
+        if made is NotImplemented:
+            note_vain_call(memory, key, <Replay>found)
+        else:
+            memory.hits += 1
+            (<Replay>found).hits += 1
+        return made
     if found is None:
         found = 0
         memory.misses += 1
@@ -181,6 +201,14 @@ cdef object call_remembered(Memory memory, object fn, PyObject** args, size_t na
     return tape_call(memory, key, found, &w, fn, args, nargsf, names)
 
 
+cdef int note_vain_call(Memory memory, bytes key, Replay r) except -1:
+    """A replay was called off: one that mostly is gives way to the Python."""
+    r.called_off += 1
+    if r.called_off > MOST_VAIN and r.called_off > r.hits:
+        memory.known[key] = MOST_FAILURES
+    return 0
+
+
 cdef object tape_call(Memory memory, bytes key, object failures, KeyWriter* w, object fn, PyObject** args, size_t nargsf,
                       PyObject* names):
     cdef Tape tape = Tape.__new__(Tape)
@@ -188,7 +216,7 @@ cdef object tape_call(Memory memory, bytes key, object failures, KeyWriter* w, o
     cdef Replay replay
     cdef object result
     cdef Py_ssize_t i, n
-    tape.slots, tape.kept, tape.steps = {}, [], []
+    tape.slots, tape.kept, tape.steps, tape.groups, tape.constants = {}, [], [], [], []
     tape.inputs = w.count
     for i in range(w.count):
         add_slot(tape, <Tensor>w.tensors[i])
@@ -226,7 +254,12 @@ cdef Replay finish_tape(Tape tape, object result):
     elif r.several:
         r.several = False  # a tuple of constants
     r.result, r.slots, r.steps = bundle, len(tape.kept), tape.steps
-    find_drops(tape, bundle)
+    r.inputs, r.groups, r.constants = tape.inputs, tape.groups, tape.constants
+    fold_constants(r)
+    r.values = [None] * r.slots
+    for slot, kept in r.constants:
+        r.values[slot] = kept
+    find_drops(r)
     return r
 
 
@@ -239,18 +272,15 @@ cdef int collect_slots(list places, list constants, set found) except -1:
     return 0
 
 
-cdef int find_drops(Tape tape, Bundle result) except -1:
+cdef int find_drops(Replay r) except -1:
     """Note after which step each slot can go."""
-    cdef set later = set(range(tape.inputs))
+    cdef set later = set(range(r.inputs))
     cdef set used
     cdef Step s
-    cdef int i
-    collect_slots(result.places, result.constants, later)
-    for s in reversed(tape.steps):
-        used = set()
-        collect_slots([s.place[i] for i in range(s.count)], list(s.constants), used)
-        if s.slots is not None:
-            used.update([k for k in s.slots if k >= 0])
+    later.update([slot for slot, kept in r.constants])
+    collect_slots(r.result.places, r.result.constants, later)
+    for s in reversed(r.steps):
+        used = slots_read(s).union(slots_made(s))
         s.drops = sorted(used - later)
         later |= used
     return 0
@@ -260,7 +290,7 @@ cdef int find_drops(Tape tape, Bundle result) except -1:
 
 cdef object run_replay(Replay r, KeyWriter* w):
     """The result; NotImplemented, before anything was written, where the data lead elsewhere than the first time."""
-    cdef list values = [None] * r.slots
+    cdef list values = r.values[:]
     cdef Step s
     cdef int i
     for i in range(w.count):

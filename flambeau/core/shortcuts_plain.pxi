@@ -6,6 +6,13 @@ cdef object short_contiguous(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     return <object>args[0]
 
 
+cdef object short_real(PyObject** args, Py_ssize_t n, PyObject* kwnames):
+    """What is a number's own real part, conjugate or positive."""
+    if kwnames != NULL or n != 1 or not is_tensor(args[0]) or (<Tensor>args[0]).code == BOOL or CATEGORY[(<Tensor>args[0]).code] == 3:
+        return NotImplemented
+    return <object>args[0]
+
+
 cdef object short_to(PyObject** args, Py_ssize_t n, PyObject* kwnames):
     """x.to(what it is already): a dtype, the CPU, or a tensor of its dtype."""
     cdef object to
@@ -94,6 +101,7 @@ cdef object short_stack(PyObject** args, Py_ssize_t n, PyObject* kwnames):
 
 
 add_shortcut("contiguous", short_contiguous)
+add_shortcut("real", short_real)
 add_shortcut("to", short_to)
 add_shortcut("zero_", short_zero_)
 add_shortcut("fill_", short_fill_)

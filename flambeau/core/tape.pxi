@@ -55,6 +55,8 @@ cdef class Step:
     cdef int place[MOST_ARGUMENTS]       # a slot, or PLACE_...
     cdef tuple constants                 # by argument: constants and Bundles
     cdef object names
+    cdef bint records                    # does a result have history?
+    cdef bint draws                      # random numbers
     cdef int result
     cdef object expected                 # a constant result
     cdef list slots                      # of the results; -1 for None
@@ -68,6 +70,8 @@ cdef class Tape:
 
     cdef dict slots          # id of a tensor -> its slot
     cdef list kept           # the tensors by slot: they live while their ids are used
+    cdef list groups         # by slot: the same for tensors of one storage; see fold.pxi
+    cdef list constants      # (slot, tensor) of replays that were put into this tape
     cdef list steps
     cdef int inputs
     cdef int64_t versions    # of the inputs' storages, summed
@@ -89,6 +93,8 @@ def not_replayable():
 cdef object call_taped(object fn, PyObject** args, Py_ssize_t n, PyObject* names):
     """Call fn as if there were no tape, then note it."""
     cdef Tape tape = <Tape>current_tape()
+    cdef list nested = nested_call(<Op>fn, args, n, names) if type(fn) is Op and not tape.spoiled else None
+    cdef int64_t draws = _draws
     cdef object result
     set_mode_depth(0)
     try:
@@ -99,8 +105,10 @@ cdef object call_taped(object fn, PyObject** args, Py_ssize_t n, PyObject* names
     finally:
         set_mode_depth(TAPE_DEPTH)
         set_current_tape(<void*>tape)
-    if not tape.spoiled:
+    if not tape.spoiled and (nested is None or not splice_replay(tape, <Op>fn, nested, result)):
         note_step(tape, fn, args, n, names, result)
+        if draws != _draws and not tape.spoiled and len(tape.steps):
+            (<Step>tape.steps[len(tape.steps) - 1]).draws = True
     return result
 
 
@@ -252,6 +260,7 @@ cdef int note_slot(Tape tape, Step s, Tensor t) except -1:
     memcpy(k.strides, t.strides_, t.ndim_ * sizeof(int64_t))
     s.slots.append(add_slot(tape, t))
     s.kinds.append(k)
+    s.records = s.records or t.needs_grad
     return 0
 
 
@@ -259,6 +268,7 @@ cdef object add_slot(Tape tape, Tensor t):
     cdef Py_ssize_t slot = len(tape.kept)
     tape.slots[<uintptr_t><PyObject*>t] = slot
     tape.kept.append(t)
+    tape.groups.append(group_of(t))
     return slot
 
 
@@ -315,6 +325,9 @@ cdef object _contiguous_plain = None
 cdef object _run_plan = None
 cdef object _unbind_views = None
 cdef object _empty = None
+cdef object _empty_strided = None
+cdef object _clone_plain = None
+cdef object _read_flag = None
 
 # What steps repeat.
 cdef set _TAPED = {
@@ -338,10 +351,12 @@ cdef set _UNTAPED = {
 
 cdef int tape_functions(dict names) except -1:
     """Put Taped in the place of the module's functions."""
-    global _random_fill_, _function_type, _contiguous_plain, _run_plan, _empty, _read_index, _write_index, _unbind_views
+    global _random_fill_, _function_type, _contiguous_plain, _run_plan, _empty, _empty_strided, _clone_plain, _read_flag, _read_index, _write_index, _unbind_views
     _contiguous_plain, _empty, _run_plan = names["contiguous_plain"], names["empty"], Plan.run
     _read_index, _write_index, _unbind_views = names["read_index"], names["write_index"], names["unbind_views"]
-    _random_fill_ = names["random_fill"]
+    _random_fill_, _empty_strided, _clone_plain = names["random_fill"], names["empty_strided"], names["clone_plain"]
+    _read_flag = names["read_flag"]
+    list_writers(names)
     _certain.update([names[n] for n in ("alias", "clone_plain", "contiguous_plain", "empty", "empty_strided", "expand", "from_data",
                                         "permute", "restride", "view")])
     from types import FunctionType as _function_type

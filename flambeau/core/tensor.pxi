@@ -165,12 +165,12 @@ cdef class Tensor:
         return self.shape_[0]
 
     def __bool__(self):
-        spoil_tape()
         if self.count != 1:
+            spoil_tape()
             if self.count == 0:
                 raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
             raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous: use .any() or .all()")
-        return bool(read_element(self.data_ptr_, self.code))
+        return bool(only_element(self))
 
     def __hash__(self):
         return <Py_hash_t>(<uintptr_t><PyObject*>self)  # id(self), as in PyTorch
@@ -252,15 +252,17 @@ cdef class Tensor:
 
     def item(self):
         """The only element, as a Python number."""
-        spoil_tape()
         if self.count != 1:
+            spoil_tape()
             raise RuntimeError(f"a Tensor with {self.count} elements cannot be converted to Scalar")
-        return read_element(self.data_ptr_, self.code)
+        return only_element(self)
 
     def tolist(self):
         """Nested lists of Python numbers; a number for a 0-d tensor."""
-        spoil_tape()
-        return list_of(self, 0, self.data_ptr_)
+        cdef object made = list_of(self, 0, self.data_ptr_)
+        if mode_stack_depth() >= TAPE_DEPTH:
+            note_reading(self, Tensor.tolist, made)
+        return made
 
     def detach(self):
         """The same memory without history."""
@@ -500,8 +502,12 @@ cdef class Tensor:
 
 
 cdef object only_element(Tensor t):
-    """The only element, for int(), float() and complex()."""
-    spoil_tape()
+    """The only element, for item(), bool(), int(), float() and complex()."""
+    cdef object value
     if t.count != 1:
+        spoil_tape()
         raise ValueError(f"only one element tensors can be converted to Python scalars, got shape {tuple(t.shape)}")
-    return read_element(t.data_ptr_, t.code)
+    value = read_element(t.data_ptr_, t.code)
+    if mode_stack_depth() >= TAPE_DEPTH:
+        note_reading(t, _read_flag, value)
+    return value
