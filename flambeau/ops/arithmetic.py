@@ -199,7 +199,7 @@ def neg(input):
     return -input
 
 
-@composite
+@composite(shortcut="real")
 def positive(input):
     """input itself."""
     if input.dtype.code == 0:

@@ -72,7 +72,7 @@ def _part(name: str, k: int):
         return view_as_real(input)[..., k]
 
     take.__doc__ = f"The {'imaginary' if k else 'real'} parts, over the same memory."
-    op = function(name)(take)
+    op = function(name, shortcut=False if k else "real")(take)
     METHODS[name] = property(take, _write_part(name), doc=take.__doc__)
     return op
 
@@ -87,25 +87,25 @@ def _write_part(name: str):
 real, imag = _part("real", 0), _part("imag", 1)
 
 
-@composite(name="conj")
+@composite(name="conj", shortcut="real")
 def conj(input: Tensor) -> Tensor:
     """The complex conjugate; a real tensor is its own."""
     return conj_values(input) if input.is_complex() else input
 
 
-@composite(inplace=True, out=True)
+@composite(inplace=True, out=True, shortcut="real")
 def conj_physical(input: Tensor) -> Tensor:
     """The complex conjugate; a real tensor is its own."""
     return conj_values(input) if input.is_complex() else input
 
 
-@composite(name="resolve_conj")
+@composite(name="resolve_conj", shortcut="real")
 def resolve_conj(input: Tensor) -> Tensor:
     """The tensor itself: conjugates are computed at once."""
     return input
 
 
-@composite(name="resolve_neg")
+@composite(name="resolve_neg", shortcut="real")
 def resolve_neg(input: Tensor) -> Tensor:
     """The tensor itself: negations are computed at once."""
     return input

@@ -73,6 +73,8 @@ def make_inplace(op: Any, public: str) -> Op:
         f"In-place {public}: writes the result over the first argument and returns it."
     )
     written = Op(public + "_", None, inplace, writes=op if isinstance(op, LoopOp) else None)
+    if not isinstance(op, LoopOp):
+        core.remember_calls(written)
     written.source = op.source
     REGISTRY.setdefault(public + "_", written)
     return written
