@@ -25,7 +25,7 @@ from .target import Target, host
 
 __all__ = ["plan_conv_backward_data", "plan_conv_backward_weight", "plan_conv_forward"]
 
-WORTHWHILE = 1.15  # times less that Winograd's tiles must cost: estimates err
+WORTHWHILE = 1.08  # times less that Winograd's tiles must cost: estimates err
 PACK_FILTERS = 1 << 14  # filters with more numbers than this are packed for the gradient
 
 

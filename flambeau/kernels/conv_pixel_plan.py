@@ -13,8 +13,10 @@ from .plan import Phase, Plan, ceil_div, round_up
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
 COLUMNS = (1, 2, 4, 5, 7, 8, 10, 12, 14, 16, 20, 26)  # of a tile: few, to bound what is compiled
 WORKSPACE = 3 << 18  # bytes of input a strip may copy: most of a second-level cache
-PACK, PACK_FAR = 0.6, 1.2  # cycles to pack a number, beyond a second-level cache
-CACHE = 1 << 20  # bytes of filters beyond which that is so
+PACK, PACK_FAR = 0.35, 1.2  # cycles to pack a number, where filters fit a cache and do not
+NEAR, FAR = 1 << 20, 1 << 22  # bytes of filters that do and that do not
+TILE = 40  # cycles to begin and end a tile's sums
+TURN = 11  # cycles to write a vector of outputs, transposed
 PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
@@ -131,14 +133,14 @@ def _cost(c: Convolution, tile: tuple[int, int, int], strip: Strip, m_block: int
     pixels = rows * columns
     load = PAIR_LOAD if _takes_pairs(c) else 0
 
-    def step(width: int) -> float:
+    def sums(width: int) -> float:
         work = max(pixels * width, load * (pixels + width), 4)
-        return work + 1.5 + 0.6 * width if width else 0
+        return (work + 0.6) * c.steps + TILE if width else 0
 
-    compute = tiles * (whole * step(vectors) + step(left)) * c.steps
+    compute = tiles * (whole * sums(vectors) + sums(left))
     lines, line = _lines(c, strip)
     vectors_written = lines * ceil_div(line, lanes) * c.out_stride[0]
-    write = vectors_written * ceil_div(m_block, lanes) * lanes * 7
+    write = vectors_written * ceil_div(m_block, lanes) * lanes * TURN
     in_rows, pitch = copy_shape(c, strip)
     copied = (
         0 if is_in_place(c) else c.channels * c.depth_taps * in_rows * (12 + 3 * pitch // lanes)
@@ -150,7 +152,8 @@ def _cost(c: Convolution, tile: tuple[int, int, int], strip: Strip, m_block: int
 def _pack_cost(c: Convolution) -> float:
     """Cycles to pack the filters."""
     count = c.groups * c.filters * c.steps
-    return count * (PACK_FAR if count * c.element.size > CACHE else PACK) / c.threads
+    outside = min(max(count * c.element.size - NEAR, 0) / (FAR - NEAR), 1)
+    return count * (PACK + (PACK_FAR - PACK) * outside) / c.threads
 
 
 def _lines(c: Convolution, strip: Strip) -> tuple[int, int]:

@@ -27,7 +27,7 @@ FIELDS = Fields(
     " filters m_block m_tasks groups depth strips strip_rows out_rows out_columns extra_rows pitch"
     " jobs job_at k_block"
     " w_argument w_at w_group w_row w_panel y_image y_group y_channel y_slice y_height y_width"
-    " out_stride_h out_stride_w has_bias relu scratch_at scratch results result_row"
+    " out_stride_h out_stride_w has_bias relu scratch_at scratch results result_row place_at"
 )
 JOB = 4  # numbers per job: where its table starts in desc, its length, first output row and column
 
@@ -46,7 +46,7 @@ def _build(dtype: str, target: Target, rows: int, vectors: int) -> str:
         emit_tile(b, f"tile{width}", Operands(inner, inner, inner), rows, width, TABLE)
     emit_pad(b, outer)
     with b.kernel("strips"):
-        _Strips(b, outer, rows, vectors).emit()
+        Strips(b, outer, rows, vectors).emit()
     return b.module()
 
 
@@ -159,7 +159,9 @@ def _copy_columns(b: Builder, source: Element, to: str, start: str, begin: str, 
 # ---- the kernel ----------------------------------------------------------------------------------
 
 
-class _Strips:
+class Strips:
+    """The kernel: a strip's planes, then its jobs."""
+
     def __init__(self, b: Builder, outer: Element, rows: int, vectors: int) -> None:
         self.b, self.outer, self.inner = b, outer, outer.compute
         self.rows, self.vectors = rows, vectors
@@ -172,6 +174,7 @@ class _Strips:
         self.results = b.offset(self.scratch, self.d.results)
 
     def emit(self) -> None:
+        """Task: some filters for a strip of rows of one slice of one image."""
         b = self.b
         with b.loop("%begin", "%end") as task:
             at = self._decode(task.index)
@@ -180,7 +183,7 @@ class _Strips:
                 in_place, lambda: [self._in_place(at)], lambda: [self._copy_planes(at)], ["ptr"]
             )[0]
             with b.loop("0", self.d.jobs) as job:
-                self._run_job(at, planes, job.index)
+                self.run_job(at, planes, job.index)
 
     def _decode(self, task: str) -> SimpleNamespace:
         b, d = self.b, self.d
@@ -242,7 +245,8 @@ class _Strips:
         place = b.offset(at.x, b.add(b.mul(channel, d.x_channel), b.mul(slice_, d.x_slice)))
         return b.select(valid, "ptr", place, "null")
 
-    def _run_job(self, at: SimpleNamespace, planes: str, job: str) -> None:
+    def run_job(self, at: SimpleNamespace, planes: str, job: str) -> None:
+        """Sums of one phase of the outputs, kept aside, then written."""
         b, d = self.b, self.d
         entry = b.add(d.job_at, b.mul(job, JOB))
         table, steps, y0, x0 = (b.size(b.add(entry, k)) for k in range(JOB))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import conv_filters, conv_strip
+from . import conv_filters, conv_placed, conv_strip
 from .conv_problem import Convolution
 from .element import Element
 from .plan import Phase, Plan, ceil_div, round_up
@@ -16,7 +16,9 @@ TILES = {
     16: [(1, 6), (2, 4), (3, 3), (4, 2), (6, 2)],
 }
 WORKSPACE = 3 << 17  # bytes of input a strip may copy: what the second-level cache holds
+IN_PLACE = 3 << 18  # the same of input that is read where it lies
 K_BLOCK = 768
+PLACES = 2048  # vectors of results of a strip whose places are listed, at most
 
 
 class Choice(NamedTuple):
@@ -27,6 +29,7 @@ class Choice(NamedTuple):
     vectors: int
     strip_rows: int
     m_block: int
+    placed: bool  # whether tiles write their results where they belong
 
 
 def _choose_tile(target: Target, element: Element, filters: int) -> tuple[int, int]:
@@ -48,7 +51,7 @@ def choose(c: Convolution) -> Choice:
     """The tile and strip with the least estimated time."""
     rows, vectors = _choose_tile(c.target, c.element, c.filters)
     cost, strip_rows, m_block = _choose_strip(c, c.element, rows, vectors)
-    return Choice(cost, rows, vectors, strip_rows, m_block)
+    return Choice(cost, rows, vectors, strip_rows, m_block, _is_placed(c, rows, strip_rows))
 
 
 def plan(s: Convolution, chosen: Choice) -> Plan:
@@ -59,7 +62,7 @@ def plan(s: Convolution, chosen: Choice) -> Plan:
     if s.pack:
         pack, filters_bytes = pack_filters(s, element, chosen.rows)
         phases.append(pack)
-    layout = _Layout(s, element, chosen.strip_rows, chosen.m_block, filters_bytes)
+    layout = _Layout(s, element, chosen, filters_bytes)
     phases.append(layout.phase(chosen.rows, chosen.vectors))
     return Plan(tuple(phases), filters_bytes + layout.scratch * s.threads)
 
@@ -95,7 +98,9 @@ def _choose_strip(
         strip_rows = ceil_div(s.rows, strips)
         plane = (strip_rows + s.extra[0]) * s.pitch * element.compute.size
         copied = len(s.phases) * s.channels * s.depth_taps * plane
-        if copied > WORKSPACE and strip_rows > 1 and not s.in_place:
+        # Tiles that write their own results read the strip again for the next filters.
+        again = IN_PLACE if _is_placed(s, rows, strip_rows) else copied
+        if copied > (again if s.in_place else WORKSPACE) and strip_rows > 1:
             continue
         for m_tasks in sorted(blocks):
             m_block = round_up(ceil_div(s.filters, m_tasks), rows)
@@ -126,24 +131,43 @@ def _strip_cost(
     whole, left = divmod(used, vectors)
 
     def step(width: int) -> float:
-        return max(rows * width, 4) + 1 + 0.25 * rows + 0.6 * width if width else 0
+        return max(rows * width, rows / 2 + width, 4) + 0.6 if width else 0
 
     tiles = ceil_div(m_block, rows) * (whole * step(vectors) + step(left))
     jobs = len(s.jobs)
     compute = tiles * s.steps + tiles * jobs * 2
     copied = len(s.phases) * s.channels * s.depth_taps * (strip_rows + s.extra[0])
-    copy = 0 if s.in_place else copied * (12 + 3 * ceil_div(s.pitch, lanes))
-    write = m_block * jobs * strip_rows * (8 + 4 * ceil_div(s.columns, lanes))
+    vector = {1: 3, 2: 8}.get(s.stride[1], 2.5 * lanes)  # cycles to copy one
+    copy = 0 if s.in_place else copied * (12 + vector * ceil_div(s.pitch, lanes))
+    if _is_placed(s, rows, strip_rows):
+        write = ceil_div(m_block, rows) * (ceil_div(used, vectors) * 15 + used * rows * 2)
+    else:
+        write = m_block * jobs * strip_rows * (8 + 4 * ceil_div(s.columns, lanes))
     return compute + copy + write + 300
+
+
+def _is_placed(s: Convolution, rows: int, strip_rows: int) -> bool:
+    """Whether tiles can write their results where they belong: all at once, in one piece."""
+    element = s.element
+    whole = len(s.jobs) == 1 and s.out_stride == (1, 1) and _k_block(s, rows) >= s.steps
+    lanes = s.target.name == "avx512" and not element.complex and element.compute.width <= 16
+    return whole and lanes and strip_rows * s.pitch <= PLACES * element.compute.lanes
+
+
+def _k_block(s: Convolution, rows: int) -> int:
+    """Steps of a sum that are taken at a time."""
+    most = max(len(job.taps) for job in s.jobs) * s.channels
+    if s.filters <= 2 * rows or most <= K_BLOCK:
+        return max(most, 1)
+    return ceil_div(most, ceil_div(most, K_BLOCK))
 
 
 class _Layout:
     """Where a strip's data lies in the workspace, and the kernel's desc."""
 
-    def __init__(
-        self, s: Convolution, element: Element, strip_rows: int, m_block: int, shared: int
-    ) -> None:
-        self.s, self.element = s, element
+    def __init__(self, s: Convolution, element: Element, chosen: Choice, shared: int) -> None:
+        strip_rows, m_block = chosen.strip_rows, chosen.m_block
+        self.s, self.element, self.placed = s, element, chosen.placed
         self.inner = element.compute
         self.strip_rows, self.m_block, self.shared = strip_rows, m_block, shared
         size, lanes = self.inner.size, self.inner.lanes
@@ -156,7 +180,8 @@ class _Layout:
         self.result_row = (round_up(columns, lanes) + lanes) * size
         if self.result_row % 1024 == 0:
             self.result_row += 64
-        self.scratch = self.results + round_up(m_block * self.result_row + slack, 64)
+        kept = 0 if self.placed else m_block * self.result_row
+        self.scratch = self.results + round_up(kept + slack, 64)
 
     def phase(self, rows: int, vectors: int) -> Phase:
         s = self.s
@@ -174,24 +199,33 @@ class _Layout:
             filters=s.filters, m_block=self.m_block, m_tasks=m_tasks, groups=s.groups,
             depth=s.output[0], strips=strips, strip_rows=self.strip_rows, out_rows=s.rows,
             out_columns=s.columns, extra_rows=s.extra[0], pitch=s.pitch,
-            jobs=len(s.jobs), job_at=job_at, k_block=self._k_block(rows),
+            jobs=len(s.jobs), job_at=job_at, k_block=_k_block(s, rows),
             **self._filter_places(rows),
             out_stride_h=s.out_stride[0], out_stride_w=s.out_stride[1],
             has_bias=s.bias, relu=s.relu, scratch_at=self.shared, scratch=self.scratch,
             results=self.results, result_row=self.result_row,
+            place_at=job_at + len(jobs) + len(tables),
         )  # fmt: skip
         flat = tuple(n for phase in s.phases for n in phase) + jobs + tables
+        if self.placed:
+            flat += self._places()
         tasks = s.batch * s.groups * s.output[0] * strips * m_tasks
-        kernel = conv_strip.source(s.dtype, s.target, rows, vectors)
+        module = conv_placed if self.placed else conv_strip
+        kernel = module.source(s.dtype, s.target, rows, vectors)
         work = s.steps * self.m_block * self.strip_rows * s.pitch
         grain = max(1, min(ceil_div(tasks, 4 * s.threads), (1 << 17) // max(work, 1)))
         return Phase(kernel, desc + flat, tasks, grain)
 
-    def _k_block(self, rows: int) -> int:
-        most = max(len(job.taps) for job in self.s.jobs) * self.s.channels
-        if self.s.filters <= 2 * rows or most <= K_BLOCK:
-            return max(most, 1)
-        return ceil_div(most, ceil_div(most, K_BLOCK))
+    def _places(self) -> tuple[int, ...]:
+        """For each vector of results its offset in the output and the lanes that are outputs."""
+        s, lanes = self.s, self.inner.lanes
+        found: list[int] = []
+        for first in range(0, self.strip_rows * s.pitch, lanes):
+            at = [divmod(k, s.pitch) for k in range(first, first + lanes)]
+            numbers = [row * s.columns + min(column, s.columns) for row, column in at]
+            bits = sum(1 << k for k, (_, column) in enumerate(at) if column < s.columns)
+            found += [numbers[0] * self.element.size, bits]
+        return tuple(found)
 
     def _filter_places(self, rows: int) -> dict[str, int]:
         s = self.s

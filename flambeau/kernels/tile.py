@@ -74,7 +74,7 @@ def emit_tile(b: Builder, name: str, of: Operands, rows: int, vectors: int, mode
         tail = of.c.tail(b, b.sub("%columns", (vectors - 1) * of.c.lanes))
         if vectors > 1:
             _prefetch_result(b, of.c, rows, vectors)
-        cells = _sum(b, of, rows, vectors, tail, mode)
+        cells = sum_tile(b, of, rows, vectors, tail, mode)
         values = [of.c.finish(b, cell) for cell in cells]
         store_tile(b, of.c, values, rows, vectors, tail)
 
@@ -104,7 +104,7 @@ def _prefetch_operands(b: Builder, of: Operands, rows: int, vectors: int, at) ->
         b.prefetch(b.offset(further, j * of.b.width * (of.b.size // of.b.cells)))
 
 
-def _sum(
+def sum_tile(
     b: Builder, of: Operands, rows: int, vectors: int, tail: Tail, mode: str
 ) -> list[Sequence[str]]:
     """The product's cells, row by row."""
