@@ -14,10 +14,33 @@ from .plan import Fields
 
 LANES = 16
 PAIR = 4  # bytes
-# Filters are packed as [group][panel][step][filter]; a step is (block, tap). After these, desc
-# holds for each block its byte offset in the filter and whether it has a second channel.
-PACK_FIELDS = Fields("filters panels blocks depth w_group w_filter group_bytes second columns")
-BLOCK = 2
+# Filters are packed as [group][panel][step][filter]. From place_at on, desc holds the step of each
+# (pair of channels, tap).
+PACK_FIELDS = Fields(
+    "filters panels columns channels taps steps w_group w_filter w_channel group_bytes joined"
+    " place_at index_at"
+)
+MOST_JOINED = (
+    LANES - 1
+)  # taps of channels that lie side by side: two vectors hold 16 pairs' numbers
+
+
+def join_numbers(taps: int) -> tuple[int, ...]:
+    """Desc numbers: for each tap that a run of 16 pairs can start at, where its numbers lie.
+
+    A run of (pair of channels, tap) of a filter whose channels lie side by side starts anywhere;
+    each entry is 32 numbers of 16 bits, places counted from the first of the run.
+    """
+    found = []
+    for start in range(taps):
+        places = []
+        for pair, tap in (divmod(start + k, taps) for k in range(LANES)):
+            first = 2 * pair * taps + tap - start
+            places += [first, first + taps]
+        packed = b"".join(place.to_bytes(2, "little") for place in places)
+        found += [int.from_bytes(packed[k : k + 8], "little") for k in range(0, len(packed), 8)]
+    return tuple(found)
+
 
 _PAD = [
     ("ptr", "%to"),
@@ -134,26 +157,83 @@ def emit_turn_pairs(b: Builder) -> None:
 
 
 def emit_filter_pairs(b: Builder) -> None:
-    """Task: one panel of filters of one group."""
+    """Task: one panel of filters of one group, 16 (pair of channels, tap) at a time."""
     d = PACK_FIELDS.load(b)
-    filters, workspace = b.argument(2), b.argument(4)
-    steps = b.mul(d.blocks, d.depth)
+    joined = b.emit(f"icmp ne i64 {d.joined}, 0")
     with b.loop("%begin", "%end") as task:
         group, panel = b.divide(task.index, d.panels)
         j = b.mul(panel, d.columns)
         count = b.min(d.columns, b.sub(d.filters, j))
         width = b.emit(f"and i64 {b.add(count, LANES - 1)}, {-LANES}")
-        from_ = b.offset(filters, b.add(b.mul(group, d.w_group), b.mul(j, d.w_filter)))
-        to = b.add(b.mul(group, d.group_bytes), b.mul(b.mul(j, steps), PAIR))
-        to = b.offset(workspace, to)
-        block_bytes = b.mul(b.mul(d.depth, width), PAIR)
-        with b.loop("0", d.blocks) as block:
-            entry = b.add(b.mul(block.index, BLOCK), len(PACK_FIELDS.names))
-            start = b.offset(from_, b.size(entry))
-            paired = b.emit(f"icmp ne i64 {b.size(b.add(entry, 1))}, 0")
-            second = b.select(paired, "ptr", b.offset(start, d.second), "null")
-            b.do(
-                f"call void @turn_pairs(i64 {d.depth}, ptr {start}, ptr {second}, "
-                f"i64 {d.w_filter}, i64 {count}, "
-                f"ptr {b.offset(to, b.mul(block.index, block_bytes))}, i64 {width})"
-            )
+        from_ = b.add(b.mul(group, d.w_group), b.mul(j, d.w_filter))
+        to = b.add(b.mul(group, d.group_bytes), b.mul(b.mul(j, d.steps), PAIR))
+        at = SimpleNamespace(
+            from_=b.offset(b.argument(2), from_), count=count, to=b.offset(b.argument(4), to),
+            width=width, row_bytes=b.mul(width, PAIR),
+        )  # fmt: skip
+        b.choose(joined, lambda at=at: _turn_joined(b, d, at), lambda at=at: _turn_apart(b, d, at))
+
+
+def _turn_joined(b: Builder, d: SimpleNamespace, at: SimpleNamespace) -> None:
+    """All channels of a filter lie side by side: pick pairs from what two vectors hold of it."""
+    half = f"<{2 * LANES} x i16>"
+    numbers = b.mul(d.channels, d.taps)
+    with b.loop("0", at.width, LANES) as m:
+        starts = _filters_from(b, d, at, m.index)
+        with b.loop("0", d.steps, LANES) as q:
+            pair, tap = b.divide(q.index, d.taps)
+            first = b.add(b.mul(b.mul(pair, 2), d.taps), tap)
+            left = b.sub(numbers, first)
+            masks = [b.lanes_below(b.sub(left, k), 2 * LANES) for k in (0, 2 * LANES)]
+            picks = b.add(d.index_at, b.mul(tap, LANES * PAIR // 8))
+            picks = b.load(half, b.offset("%desc", picks, "i64"), 8)
+            rows = []
+            for start in starts:
+                place = b.offset(start, b.mul(first, 2))
+                low, high = (
+                    b.masked_load("i16", 2 * LANES, b.offset(place, 4 * LANES * k), mask, 2)
+                    for k, mask in enumerate(masks)
+                )
+                name = "llvm.x86.avx512.vpermi2var.hi.512"
+                pairs = b.intrinsic(name, half, (half, low), (half, picks), (half, high))
+                rows.append(b.emit(f"bitcast {half} {pairs} to <{LANES} x i32>"))
+            _put(b, d, at, m.index, rows, q.index, b.sub(d.steps, q.index))
+
+
+def _turn_apart(b: Builder, d: SimpleNamespace, at: SimpleNamespace) -> None:
+    """Any channels: the taps of two of them."""
+    pairs = b.emit(f"udiv i64 {b.add(d.channels, 1)}, 2")
+    with b.loop("0", pairs) as pair, b.loop("0", at.width, LANES) as m:
+        starts = _filters_from(b, d, at, m.index)
+        channel = b.mul(pair.index, 2)
+        paired = b.less(b.add(channel, 1), d.channels)
+        further = b.select(paired, "i64", d.w_channel, "0")
+        with b.loop("0", d.taps, LANES) as t:
+            left = b.sub(d.taps, t.index)
+            mask = b.lanes_below(left, LANES)
+            second = b.select(paired, f"<{LANES} x i1>", mask, "zeroinitializer")
+            place = b.add(b.mul(channel, d.w_channel), b.mul(t.index, 2))
+            rows = []
+            for start in starts:
+                first = b.offset(start, place)
+                rows.append(_load_pairs(b, first, b.offset(first, further), (mask, second)))
+            _put(b, d, at, m.index, rows, b.add(b.mul(pair.index, d.taps), t.index), left)
+
+
+def _filters_from(b: Builder, d: SimpleNamespace, at: SimpleNamespace, m: str) -> list[str]:
+    """Where 16 filters start; those beyond the panel's are its last again."""
+    last = b.sub(at.count, 1)
+    return [b.offset(at.from_, b.mul(b.min(b.add(m, r), last), d.w_filter)) for r in range(LANES)]
+
+
+def _put(
+    b: Builder, d: SimpleNamespace, at: SimpleNamespace, m: str, rows: list[str], q: str, left: str
+) -> None:
+    """Pairs of 16 filters to the steps they belong to."""
+    vector = f"<{LANES} x i32>"
+    to = b.offset(at.to, b.mul(m, PAIR))
+    places = b.offset("%desc", b.add(d.place_at, q), "i64")
+    for r, row in enumerate(transpose(b, rows, vector, LANES)):
+        with b.when(b.less(str(r), left)):
+            step = b.load("i64", b.offset(places, r, "i64"), 8)
+            b.store(vector, row, b.offset(to, b.mul(step, at.row_bytes)), PAIR)

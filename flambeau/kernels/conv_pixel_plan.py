@@ -250,25 +250,29 @@ def _pack_phase(c: Convolution, kernel, vectors: int, group_bytes: int) -> Phase
 
 
 def _pack_pairs_phase(c: Convolution, kernel, vectors: int, group_bytes: int) -> Phase:
-    """The same with pairs of channels: runs of taps where they lie side by side."""
+    """The same with pairs of channels."""
     size, columns = c.element.size, vectors * c.element.compute.lanes
-    panels = ceil_div(c.filters, columns)
-    starts, depth = [], 1
+    panels, pairs = ceil_div(c.filters, columns), ceil_div(c.channels, 2)
+    taps = sum(len(job.taps) for job in c.jobs)
+    place_at = len(conv_pairs.PACK_FIELDS.names)
+    places = [0] * (pairs * taps)
+    first = 0
     for job in c.jobs:
-        taps = [tap[0] for tap in job.taps]
-        if len(c.jobs) == 1 and taps == list(range(len(taps))):
-            depth, taps = len(taps), [0]
-        for channel in range(0, c.channels, 2):
-            paired = channel + 1 < c.channels
-            starts += [n for tap in taps for n in ((channel * c.w_channel + tap) * size, paired)]
+        for number, tap in enumerate(job.taps):
+            for pair in range(pairs):
+                places[pair * taps + tap[0]] = first + pair * len(job.taps) + number
+        first += pairs * len(job.taps)
+    joined = c.w_channel == taps <= conv_pairs.MOST_JOINED
     desc = conv_pairs.PACK_FIELDS.pack(
-        filters=c.filters, panels=panels, blocks=len(starts) // conv_pairs.BLOCK, depth=depth,
-        w_group=c.w_group * size, w_filter=c.w_row * size, group_bytes=group_bytes,
-        second=c.w_channel * size, columns=columns,
+        filters=c.filters, panels=panels, columns=columns, channels=c.channels, taps=taps,
+        steps=pairs * taps, w_group=c.w_group * size, w_filter=c.w_row * size,
+        w_channel=c.w_channel * size, group_bytes=group_bytes, joined=joined,
+        place_at=place_at, index_at=place_at + len(places),
     )  # fmt: skip
+    desc += tuple(places) + (conv_pairs.join_numbers(taps) if joined else ())
     tasks = c.groups * panels
     grain = max(1, min(tasks, (1 << 14) // max(1, c.steps * min(c.filters, 32))))
-    return Phase(kernel, desc + tuple(int(n) for n in starts), tasks, grain)
+    return Phase(kernel, desc, tasks, grain)
 
 
 def _blocks(c: Convolution) -> tuple[list[int], int]:

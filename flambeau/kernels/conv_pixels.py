@@ -13,7 +13,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from .bfloat_pairs import FEATURE, Pairs, PairSums
-from .conv_pairs import copy_pairs, emit_filter_pairs, emit_pad_pairs, emit_turn_pairs
+from .conv_pairs import copy_pairs, emit_filter_pairs, emit_pad_pairs
 from .conv_strip import emit_pad
 from .conv_weight_dot import copy_planes
 from .element import Element, transpose
@@ -86,7 +86,6 @@ def _build_pairs(target: Target, tile: tuple[int, int, int], stride: int, across
     for width in range(1, vectors + 1):
         _emit_tile(b, Pairs(target), PairSums(target), (rows, columns, width), stride)
     emit_pad_pairs(b)
-    emit_turn_pairs(b)
     with b.kernel("pack_filters"):
         emit_filter_pairs(b)
     with b.kernel("pixels"):
