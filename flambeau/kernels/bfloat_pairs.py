@@ -36,8 +36,8 @@ class Pairs(Element):
         return b.load("<32 x bfloat>", pointer, 4)
 
     def broadcast(self, b: Builder, pointer: str) -> list[str]:
-        """One pair in every lane."""
-        pairs = b.splat(b.load("i32", pointer, 4), "i32", 16)
+        """One pair, which may lie between words, in every lane."""
+        pairs = b.splat(b.load("i32", pointer, 2), "i32", 16)
         return [b.emit(f"bitcast <16 x i32> {pairs} to <32 x bfloat>")]
 
 

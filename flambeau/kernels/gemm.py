@@ -144,7 +144,7 @@ def _choose(p: _Product) -> Plan:
         return _plan_stream(p, element)
     work = p.m * p.n * p.k
     if p.dtype == "bf16" and work >= PAIRS_WORK and p.m > 1 and multiplies_pairs(p.target):
-        return _plan_packed(p._replace(pairs=True), element)
+        return _plan_pairs(p._replace(pairs=True), element)
     if _has_long_sum(p, element):
         return _plan_parts(p, element)
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
@@ -183,11 +183,17 @@ def _reads_in_place(p: _Product, element: Element) -> bool:
     return whole_lines and panel <= PANEL_BYTES and p.m * p.k * element.size <= most
 
 
+def _plan_pairs(p: _Product, element: Element) -> Plan:
+    if p.a[1] == 1 and p.k % 2 == 0 and _packs_panels(p, element):
+        return _plan_direct(p, element, pack=True)
+    return _plan_packed(p, element)
+
+
 def _packs_panels(p: _Product, element: Element) -> bool:
     """Whether A is best read in place, by the panels of B one after the other, each packed in the
     second-level cache: no more than a panel is written, and tiles take the whole sum.
     """
-    if element.compute is not element:  # what is packed is converted but once
+    if element.compute is not element and not p.pairs:  # what is packed is converted but once
         return False
     vectors = gemm_direct.tile_shape(p.target, element)[1]
     panel = p.k * _panel_columns(p.n, element.lanes, vectors) * element.size
@@ -325,16 +331,18 @@ def _plan_direct(p: _Product, element: Element, pack: bool = False) -> Plan:
     panel = _panel_columns(p.n, element.lanes, vectors)
     m_block, n_block = _share(p, rows, panel, pack)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
-    scratch = round_up(p.k * panel * compute.size, 64) + 64 if pack else 0
+    step = size if p.pairs else compute.size
+    scratch = round_up(p.k * panel * step, 64) + 64 if pack else 0
     desc = gemm_direct.FIELDS.pack(
-        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
-        b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags, m_block=m_block,
+        m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size * (2 if p.pairs else 1),
+        b_step=p.b[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags,
+        m_block=m_block,
         n_block=n_block, m_tasks=m_tasks, n_tasks=n_tasks, panel=panel, pack=pack,
         scratch=scratch, **_batch_bytes(p, size), **_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
     grain = _grain(p, tasks, m_block * n_block * p.k)
-    kernel = gemm_direct.source(p.dtype, p.target)
+    kernel = gemm_direct.source(p.dtype, p.target, p.pairs)
     return Plan((Phase(kernel, desc, tasks, grain),), scratch * p.threads)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from .bfloat_pairs import FEATURE, Pairs, PairSums, emit_pack_pairs
 from .element import Element
 from .ir import Builder
 from .pack import emit_pack
@@ -20,10 +21,14 @@ FIELDS = Fields(
 )
 
 
-def source(dtype: str, target: Target) -> KernelSource:
-    """The kernel; its desc is FIELDS, args C, A, B, bias, workspace."""
-    key = f"gemm_direct:{dtype}:{target.name}"
-    return KernelSource(key, lambda: _build(dtype, target), "direct")
+def source(dtype: str, target: Target, pairs: bool = False) -> KernelSource:
+    """The kernel; its desc is FIELDS, args C, A, B, bias, workspace.
+
+    `pairs`: operands are bfloat16, the sum takes two steps at a time. They are even in number and
+    side by side in A, whose a_step is of two; B is always packed.
+    """
+    key = f"gemm_direct:{dtype}:{target.name}" + ":pairs" * pairs
+    return KernelSource(key, lambda: _build(dtype, target, pairs), "direct")
 
 
 def row_choices(target: Target, element: Element) -> list[int]:
@@ -32,26 +37,30 @@ def row_choices(target: Target, element: Element) -> list[int]:
     return sorted({rows, rows // 2, 1}, reverse=True)
 
 
-def _build(dtype: str, target: Target) -> str:
-    b = Builder(target)
+def _build(dtype: str, target: Target, pairs: bool) -> str:
+    b = Builder(target, FEATURE) if pairs else Builder(target)
     c = Element(dtype, target)
-    of = Operands(c, c.compute, c)
+    of = Operands(Pairs(target), Pairs(target), PairSums(target)) if pairs else None
+    of = of or Operands(c, c.compute, c)
     emit_tiles(b, of)
+    if pairs:
+        emit_pack_pairs(b, "pack")
+    else:
+        emit_pack(b, "pack", c)
     with b.kernel("direct"):
-        _emit_tasks(b, of)
+        _emit_tasks(b, of, 2 if pairs else 1)
     return b.module()
 
 
 def emit_tiles(b: Builder, of: Operands) -> None:
-    """Define the functions that `emit_panel` calls."""
+    """Define the tiles that `emit_panel` calls; it wants a function `pack` too."""
     vectors = tile_shape(b.target, of.a)[1]
     for rows in row_choices(b.target, of.a):
         for width in range(1, vectors + 1):
             emit_tile(b, f"tile{rows}x{width}", of, rows, width, STRIDED)
-    emit_pack(b, "pack", of.a)
 
 
-def _emit_tasks(b: Builder, of: Operands) -> None:
+def _emit_tasks(b: Builder, of: Operands, per_step: int) -> None:
     d = FIELDS.load(b)
     c, bias, workspace = (b.argument(k) for k in (0, 3, 4))
     a, bb = b.argument(d.a_argument), b.argument(d.b_argument)
@@ -71,6 +80,7 @@ def _emit_tasks(b: Builder, of: Operands) -> None:
             scratch=scratch,
             packing=packing,
             depth=d.k,
+            steps=b.emit(f"udiv i64 {d.k}, {per_step}"),
         )
         with b.loop(n0, n1, d.panel) as j:
             emit_panel(b, of, d, at, (m0, m1), (j.index, n1))
@@ -80,7 +90,8 @@ def emit_panel(b: Builder, of: Operands, d, at, rows, columns) -> None:
     """Call all row tiles against one panel of B.
 
     d: a_row, a_step, b_step, b_column, c_row, flags, panel; at: a, b, c, bias, scratch, packing,
-    depth; rows: (first, end); columns: (first, end).
+    depth (of the sum), steps (of the tiles, as many unless they take pairs); rows: (first, end);
+    columns: (first, end).
     """
     (m0, m1), (j, n1) = rows, columns
     heights, vectors = row_choices(b.target, of.a), tile_shape(b.target, of.a)[1]
@@ -111,7 +122,7 @@ def emit_panel(b: Builder, of: Operands, d, at, rows, columns) -> None:
 
         def call(w: int):
             return lambda: b.do(
-                f"call void @tile{height}x{w}(i64 {at.depth}, ptr {a_at}, i64 {d.a_row}, "
+                f"call void @tile{height}x{w}(i64 {at.steps}, ptr {a_at}, i64 {d.a_row}, "
                 f"i64 {d.a_step}, ptr {panel}, i64 {step}, ptr {c_at}, i64 {d.c_row}, i64 {left}, "
                 f"i64 {count}, i64 {d.flags}, ptr {bias_at})"
             )

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from .element import Element
 from .gemm_direct import emit_panel, emit_tiles
 from .ir import Builder
+from .pack import emit_pack
 from .plan import Fields, KernelSource
 from .target import Target
 from .tile import BIAS_COLUMN, BIAS_ROW, PARAMETERS, Operands, store_tile
@@ -38,6 +39,7 @@ def _build(dtype: str, target: Target) -> str:
     c = Element(dtype, target)
     of = Operands(c, c.compute, c.compute)
     emit_tiles(b, of)
+    emit_pack(b, "pack", c)
     _emit_add(b, c)
     with b.kernel("parts"):
         _emit_parts(b, of)
@@ -57,8 +59,10 @@ def _emit_parts(b: Builder, of: Operands) -> None:
     with b.loop("%begin", "%end") as task:
         batch, part = b.divide(task.index, d.parts)
         first = b.mul(part, d.part)
+        depth = b.min(d.part, b.sub(d.k, first))
         at = SimpleNamespace(
-            depth=b.min(d.part, b.sub(d.k, first)),
+            depth=depth,
+            steps=depth,
             a=b.offset(a, b.add(b.mul(batch, d.a_batch), b.mul(first, d.a_step))),
             b=b.offset(bb, b.add(b.mul(batch, d.b_batch), b.mul(first, d.b_step))),
             c=b.offset(workspace, b.mul(task.index, d.result)),
