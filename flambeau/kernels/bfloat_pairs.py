@@ -12,7 +12,7 @@ from functools import cache
 from .. import core
 from .element import Element, Tail, transpose
 from .ir import Builder
-from .pack import FAR, PARAMETERS
+from .pack import AHEAD, FAR, PARAMETERS
 from .target import AVX512, Target
 
 FEATURE = "avx512bf16"
@@ -59,14 +59,17 @@ class PairSums(Element):
         ]
 
 
-def emit_pack_pairs(b: Builder, name: str, width: int | None = None, shared: bool = False) -> None:
+def emit_pack_pairs(
+    b: Builder, name: str, width: int | None = None, *, shared: bool = False, ahead: bool = False
+) -> None:
     """Define `void name(pack.PARAMETERS)`: to[depth / 2][width][2], zeros after an odd end.
 
-    The panel's width is a multiple of 16, or the constant `width`, 8 or 16; `shared` as in pack.
+    The panel's width is a multiple of 16, or the constant `width`, 8 or 16; `shared` and `ahead`
+    as in pack.
     """
-    parameters = [*PARAMETERS, FAR] if shared else PARAMETERS
+    parameters = [*PARAMETERS, *[FAR] * shared, *[AHEAD] * ahead]
     with b.function(name, parameters, "internal", "noinline"):
-        pack = _PackPairs(b, width, b.is_far(FAR[1]) if shared else None)
+        pack = _PackPairs(b, width, b.is_far(FAR[1]) if shared else None, ahead)
         along_columns = b.emit("icmp eq i64 %side, 2")
         along_depth = b.emit("icmp eq i64 %step, 2")
         b.choose(
@@ -76,8 +79,9 @@ def emit_pack_pairs(b: Builder, name: str, width: int | None = None, shared: boo
 
 
 class _PackPairs:
-    def __init__(self, b: Builder, width: int | None, far: str | None) -> None:
+    def __init__(self, b: Builder, width: int | None, far: str | None, ahead: bool) -> None:
         self.b, self.far = b, far
+        self.ahead = AHEAD[1] if ahead else None
         self.width = str(width) if width else "%width"
         self.lanes = width or 16
         self.steps = b.emit(f"udiv i64 {b.add('%depth', 1)}, 2")
@@ -96,6 +100,8 @@ class _PackPairs:
                 rows = []
                 for r, count in enumerate((left, b.select(has_second, "i64", left, "0"))):
                     at = b.offset(b.offset(first, b.mul(str(r), "%step")), b.mul(j.index, 2))
+                    if self.ahead:
+                        b.prefetch(b.offset(at, self.ahead), 2)
                     mask = b.lanes_below(count, lanes)
                     rows.append(b.masked_load("i16", lanes, at, mask, 2))
                 pairs = b.shuffle(rows[0], rows[1], f"<{lanes} x i16>", picks)
@@ -117,6 +123,8 @@ class _PackPairs:
                 mask = b.lanes_below(b.sub("%depth", b.mul(k.index, 2)), 2 * lanes)
                 rows = []
                 for column in columns:
+                    if self.ahead:
+                        b.prefetch(b.offset(b.offset(column, b.mul(k.index, 4)), self.ahead), 2)
                     raw = b.masked_load(
                         "i16", 2 * lanes, b.offset(column, b.mul(k.index, 4)), mask, 2
                     )

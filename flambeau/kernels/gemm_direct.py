@@ -44,9 +44,9 @@ def _build(dtype: str, target: Target, pairs: bool) -> str:
     of = of or Operands(c, c.compute, c)
     emit_tiles(b, of)
     if pairs:
-        emit_pack_pairs(b, "pack")
+        emit_pack_pairs(b, "pack", ahead=True)
     else:
-        emit_pack(b, "pack", c)
+        emit_pack(b, "pack", c, ahead=True)
     with b.kernel("direct"):
         _emit_tasks(b, of, 2 if pairs else 1)
     return b.module()
@@ -89,8 +89,8 @@ def _emit_tasks(b: Builder, of: Operands, per_step: int) -> None:
 def emit_panel(b: Builder, of: Operands, d, at, rows, columns) -> None:
     """Call all row tiles against one panel of B.
 
-    d: a_row, a_step, b_step, b_column, c_row, flags, panel; at: a, b, c, bias, scratch, packing,
-    depth (of the sum), steps (of the tiles, as many unless they take pairs); rows: (first, end);
+    d: a_row, a_step, b_step, b_column, b_batch, c_row, flags, panel; at: a, b, c, bias, scratch,
+    packing, depth (of the sum), steps (of the tiles, as many unless they take pairs); rows and
     columns: (first, end).
     """
     (m0, m1), (j, n1) = rows, columns
@@ -100,11 +100,13 @@ def emit_panel(b: Builder, of: Operands, d, at, rows, columns) -> None:
     used = b.emit(f"udiv i64 {b.add(count, lanes - 1)}, {lanes}")
     direct = b.offset(at.b, b.mul(j, d.b_column))
     width = b.mul(used, lanes)
+    # What is packed next: the next panel where columns are long, else this one of the next product.
+    ahead = b.select(b.less(d.b_step, d.b_column), "i64", b.mul(width, d.b_column), d.b_batch)
 
     def pack_panel() -> list[str]:
         b.do(
             f"call void @pack(i64 {at.depth}, ptr {direct}, i64 {d.b_step}, i64 {d.b_column}, "
-            f"i64 {count}, ptr {at.scratch}, i64 {width})"
+            f"i64 {count}, ptr {at.scratch}, i64 {width}, i64 {ahead})"
         )
         return [at.scratch, b.mul(width, of.b.size)]
 

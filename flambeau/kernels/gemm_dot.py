@@ -58,16 +58,25 @@ def emit_dot_tile(b: Builder, name: str, c: Element, rows: int, columns: int) ->
         last_row, last_column = b.sub("%rows", "1"), b.sub("%columns", "1")
         a = [b.offset("%a", b.mul(b.min(str(r), last_row), "%a_row")) for r in range(rows)]
         bb = [b.offset("%b", b.mul(b.min(str(q), last_column), "%b_step")) for q in range(columns)]
-        sums = sum_products(b, c, a, bb, "%depth")
+        # The columns of the next tile, into the second-level cache: columns a power of two apart
+        # would push each other out of the first. One row alone waits for memory anyhow.
+        ahead = b.mul("%b_step", columns) if rows > 1 else None
+        sums = sum_products(b, c, a, bb, "%depth", ahead, 2)
         _store_dots(b, c, sums, rows, columns)
 
 
 def sum_products(
-    b: Builder, c: Element, a: list[str], bb: list[str], depth: str, ahead: str | None = None
+    b: Builder,
+    c: Element,
+    a: list[str],
+    bb: list[str],
+    depth: str,
+    ahead: str | None = None,
+    level: int = 1,
 ) -> list[str]:
     """Vectors whose lanes add up to the dot products of each a with each b.
 
-    `ahead`: bytes from what is read of b to what is asked of memory for later.
+    `ahead`: bytes from what is read of b to what is asked of memory for later, down to a level.
     """
     count = len(a) * len(bb)
 
@@ -76,7 +85,7 @@ def sum_products(
         right = [c.load(b, b.offset(q, offset), tail) for q in bb]
         if ahead is not None:
             for start in bb:
-                b.prefetch(b.offset(b.offset(start, offset), ahead))
+                b.prefetch(b.offset(b.offset(start, offset), ahead), level)
         out = []
         for r, row in enumerate(a):
             left = c.load(b, b.offset(row, offset), tail)

@@ -39,7 +39,7 @@ def _build(dtype: str, target: Target) -> str:
     c = Element(dtype, target)
     of = Operands(c, c.compute, c.compute)
     emit_tiles(b, of)
-    emit_pack(b, "pack", c)
+    emit_pack(b, "pack", c, ahead=True)
     _emit_add(b, c)
     with b.kernel("parts"):
         _emit_parts(b, of)

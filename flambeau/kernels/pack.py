@@ -15,21 +15,29 @@ PARAMETERS = [
     ("i64", "%width"),  # columns of the panel
 ]
 FAR = ("i64", "%far")
+AHEAD = ("i64", "%ahead")  # bytes from this panel to the one that is packed next, as far as known
 
 
 def emit_pack(
-    b: Builder, name: str, source: Element, width: int | None = None, shared: bool = False
+    b: Builder,
+    name: str,
+    source: Element,
+    width: int | None = None,
+    *,
+    shared: bool = False,
+    ahead: bool = False,
 ) -> None:
     """Define `void name(PARAMETERS)`: to[depth][width] = from, in the compute type.
 
     The panel's width is a multiple of the vector's lanes, or the constant `width`. `shared`: other
     threads read it next, and there is one more parameter, (i64) whether their cores are far apart.
+    `ahead`: there is one that says what to prefetch.
     """
     if width is not None:
         source = _narrowed(source, width)
-    parameters = [*PARAMETERS, FAR] if shared else PARAMETERS
+    parameters = [*PARAMETERS, *[FAR] * shared, *[AHEAD] * ahead]
     with b.function(name, parameters, "internal", "noinline"):
-        pack = _Pack(b, source, width, b.is_far(FAR[1]) if shared else None)
+        pack = _Pack(b, source, width, b.is_far(FAR[1]) if shared else None, ahead)
         along_columns = b.emit(f"icmp eq i64 %side, {source.size}")
         along_depth = b.emit(f"icmp eq i64 %step, {source.size}")
 
@@ -51,9 +59,12 @@ def _narrowed(source: Element, width: int) -> Element:
 
 
 class _Pack:
-    def __init__(self, b: Builder, source: Element, width: int | None, far: str | None) -> None:
+    def __init__(
+        self, b: Builder, source: Element, width: int | None, far: str | None, ahead: bool
+    ) -> None:
         self.b, self.source, self.into, self.far = b, source, source.compute, far
         self.width = str(width) if width else "%width"
+        self.ahead = AHEAD[1] if ahead else None
         self.lanes = source.lanes
         self.partial = bool(width and width % source.lanes)
         self.can_transpose = not source.complex and source.width <= 16 and not self.partial
@@ -74,7 +85,10 @@ class _Pack:
         b = self.b
         with b.loop("0", self.width, str(self.lanes)) as j:
             tail = self.source.tail(b, b.sub("%count", j.index))
-            value = self.source.load(b, b.offset(start, b.mul(j.index, self.source.size)), tail)
+            place = b.offset(start, b.mul(j.index, self.source.size))
+            if self.ahead:
+                b.prefetch(b.offset(place, self.ahead), 2)
+            value = self.source.load(b, place, tail)
             at = b.offset(to, b.mul(j.index, self.into.size))
             self.into.hand_over(b, value, at, self.far)
 
@@ -122,7 +136,7 @@ class _Pack:
         tail = self.source.tail(b, limit) if limit else None
         rows = [self.source.load(b, b.offset(column, at), tail) for column in columns]
         if limit is None:  # the next panel, which will be packed when this one has been used
-            further = b.add(at, b.mul("%side", self.width))
+            further = b.add(at, self.ahead or b.mul("%side", self.width))
             for column in columns:
                 b.prefetch(b.offset(column, further), 2)
         turned = transpose(b, rows, self.source.vector, self.lanes)
