@@ -14,6 +14,8 @@ from .dims import check_tensor
 from .launch_index import BOOL, INT64
 from .record import composite, deliver, function, pointwise
 
+_MANY = 4096  # elements of a mask that are work for a kernel
+
 # ---- where ---------------------------------------------------------------------------------------
 
 
@@ -135,6 +137,13 @@ def true_positions(mask: Tensor) -> Tensor:
     made = core.small_positions(mask)
     if made is not None:
         return made
+    total, write = _compressed(mask)
+    return write(core.empty((total,), INT64), ("mask positions",), compress.positions_source)
+
+
+def _compressed(mask: Tensor) -> tuple[int, Any]:
+    """How many elements of a row-major mask are true, and what runs a kernel that writes them."""
+    n = mask.numel()
     chunks = -(-n // compress.CHUNK)
     desc = compress.COUNT_FIELDS.pack(size=n)
     host = targets.host()
@@ -146,18 +155,31 @@ def true_positions(mask: Tensor) -> Tensor:
     for found in counts.tolist():
         starts.append(total)
         total += found
-    positions = core.empty((total,), INT64)
-    if total:
-        fill = lambda: [(compress.positions_source(host), desc, chunks, grain)]
-        launch.plan_for(("mask positions", n), fill).run(
-            positions, mask, core.from_data(starts, INT64)
-        )
-    return positions
+
+    def write(out: Tensor, key: tuple, source: Any, *operands: Tensor) -> Tensor:
+        if total:
+            phases = lambda: [(source(host), desc, chunks, grain)]
+            begins = core.from_data(starts, INT64)
+            launch.plan_for((*key, n), phases).run(out, mask, begins, *operands)
+        return out
+
+    return total, write
+
+
+def select_plain(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements where a mask of the same shape holds, without history."""
+    x, mask = core.contiguous_plain(input.detach()), core.contiguous_plain(mask)
+    total, write = _compressed(mask)
+    size = x.dtype.itemsize
+    source = lambda host: compress.select_source(size, host)
+    return write(core.empty((total,), x.dtype), ("mask select", size), source, x)
 
 
 def coordinates(positions: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Row-major positions in a shape as coordinates, (positions, dimensions)."""
     n, rank = positions.numel(), len(shape)
+    if rank == 1:
+        return core.view(positions, (n, 1))
     out = core.empty((n, rank), INT64)
     if n and rank:
         desc = (rank, *shape)
@@ -246,6 +268,8 @@ def masked_select(input: Tensor, mask: Tensor, *, out: Tensor | None = None) -> 
         launch.check_out("masked_select", out, input, mask)
         return deliver("masked_select", out, masked_select(input, mask))
     input, mask = _common("masked_select", input, mask)
+    if mask.numel() >= _MANY and not core.needs_history(input):
+        return select_plain(input, mask)
     return take_flat(input, true_positions(mask))
 
 
