@@ -7,7 +7,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .. import core
 from ..core import Tensor
+from ..kernels.lazy import bunch_kaufman
 from .lapack import (
     INT32,
     array,
@@ -21,6 +23,8 @@ from .lapack import (
     quiet,
     tensor,
 )
+from .linalg_factor import plain
+from .plans import planned
 from .record import primitive
 
 # The bound on element growth that makes one 2x2 pivot as good as two 1x1 pivots.
@@ -103,6 +107,8 @@ def _factor(a: Any, hermitian: bool) -> tuple[Any, int]:
 @primitive(register=False)
 def ldl_compact(input, hermitian):
     """(LD, pivots, info) in LAPACK's compact form, from the lower triangle."""
+    if not input.is_complex():
+        return _factor_real(input)
     import numpy
 
     a = numpy.tril(array(input))
@@ -111,6 +117,19 @@ def ldl_compact(input, hermitian):
         for i in numpy.ndindex(a.shape[:-2]):
             pivots[i], info[i] = _factor(a[i], hermitian)
     return tensor(a), tensor(pivots), tensor(info)
+
+
+def _factor_real(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    n, batch, short = a.shape[-1], a.shape[:-2], a.dtype.short
+    count = math.prod(batch)
+    factors, pivots = core.empty(a.shape, a.dtype), core.empty((*batch, n), INT32)
+    info = core.empty(batch, INT32)
+    if not factors.numel():
+        core.fill_number(info, 0)
+        return factors, pivots, info
+    plan = planned(("ldl", short, n, count), lambda t: bunch_kaufman.plan_ldl(short, n, count, t))
+    plan.run(factors, pivots, info, plain(a))
+    return factors, pivots, info
 
 
 @ldl_compact.vjp
@@ -164,6 +183,8 @@ def _solve(a: Any, pivots: Any, b: Any, hermitian: bool) -> None:
 @primitive(register=False)
 def ldl_solution(factors, pivots, b, hermitian):
     """The solution from the compact factors."""
+    if not factors.is_complex():
+        return _solve_real(factors, pivots, b)
     import numpy
 
     a, p, x = array(factors), array(pivots), numpy.array(array(b))
@@ -171,6 +192,19 @@ def ldl_solution(factors, pivots, b, hermitian):
         for i in numpy.ndindex(x.shape[:-2]):
             _solve(a[i], p[i], x[i], hermitian)
     return tensor(x)
+
+
+def _solve_real(factors: Tensor, pivots: Tensor, b: Tensor) -> Tensor:
+    n, columns = b.shape[-2:]
+    count, short = math.prod(b.shape[:-2]), b.dtype.short
+    x = core.empty(b.shape, b.dtype)
+    if x.numel():
+        plan = planned(
+            ("ldl_solve", short, n, columns, count),
+            lambda t: bunch_kaufman.plan_ldl_solve(short, n, columns, count, t),
+        )
+        plan.run(x, plain(factors), plain(pivots), plain(b))
+    return x
 
 
 @ldl_solution.vjp
