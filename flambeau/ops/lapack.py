@@ -62,6 +62,24 @@ def per_matrix(run: Callable, fallback: Callable, *arrays: Any) -> Any:
         return fallback(*arrays)
 
 
+def run_lapack(name: str, general: Callable, a: Any) -> Any:
+    """A decomposition in the precision of the array, or LinAlgError.
+
+    `general` is NumPy's function, which computes float32 in float64; the loop `name` under it has
+    LAPACK's routine for either type, and no wrapper.
+    """
+    import numpy
+
+    loop = getattr(getattr(numpy.linalg, "_umath_linalg", None), name, None)
+    if loop is None or not a.size:
+        return general(a)
+    with numpy.errstate(all="ignore", invalid="raise"):  # how a loop says that LAPACK gave up
+        try:
+            return loop(a)
+        except FloatingPointError:
+            raise numpy.linalg.LinAlgError(name) from None
+
+
 # ---- checks
 # ------------------------------------------------------------------------------------------
 

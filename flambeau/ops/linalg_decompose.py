@@ -18,6 +18,7 @@ from .lapack import (
     named,
     per_matrix,
     prepare,
+    run_lapack,
     tensor,
 )
 from .linalg_factor import factor_cholesky
@@ -261,7 +262,9 @@ def svd_factors(input, full):
 
     a = array(input)
     try:
-        return tuple(tensor(x) for x in numpy.linalg.svd(a, full_matrices=full))
+        name = "svd_f" if full else "svd_s"
+        found = run_lapack(name, lambda a: numpy.linalg.svd(a, full_matrices=full), a)
+        return tuple(tensor(x) for x in found)
     except numpy.linalg.LinAlgError:
         check_finite("linalg.svd", a)
         raise LinAlgError(
@@ -341,7 +344,7 @@ def singular_values(input: Tensor) -> Tensor:
 
     a = array(input)
     try:
-        return tensor(numpy.linalg.svd(a, compute_uv=False))
+        return tensor(run_lapack("svd", lambda a: numpy.linalg.svd(a, compute_uv=False), a))
     except numpy.linalg.LinAlgError:
         return svd_factors(input, False)[1]  # for its error
 

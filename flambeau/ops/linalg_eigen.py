@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..core import Tensor, needs_history
@@ -13,6 +14,7 @@ from .lapack import (
     linalg,
     named,
     prepare,
+    run_lapack,
     tensor,
 )
 from .linalg_decompose import diagonal_matrix, diagonal_of
@@ -35,7 +37,10 @@ def eigh_factors(input, lower):
     a = array(input)
     check_finite("linalg.eigh", a)
     try:
-        return tuple(tensor(x) for x in numpy.linalg.eigh(a, UPLO="L" if lower else "U"))
+        side = "L" if lower else "U"
+        name = "eigh_lo" if lower else "eigh_up"
+        found = run_lapack(name, lambda a: numpy.linalg.eigh(a, UPLO=side), a)
+        return tuple(tensor(x) for x in found)
     except numpy.linalg.LinAlgError:
         raise LinAlgError(
             "linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues"
@@ -76,7 +81,9 @@ def hermitian_values(input: Tensor, lower: bool) -> Tensor:
     a = array(input)
     check_finite("linalg.eigh", a)
     try:
-        return tensor(numpy.linalg.eigvalsh(a, UPLO="L" if lower else "U"))
+        side = "L" if lower else "U"
+        name = "eigvalsh_lo" if lower else "eigvalsh_up"
+        return tensor(run_lapack(name, lambda a: numpy.linalg.eigvalsh(a, UPLO=side), a))
     except numpy.linalg.LinAlgError:
         return eigh_factors(input, lower)[0]  # for its error
 
@@ -107,16 +114,22 @@ def eig_factors(input):
     """(eigenvalues, eigenvectors of norm 1), both complex."""
     import numpy
 
+    return _run_general(input, "eig", numpy.linalg.eig)
+
+
+def _run_general(input: Tensor, name: str, general: Callable) -> tuple[Tensor, ...]:
+    """What LAPACK finds for matrices without symmetry, as complex numbers."""
+    import numpy
+
     a = array(input)
     check_finite("linalg.eig", a)
-    wanted = numpy.dtype(
-        "complex64" if a.dtype.itemsize == 4 or a.dtype == "complex64" else "complex128"
-    )
+    wanted = numpy.result_type(a.dtype, "complex64")
     try:
-        values, vectors = numpy.linalg.eig(a)
+        found = run_lapack(name, general, a)
     except numpy.linalg.LinAlgError:
         raise LinAlgError("linalg.eig: The algorithm failed to converge") from None
-    return tensor(values.astype(wanted)), tensor(vectors.astype(wanted))
+    found = found if isinstance(found, tuple) else (found,)
+    return tuple(tensor(x.astype(wanted, copy=False)) for x in found)
 
 
 @eig_factors.vjp
@@ -139,6 +152,14 @@ def _(g, input_like, out):
     return as_real_if(not input_like.dtype.is_complex, solve_matrices(v.mH, inner @ v.mH))
 
 
+@primitive(register=False)
+def eig_values(input):
+    """The eigenvalues alone, without history."""
+    import numpy
+
+    return _run_general(input, "eigvals", numpy.linalg.eigvals)[0]
+
+
 @linalg("eig")
 def linalg_eig(A: Tensor) -> Any:
     """(eigenvalues, eigenvectors) of a square matrix; both complex, vectors of norm 1 in
@@ -152,4 +173,4 @@ def linalg_eig(A: Tensor) -> Any:
 def linalg_eigvals(A: Tensor) -> Tensor:
     """Eigenvalues of a square matrix, complex."""
     prepare("linalg.eigvals", A, square=True)
-    return eig_factors(A)[0]
+    return eig_factors(A)[0] if needs_history(A) else eig_values(A)
