@@ -9,6 +9,7 @@ from operator import itemgetter
 from . import (
     conv_depthwise_plan,
     conv_images_plan,
+    conv_masked_plan,
     conv_patches_plan,
     conv_pixel_plan,
     conv_strip_plan,
@@ -115,7 +116,7 @@ def _plan(c: Convolution) -> Plan:
     found: list[tuple[float, Callable[[], Plan]]] = [
         (strips.cost, lambda: conv_strip_plan.plan(c, strips))
     ]
-    for planner in (conv_pixel_plan, conv_images_plan, conv_patches_plan):
+    for planner in (conv_masked_plan, conv_pixel_plan, conv_images_plan, conv_patches_plan):
         chosen = planner.choose(c)
         if chosen is not None:
             found.append((chosen.cost, partial(planner.plan, c, chosen)))

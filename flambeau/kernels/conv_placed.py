@@ -60,17 +60,17 @@ def _emit_tile(b: Builder, outer: Element, rows: int, vectors: int) -> None:
     with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
         tail = inner.tail(b, b.sub("%columns", (vectors - 1) * lanes))
         cells = sum_tile(b, Operands(inner, inner, inner), rows, vectors, tail, TABLE)
-        places = [_load_place(b, j, lanes) for j in range(vectors)]
-        full = b.emit(f"icmp eq i64 {_meet(b, places)}, {(1 << lanes) - 1}")
+        places = [load_place(b, j, lanes) for j in range(vectors)]
+        full = b.emit(f"icmp eq i64 {common_lanes(b, places)}, {(1 << lanes) - 1}")
         values = [inner.finish(b, cell) for cell in cells]
         b.choose(
             full,
-            lambda: _write(b, outer, values, [(at, None) for at, _ in places]),
-            lambda: _write(b, outer, values, places),
+            lambda: write_places(b, outer, values, [(at, None) for at, _ in places]),
+            lambda: write_places(b, outer, values, places),
         )
 
 
-def _load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
+def load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
     """Byte offset in the output and bits of the lanes to write."""
     entry = b.offset("%places", PLACE * vector, "i64")
     left = b.min(b.sub("%columns", vector * lanes), str(lanes))
@@ -79,16 +79,21 @@ def _load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
     return b.load("i64", entry, 8), b.emit(f"and i64 {bits}, {below}")
 
 
-def _meet(b: Builder, places: Sequence[tuple[str, str]]) -> str:
+def common_lanes(b: Builder, places: Sequence[tuple[str, str]]) -> str:
+    """Bits of the lanes that all vectors write."""
     found = places[0][1]
     for _, bits in places[1:]:
         found = b.emit(f"and i64 {found}, {bits}")
     return found
 
 
-def _write(
+def write_places(
     b: Builder, outer: Element, values: list[str], places: Sequence[tuple[str, str | None]]
 ) -> None:
+    """Write a tile's sums with bias and activation; without bits, all lanes.
+
+    Reads %rows, %y, %y_row, %bias, %bias_row and %relu.
+    """
     inner, vectors = outer.compute, len(places)
     ways = [_way(b, inner, bits) for _, bits in places]
     for r in range(len(values) // vectors):

@@ -4,6 +4,7 @@ import pytest
 
 from flambeau.kernels import (
     conv_images_plan,
+    conv_masked_plan,
     conv_patches_plan,
     conv_pixel_plan,
     conv_strip_plan,
@@ -30,7 +31,10 @@ SMALL = [
 @pytest.fixture
 def strips(monkeypatch):
     """Also where another kernel would take less time."""
-    for planner in (conv_images_plan, conv_patches_plan, conv_pixel_plan, conv_winograd_plan):
+    others = (
+        conv_images_plan, conv_masked_plan, conv_patches_plan, conv_pixel_plan, conv_winograd_plan,
+    )  # fmt: skip
+    for planner in others:
         monkeypatch.setattr(planner, "choose", lambda c: None)
 
 
