@@ -17,8 +17,8 @@ from .target import Target
 
 # Distances in bytes.
 FIELDS = Fields(
-    "groups x_plane y_plane in_height in_width out_height out_width rows columns pad_h pad_w"
-    " w_group has_bias relu"
+    "groups x_plane y_plane in_height in_width out_height out_width rows columns row_block"
+    " pad_h pad_w w_group has_bias relu"
 )
 WEIGHT_FIELDS = Fields(
     "images groups x_plane y_plane in_height in_width rows columns pad_h pad_w w_group"
@@ -175,9 +175,13 @@ class _Planes(_Walk):
                     at = i * count + k
                     sums[at] = self.inner.multiply_add(b, factors[tap], value, [sums[at]])[0]
 
-            with b.loop("0", d.columns, self.inner.lanes) as j:
+            with (
+                b.loop("0", d.rows, d.row_block) as block,
+                b.loop("0", d.columns, self.inner.lanes) as j,
+            ):
                 masks = self.masks(j.index)
-                with b.loop("0", d.rows, self.taps.rows) as i:
+                end = b.min(b.add(block.index, d.row_block), d.rows)
+                with b.loop(block.index, end, self.taps.rows) as i:
                     sums = self.run(x, i.index, masks, [bias] * (count * self.taps.rows), add)
                     self._store(y, i.index, j.index, sums)
 

@@ -11,6 +11,7 @@ from .plan import Phase, Plan
 
 MOST_TAPS = 64  # of a filter: taps are unrolled
 ROWS = 4  # of a tile
+NEAR = 1 << 14  # bytes of input and output that stay in a first-level cache
 
 
 def _serves(element: Element, stride: int) -> bool:
@@ -42,11 +43,13 @@ def plan(c: Convolution, taps: Taps) -> Plan:
     """One phase over the planes."""
     size = c.element.size
     (_, h, w), (_, oh, ow) = c.input, c.output
+    # Tiles go down the columns of planes that a first-level cache holds, else along the rows.
+    near = (h * w + oh * ow) * size <= NEAR
     desc = conv_depthwise.FIELDS.pack(
         groups=c.groups, x_plane=h * w * size, y_plane=oh * ow * size,
         in_height=h, in_width=w, out_height=oh, out_width=ow, rows=c.rows, columns=c.columns,
-        pad_h=c.padding[0], pad_w=c.padding[1], w_group=c.w_group * size,
-        has_bias=c.bias, relu=c.relu,
+        row_block=c.rows if near else taps.rows, pad_h=c.padding[0], pad_w=c.padding[1],
+        w_group=c.w_group * size, has_bias=c.bias, relu=c.relu,
     )  # fmt: skip
     tasks = c.batch * c.groups
     kernel = conv_depthwise.source(c.dtype, c.target, taps)
