@@ -46,16 +46,22 @@ LAYERS: dict[str, tuple[tuple[int, ...], int, int, dict[str, int]]] = {
     "LeNet 1>6 k5 28^2 batch 64": ((64, 1, 28, 28), 6, 5, {"padding": 2}),
     "LeNet 6>16 k5 14^2 batch 64": ((64, 6, 14, 14), 16, 5, {}),
     "CIFAR 3>6 k5 32^2 batch 4": ((4, 3, 32, 32), 6, 5, {}),
+    "CIFAR 3>64 k3 32^2 batch 4": ((4, 3, 32, 32), 64, 3, {"padding": 1}),
+    "CIFAR 256>512 k3 s2 8^2 batch 4": ((4, 256, 8, 8), 512, 3, {"stride": 2, "padding": 1}),
     "ResNet stem 3>64 k7 s2 224^2 batch 2": ((2, 3, 224, 224), 64, 7, {"stride": 2, "padding": 3}),
     "ResNet 64 k3 56^2 batch 4": ((4, 64, 56, 56), 64, 3, {"padding": 1}),
     "ResNet 128>256 k3 s2 28^2 batch 8": ((8, 128, 28, 28), 256, 3, {"stride": 2, "padding": 1}),
     "ResNet 256 k3 14^2 batch 8": ((8, 256, 14, 14), 256, 3, {"padding": 1}),
     "ResNet 512 k3 7^2 batch 8": ((8, 512, 7, 7), 512, 3, {"padding": 1}),
     "1x1 256>1024 14^2 batch 8": ((8, 256, 14, 14), 1024, 1, {}),
+    "1x1 2048>512 7^2 batch 1": ((1, 2048, 7, 7), 512, 1, {}),
+    "1x1 16>96 112^2 batch 2": ((2, 16, 112, 112), 96, 1, {}),
+    "1x1 17>35 27^2 batch 4": ((4, 17, 27, 27), 35, 1, {}),
     "1x1 s2 128>256 28^2 batch 8": ((8, 128, 28, 28), 256, 1, {"stride": 2}),
     "dilated 128 k3 28^2 batch 4": ((4, 128, 28, 28), 128, 3, {"padding": 2, "dilation": 2}),
     "grouped 32, 256 k3 28^2 batch 4": ((4, 256, 28, 28), 256, 3, {"padding": 1, "groups": 32}),
     "depthwise 96 k3 56^2 batch 8": ((8, 96, 56, 56), 96, 3, {"padding": 1, "groups": 96}),
+    "depthwise 96 k3 112^2 batch 2": ((2, 96, 112, 112), 96, 3, {"padding": 1, "groups": 96}),
     "depthwise 96 k3 s2 56^2 batch 8": (
         (8, 96, 56, 56),
         96,
@@ -76,7 +82,10 @@ TRANSPOSED = {
         {"stride": 2, "padding": 1},
     ),
 }
-LINES = {"conv1d 64 k3 1024 batch 16": ((16, 64, 1024), 64, 3, {"padding": 1})}
+LINES = {
+    "conv1d 64 k3 1024 batch 16": ((16, 64, 1024), 64, 3, {"padding": 1}),
+    "conv1d 384 k3 s2 3000 batch 1": ((1, 384, 3000), 384, 3, {"stride": 2, "padding": 1}),
+}
 VOLUMES = {"conv3d 16>32 k3 16^3 batch 4": ((4, 16, 16, 16, 16), 32, 3, {"padding": 1})}
 POOLS = {
     "max_pool k2 (16,64,112,112)": ("F.max_pool2d(x, 2)", (16, 64, 112, 112)),
