@@ -17,6 +17,7 @@ PACK, PACK_FAR = 0.35, 1.2  # cycles to pack a number, where filters fit a cache
 NEAR, FAR = 1 << 20, 1 << 22  # bytes of filters that do and that do not
 TILE = 40  # cycles to begin and end a tile's sums
 TURN = 11  # cycles to write a vector of outputs, transposed
+MOST_STRIDE = 32  # of columns; each has kernels of its own
 PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
@@ -43,7 +44,7 @@ def choose(c: Convolution) -> Choice | None:
     element = c.element
     if element.complex or element.compute.width > 16 or c.filters < element.lanes // 2:
         return None
-    if c.slices[3] != 1 or c.steps == 0 or c.stride[1] > 4:
+    if c.slices[3] != 1 or c.steps == 0 or c.stride[1] > MOST_STRIDE:
         return None
     if element.compute.lanes % c.out_stride[1]:  # phases are interleaved by whole vectors
         return None
@@ -66,7 +67,9 @@ def _tiles(c: Convolution) -> Iterator[tuple[int, int, int]]:
     """Tiles (rows, columns, vectors) whose sums fit the registers and that fit the output."""
     registers = 31 if c.target.name in ("avx512", "neon") else 14
     used = ceil_div(c.filters, c.element.compute.lanes)
-    for vectors in range(1, min(used, 2) + 1):
+    # Pairs are broadcast apart from their products: a vector left alone takes as long as two.
+    widest = 3 if used % 2 and _takes_pairs(c) else 2
+    for vectors in range(1, min(used, widest) + 1):
         most = (registers - vectors) // vectors
         for rows in range(1, min(c.rows, 3) + 1):
             fitting = [n for n in COLUMNS if n <= c.columns and n * rows <= most]
@@ -172,7 +175,7 @@ def is_in_place(c: Convolution) -> bool:
     return within and c.slices[2] == 0 and c.element.compute.dtype == c.dtype
 
 
-def place_of(c: Convolution, tap: tuple[int, int, int, int, int]) -> tuple[int, int]:
+def place_of(c: Convolution, tap: Tap) -> tuple[int, int]:
     """Row and column of a tap, from those of its phase."""
     phase = c.phases[tap[2]]
     return tap[3] * c.stride[0] + phase[0], tap[4] * c.stride[1] + phase[1]

@@ -171,6 +171,16 @@ def test_long_rows_are_cut(monkeypatch, dtype, target):
         check(dtype, case, bias=True, threads=2, target=target)
 
 
+@pytest.mark.parametrize("stride", [8, 14, 32])
+def test_patches_take_filters_along_vectors(stride):
+    """Strides as long as the filter."""
+    case = ((2, 3, 4 * stride + 1, 7 * stride), (64, 3, stride, stride), (stride, stride))
+    case += ((0, 0), (1, 1), 1)
+    plan = plan_conv_forward("f32", *case, 1, bias=False)
+    assert plan.phases[-1].kernel.key.startswith("conv_pixels")
+    check("f32", case, bias=True)
+
+
 @pytest.mark.skipif(not multiplies_pairs(HOST), reason="needs products of bfloat16 pairs")
 def test_pointwise_filters_of_bfloat_numbers_are_products():
     """One tap, no stride: a matrix product an image, its sums in float32."""
@@ -194,6 +204,7 @@ PAIRED = [
     ((1, 5, 4, 6, 7), (17, 5, 3, 2, 3), (1, 1, 2), (1, 1, 0), (1, 1, 1), 1),
     ((2, 3, 30), (20, 3, 4), (3,), (2,), (2,), 1),
     ((3, 33, 6, 5), (31, 33, 1, 1), (2, 2), (0, 0), (1, 1), 1),
+    ((2, 3, 35, 33), (40, 3, 16, 16), (16, 16), (0, 0), (1, 1), 1),  # patches
     ((1, 33, 9, 9), (40, 33, 3, 5), (2, 2), (1, 2), (1, 1), 1),  # runs across channels
 ]
 
