@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import NamedTuple
 
-from . import gemm_direct, gemm_dot, gemm_inner, gemm_packed, gemm_parts, gemm_stream
+from . import gemm_direct, gemm_dot, gemm_inner, gemm_parts, gemm_stream
 from .bfloat_pairs import multiplies_pairs
 from .element import Element
+from .gemm_packed_plan import plan_packed
+from .gemm_product import (
+    TASK_WORK,
+    Product,
+    batch_bytes,
+    choose_blocks,
+    choose_grain,
+    find_arguments,
+)
 from .plan import Phase, Plan, ceil_div, round_up
 from .target import Target, host
 from .tile import ACCUMULATE, BIAS_COLUMN, BIAS_ROW, RELU
 
-# A task should be worth a wake-up of another thread: some microseconds of multiply-adds.
-TASK_WORK = 1 << 18
 DOT_WORK = 1 << 16  # the same where memory, not arithmetic, is the bound
 # Up to this size of B (bytes of one product) reading it in place beats packing.
 DIRECT_BYTES = 1 << 17
@@ -25,42 +31,11 @@ IN_PLACE_ROWS = 64
 PANEL_BYTES, A_BYTES = 1 << 18, 1 << 19
 FAR_A_BYTES, SHORT_SUM = 1 << 22, 256
 PAIRS_WORK = 1 << 16  # multiply-adds from which packing pairs pays
+FEW_PAIRS_WORK = 1 << 12  # the same where pairs of A are read in place
 INNER_PART = 1 << 15  # terms of an inner product that are worth a task
 STREAM_BYTES = 1 << 17  # a matrix larger than this is read row by row, not by blocks of columns
-K_BLOCK, M_BLOCK = 384, 192
 PART_BYTES = 1 << 11  # of one row of A: a part of a long sum
 LEFT_BYTES = 1 << 19  # of a part of A, which is read again for every panel of B
-A_BLOCK_BYTES = 3 << 17  # of A as a task packs it: what stays in a second-level cache
-SHARED_BYTES = 3 << 21  # of B packed for all tasks; more is packed and multiplied in parts
-# Each task packs the B of its product, up to so many bytes, where products are so many.
-OWN_BATCH, OWN_BYTES = 4, 1 << 19
-
-
-class _Product(NamedTuple):
-    """One batch of products; strides in elements."""
-
-    dtype: str
-    m: int
-    n: int
-    k: int
-    a: tuple[int, int]
-    b: tuple[int, int]
-    c_row: int
-    c_column: int
-    flags: int
-    batch: tuple[int, int, int, int]
-    threads: int
-    target: Target
-    swapped: bool = False  # A and B have changed places
-    pairs: bool = False  # two steps of the sum are packed as one
-
-    @property
-    def steps(self) -> int:
-        """Steps of the sum, as packed."""
-        return ceil_div(self.k, 2) if self.pairs else self.k
-
-    def element(self) -> Element:
-        return Element(self.dtype, self.target)
 
 
 def plan_gemm(
@@ -96,19 +71,19 @@ def plan_gemm(
     flags = ACCUMULATE if accumulate else 0
     flags |= {None: 0, "column": BIAS_COLUMN, "row": BIAS_ROW}[bias]
     flags |= RELU if activation else 0
-    p = _Product(
+    p = Product(
         dtype, m, n, k, a_strides, b_strides, c_strides[0], 1, flags, batch, threads,
         target or host(), swapped,
     )  # fmt: skip
     return _choose(_as_row(p))
 
 
-def _as_row(p: _Product) -> _Product:
+def _as_row(p: Product) -> Product:
     """A product with one column as its transpose, a product with one row."""
     return p if p.n != 1 or p.m == 1 or p.c_row != 1 else _swap(p)
 
 
-def _swap(p: _Product) -> _Product:
+def _swap(p: Product) -> Product:
     """The transposed product, C^T = B^T @ A^T."""
     swapped = {0: 0, BIAS_COLUMN: BIAS_ROW, BIAS_ROW: BIAS_COLUMN}[
         p.flags & (BIAS_COLUMN | BIAS_ROW)
@@ -128,25 +103,16 @@ def _swap(p: _Product) -> _Product:
     )
 
 
-def _choose(p: _Product) -> Plan:
+def _choose(p: Product) -> Plan:
     element = p.element()
-    side_by_side = p.a[1] == 1 and p.b[0] == 1
-    if side_by_side and not element.complex:
-        if p.m == 1 and p.n == 1:
-            return _plan_inner(p, element)
-        rows = _dot_rows(p, element)
-        if p.m <= rows and p.b[1] != 1:
-            return _plan_dot(p, element)
-        if p.n <= rows and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
-            return _plan_dot(_swap(p), element)
-    streamed = p.k > 0 and p.m == 1 and p.b[1] == 1
-    if streamed and not element.complex and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
-        return _plan_stream(p, element)
+    found = None if element.complex else _choose_for_few(p, element) or _choose_pairs(p, element)
+    if found is not None:
+        return found
     work = p.m * p.n * p.k
-    if p.dtype == "bf16" and work >= PAIRS_WORK and p.m > 1 and multiplies_pairs(p.target):
-        return _plan_pairs(p._replace(pairs=True), element)
     if _has_long_sum(p, element):
         return _plan_parts(p, element)
+    if _converts_often(p, element):
+        return plan_packed(p, element)
     columns_apart = p.b[1] != 1 or not element.masked or element.compute is not element
     small = p.k * p.n * element.compute.size <= DIRECT_BYTES or p.m <= FEW_ROWS
     if element.complex or (small and not (columns_apart and work > 8 * TASK_WORK)):
@@ -155,10 +121,45 @@ def _choose(p: _Product) -> Plan:
         return _plan_direct(p, element)
     if _packs_panels(p, element):
         return _plan_direct(p, element, pack=True)
-    return _plan_packed(p, element)
+    return plan_packed(p, element)
 
 
-def _dot_rows(p: _Product, element: Element) -> int:
+def _choose_for_few(p: Product, element: Element) -> Plan | None:
+    """For few rows or columns: sums along vectors, or one row against a stream of rows."""
+    if p.a[1] == 1 and p.b[0] == 1:
+        if p.m == 1 and p.n == 1:
+            return _plan_inner(p, element)
+        rows = _dot_rows(p, element)
+        if p.m <= rows and p.b[1] != 1:
+            return _plan_dot(p, element)
+        if p.n <= rows and p.a[0] != 1 and p.m > p.n and p.k >= 2 * element.lanes:
+            return _plan_dot(_swap(p), element)
+    streamed = p.k > 0 and p.m == 1 and p.b[1] == 1
+    if streamed and p.n * p.k * element.size > STREAM_BYTES and p.n >= 64:
+        return _plan_stream(p, element)
+    return None
+
+
+def _choose_pairs(p: Product, element: Element) -> Plan | None:
+    """For bfloat16 where the machine multiplies pairs."""
+    if p.dtype != "bf16" or p.m == 1 or not multiplies_pairs(p.target):
+        return None
+    work = p.m * p.n * p.k
+    p = p._replace(pairs=True)
+    in_place = p.a[1] == 1 and p.k % 2 == 0
+    if in_place and work >= FEW_PAIRS_WORK and _packs_panels(p, element):
+        return _plan_direct(p, element, pack=True)
+    return plan_packed(p, element) if work >= PAIRS_WORK else None
+
+
+def _converts_often(p: Product, element: Element) -> bool:
+    """Whether tiles of a half type had better read operands that are float32 already."""
+    work = p.m * p.n * p.k
+    large = p.batch[0] * work >= TASK_WORK and work >= TASK_WORK >> 3
+    return element.compute is not element and p.m > FEW_ROWS and large
+
+
+def _dot_rows(p: Product, element: Element) -> int:
     """Rows of the smaller operand up to which dot products beat packing the larger one.
 
     What packing costs goes with the larger operand, and is shared by the rows: where that is far
@@ -171,7 +172,7 @@ def _dot_rows(p: _Product, element: Element) -> int:
     return max(DOT_ROWS, min(MOST_DOT_ROWS, isqrt(far // 1800))) if near else DOT_ROWS
 
 
-def _reads_in_place(p: _Product, element: Element) -> bool:
+def _reads_in_place(p: Product, element: Element) -> bool:
     """Whether tiles do best without copies, though B is large: its columns lie side by side."""
     if p.m <= IN_PLACE_ROWS:
         return True
@@ -183,13 +184,7 @@ def _reads_in_place(p: _Product, element: Element) -> bool:
     return whole_lines and panel <= PANEL_BYTES and p.m * p.k * element.size <= most
 
 
-def _plan_pairs(p: _Product, element: Element) -> Plan:
-    if p.a[1] == 1 and p.k % 2 == 0 and _packs_panels(p, element):
-        return _plan_direct(p, element, pack=True)
-    return _plan_packed(p, element)
-
-
-def _packs_panels(p: _Product, element: Element) -> bool:
+def _packs_panels(p: Product, element: Element) -> bool:
     """Whether A is best read in place, by the panels of B one after the other, each packed in the
     second-level cache: no more than a panel is written, and tiles take the whole sum.
     """
@@ -202,16 +197,7 @@ def _packs_panels(p: _Product, element: Element) -> bool:
     return panel <= PANEL_BYTES and a_bytes <= (FAR_A_BYTES if p.k > SHORT_SUM else A_BYTES)
 
 
-def _batch_bytes(p: _Product, size: int) -> dict[str, int]:
-    _, a, b, c = p.batch
-    return {"a_batch": a * size, "b_batch": b * size, "c_batch": c * size}
-
-
-def _arguments(p: _Product) -> dict[str, int]:
-    return {"a_argument": 2 if p.swapped else 1, "b_argument": 1 if p.swapped else 2}
-
-
-def _plan_dot(p: _Product, element: Element) -> Plan:
+def _plan_dot(p: Product, element: Element) -> Plan:
     columns = gemm_dot.dot_shape(p.target)[1]
     per_column = p.m * max(p.k, 16)
     wanted = min(4 * p.threads, p.batch[0] * p.n * per_column // DOT_WORK) if p.threads > 1 else 1
@@ -222,31 +208,31 @@ def _plan_dot(p: _Product, element: Element) -> Plan:
     desc = gemm_dot.FIELDS.pack(
         m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size,
         c_column=p.c_column * size, flags=p.flags, n_block=n_block, n_tasks=n_tasks,
-        **_batch_bytes(p, size), **_arguments(p),
+        **batch_bytes(p, size), **find_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * n_tasks
-    grain = _grain(p, tasks, p.m * n_block * p.k)
+    grain = choose_grain(p, tasks, p.m * n_block * p.k)
     return Plan((Phase(gemm_dot.source(p.dtype, p.target), desc, tasks, grain),), 0)
 
 
-def _plan_inner(p: _Product, element: Element) -> Plan:
+def _plan_inner(p: Product, element: Element) -> Plan:
     most = ceil_div(p.k, INNER_PART) if p.threads > 1 else 1
     part = max(1, ceil_div(p.k, max(1, min(most, 4 * p.threads))))
     parts = max(1, ceil_div(p.k, part))
     desc = gemm_inner.FIELDS.pack(
-        k=p.k, part=part, parts=parts, flags=p.flags, **_batch_bytes(p, element.size),
-        **_arguments(p),
+        k=p.k, part=part, parts=parts, flags=p.flags, **batch_bytes(p, element.size),
+        **find_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * parts
     first, second = gemm_inner.sources(p.dtype, p.target)
-    grain = 1 if parts > 1 else _grain(p, tasks, p.k)
+    grain = 1 if parts > 1 else choose_grain(p, tasks, p.k)
     return Plan(
         (Phase(first, desc, tasks, grain), Phase(second, desc, p.batch[0], p.batch[0])),
         tasks * element.compute.size,
     )
 
 
-def _has_long_sum(p: _Product, element: Element) -> bool:
+def _has_long_sum(p: Product, element: Element) -> bool:
     """Whether there are few results, so that threads had better share the sum."""
     rows, vectors = gemm_direct.tile_shape(p.target, element)
     lanes, part = element.lanes, PART_BYTES // element.compute.size
@@ -257,7 +243,7 @@ def _has_long_sum(p: _Product, element: Element) -> bool:
     return 2 * p.m * p.n >= round_up(p.m, rows) * round_up(p.n, lanes)
 
 
-def _plan_parts(p: _Product, element: Element) -> Plan:
+def _plan_parts(p: Product, element: Element) -> Plan:
     """Results of the parts of the sum, then their totals."""
     size, inner = element.size, element.compute.size
     vectors = gemm_direct.tile_shape(p.target, element)[1]
@@ -272,11 +258,11 @@ def _plan_parts(p: _Product, element: Element) -> Plan:
         m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size, b_step=p.b[0] * size,
         b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags, part=part, parts=parts,
         result=p.m * row, result_row=row, scratch_at=scratch_at, scratch=scratch, panel=panel,
-        pack=pack, **_batch_bytes(p, size), **_arguments(p),
+        pack=pack, **batch_bytes(p, size), **find_arguments(p),
     )  # fmt: skip
     first, second = gemm_parts.sources(p.dtype, p.target)
     tasks = p.batch[0] * parts
-    grain = _grain(p, tasks, p.m * p.n * part)
+    grain = choose_grain(p, tasks, p.m * p.n * part)
     rows = p.batch[0] * p.m
     return Plan(
         (
@@ -287,13 +273,13 @@ def _plan_parts(p: _Product, element: Element) -> Plan:
     )
 
 
-def _packs(p: _Product, element: Element) -> bool:
+def _packs(p: Product, element: Element) -> bool:
     """Whether panels of B are copied before they are read."""
     partial = p.n % element.lanes != 0 and not element.masked
     return p.b[1] != 1 or partial or element.compute is not element
 
 
-def _plan_stream(p: _Product, element: Element) -> Plan:
+def _plan_stream(p: Product, element: Element) -> Plan:
     size = element.size
     least = (
         4096 // element.compute.size
@@ -305,17 +291,11 @@ def _plan_stream(p: _Product, element: Element) -> Plan:
     scratch = round_up(n_block * 4, 64) if element.compute is not element else 0
     desc = gemm_stream.FIELDS.pack(
         n=p.n, k=p.k, a_step=p.a[1] * size, b_step=p.b[0] * size, flags=p.flags,
-        n_block=n_block, n_tasks=n_tasks, **_batch_bytes(p, size), **_arguments(p), scratch=scratch,
+        n_block=n_block, n_tasks=n_tasks, scratch=scratch, **batch_bytes(p, size),
+        **find_arguments(p),
     )  # fmt: skip
     kernel = gemm_stream.source(p.dtype, p.target)
     return Plan((Phase(kernel, desc, p.batch[0] * n_tasks, 1),), scratch * p.threads)
-
-
-def _grain(p: _Product, tasks: int, work: int) -> int:
-    """Tasks in a chunk: all of them when there is too little to share."""
-    if p.threads == 1 or tasks * work < TASK_WORK:
-        return tasks
-    return max(1, min(tasks // (4 * p.threads), ceil_div(TASK_WORK, max(work, 1))))
 
 
 def _panel_columns(n: int, lanes: int, vectors: int) -> int:
@@ -324,7 +304,7 @@ def _panel_columns(n: int, lanes: int, vectors: int) -> int:
     return ceil_div(used, ceil_div(used, vectors)) * lanes
 
 
-def _plan_direct(p: _Product, element: Element, pack: bool = False) -> Plan:
+def _plan_direct(p: Product, element: Element, pack: bool = False) -> Plan:
     rows, vectors = gemm_direct.tile_shape(p.target, element)
     size, compute = element.size, element.compute
     pack = pack or _packs(p, element)
@@ -338,171 +318,24 @@ def _plan_direct(p: _Product, element: Element, pack: bool = False) -> Plan:
         b_step=p.b[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags,
         m_block=m_block,
         n_block=n_block, m_tasks=m_tasks, n_tasks=n_tasks, panel=panel, pack=pack,
-        scratch=scratch, **_batch_bytes(p, size), **_arguments(p),
+        scratch=scratch, **batch_bytes(p, size), **find_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
-    grain = _grain(p, tasks, m_block * n_block * p.k)
+    grain = choose_grain(p, tasks, m_block * n_block * p.k)
     kernel = gemm_direct.source(p.dtype, p.target, p.pairs)
     return Plan((Phase(kernel, desc, tasks, grain),), scratch * p.threads)
 
 
-def _share(p: _Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
+def _share(p: Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
     """Rows and columns of a task, so that every thread gets an equal part when it pays."""
     work = p.m * p.n * p.k
     if p.threads == 1 or p.batch[0] >= 2 * p.threads or work < 2 * TASK_WORK:
         return p.m, p.n
     if pack and work >= 8 * TASK_WORK:  # B is packed once for each block of rows
-        return _blocks(p, rows, panel, round_up(p.m, rows), (0.0, 16.0 / rows))
+        return choose_blocks(p, rows, panel, round_up(p.m, rows), (0.0, 16.0 / rows))
     pieces = p.threads * (1 if work < 8 * TASK_WORK else 4)
     down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
     wide = p.n > p.m and across >= p.threads  # B is read once, by parts
     if (pack and across > 1) or down < p.threads or wide:
         return p.m, ceil_div(across, min(across, pieces)) * panel
     return ceil_div(down, min(down, pieces)) * rows, p.n
-
-
-def _plan_packed(p: _Product, element: Element) -> Plan:
-    """Tiles of packed operands; where B is packed for all tasks, in parts: packing, then tiles."""
-    rows, vectors = gemm_packed.packed_shape(p.target, element)
-    shape = _Packing.of(p, element, rows, vectors * element.lanes)
-    if shape.own_b:
-        phase, workspace = _tile_phase(p, element, shape, (0, 0), rows)
-        return Plan((phase,), workspace)
-    phases: list[Phase] = []
-    workspace = 0
-    for n0 in range(0, p.n, shape.n_part):
-        for k0 in range(0, p.k, shape.k_part):
-            part = _part(p, min(shape.n_part, p.n - n0), k0, min(shape.k_part, p.k - k0))
-            phases.append(_pack_phase(part, element, shape, (k0, n0)))
-            phase, size = _tile_phase(part, element, shape, (k0, n0), rows)
-            phases.append(phase)
-            workspace = max(workspace, size)
-    return Plan(tuple(phases), workspace)
-
-
-class _Packing(NamedTuple):
-    """What is packed at a time; none of it goes by the number of threads, so that results do not
-    either.
-    """
-
-    step: int  # bytes of a step of the sum in one row or column, as packed
-    columns: int  # of a panel of B
-    own_b: bool  # each task packs its B
-    k_block: int  # steps of the sum of a tile
-    k_part: int  # steps of the sum, and columns of B, that are packed for all tasks
-    n_part: int
-    a_block: int  # rows of A that a task packs
-
-    @staticmethod
-    def of(p: _Product, element: Element, rows: int, columns: int) -> _Packing:
-        step = 2 if p.pairs else element.compute.size
-        k_block = k_part = p.k
-        # Partial sums of half types must not be rounded.
-        adds = element.compute is element
-        if adds:
-            most = K_BLOCK * 4 // step
-            k_block = ceil_div(p.k, ceil_div(p.k, most))
-        a_block = A_BLOCK_BYTES // (k_block * step) // rows * rows
-        own = p.batch[0] >= OWN_BATCH and p.batch[2] != 0
-        wide = round_up(p.n, columns)
-        if own:
-            n_part = min(wide, max(1, OWN_BYTES // (k_block * step * columns)) * columns)
-        else:
-            limit = SHARED_BYTES // (p.batch[0] if p.batch[2] else 1)
-            if adds:
-                k_part = min(p.k, max(2, limit // (wide * step * k_block)) * k_block)
-            most = max(1, limit // (k_part * step * columns)) * columns
-            n_part = round_up(ceil_div(p.n, ceil_div(p.n, most)), columns)
-        return _Packing(
-            step, columns, own, k_block, k_part, n_part, max(rows, min(a_block, M_BLOCK))
-        )
-
-
-def _part(p: _Product, n: int, k0: int, k: int) -> _Product:
-    """Some columns, over some steps of the sum."""
-    flags = p.flags
-    if k0 + k < p.k:
-        flags &= ACCUMULATE
-    if k0 > 0:
-        flags |= ACCUMULATE
-    return p._replace(n=n, k=k, flags=flags)
-
-
-def _pack_phase(p: _Product, element: Element, shape: _Packing, at: tuple[int, int]) -> Phase:
-    """B of a part, from step and column `at` on."""
-    size, count = element.size, p.batch[0] if p.batch[2] else 1
-    if p.b[1] <= p.b[0]:  # long rows are read together, else long columns
-        k_chunk, n_chunk = gemm_packed.STRIP, 16 * shape.columns
-    else:
-        k_chunk, n_chunk = 32 * gemm_packed.STRIP, shape.columns
-    k_chunks, n_chunks = ceil_div(p.k, k_chunk), ceil_div(p.n, n_chunk)
-    desc = gemm_packed.PACK_FIELDS.pack(
-        n=p.n, k=p.k, b_step=p.b[0] * size, b_column=p.b[1] * size, b_batch=p.batch[2] * size,
-        b_offset=(at[0] * p.b[0] + at[1] * p.b[1]) * size, b_argument=1 if p.swapped else 2,
-        b_bytes=_shared_bytes(p, element, shape) if count > 1 else 0, k_packed=p.steps,
-        k_chunk=k_chunk, k_chunks=k_chunks, n_chunk=n_chunk, n_chunks=n_chunks,
-    )  # fmt: skip
-    tasks = count * k_chunks * n_chunks
-    grain = max(1, tasks // (4 * p.threads)) if p.threads > 1 else tasks
-    return Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[0], desc, tasks, grain)
-
-
-def _shared_bytes(p: _Product, element: Element, shape: _Packing) -> int:
-    return round_up(round_up(p.n, element.lanes) * round_up(p.k, 2) * shape.step, 64)
-
-
-def _tile_phase(
-    p: _Product, element: Element, shape: _Packing, at: tuple[int, int], rows: int
-) -> tuple[Phase, int]:
-    """The tiles of a part, and what they need of the workspace."""
-    size = element.size
-    m_block, n_block = p.m, shape.n_part
-    if not shape.own_b:
-        m_block, n_block = _blocks(p, rows, shape.columns, M_BLOCK, (0.2, 0.0))
-    m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
-    of_batch = p.batch[2] != 0 and not shape.own_b
-    b_bytes = 0 if shape.own_b else _shared_bytes(p, element, shape)
-    block_bytes = round_up(min(shape.k_block, p.k), 2) * shape.step
-    scratch_b = round_up(min(shape.a_block, round_up(m_block, rows)) * block_bytes, 64)
-    scratch = scratch_b + shape.own_b * round_up(min(n_block, p.n), shape.columns) * block_bytes
-    desc = gemm_packed.TILE_FIELDS.pack(
-        m=p.m, n=p.n, k=p.k, c_row=p.c_row * size, flags=p.flags, m_block=m_block, n_block=n_block,
-        a_block=shape.a_block, k_block=shape.k_block, m_tasks=m_tasks, n_tasks=n_tasks,
-        a_row=p.a[0] * size, a_step=p.a[1] * size, a_offset=at[0] * p.a[1] * size,
-        b_step=p.b[0] * size, b_column=p.b[1] * size, c_offset=at[1] * size,
-        bias_offset=at[1] * size if p.flags & BIAS_COLUMN else 0, k_packed=p.steps,
-        b_bytes=b_bytes if of_batch else 0, own_b=shape.own_b, scratch=round_up(scratch, 64),
-        scratch_at=b_bytes * (p.batch[0] if of_batch else 1), scratch_b=scratch_b,
-        **_batch_bytes(p, size), **_arguments(p),
-    )  # fmt: skip
-    tasks = p.batch[0] * m_tasks * n_tasks
-    grain = _grain(p, tasks, m_block * n_block * p.k) if shape.own_b else 1
-    phase = Phase(gemm_packed.sources(p.dtype, p.target, p.pairs)[1], desc, tasks, grain)
-    return phase, b_bytes * (p.batch[0] if of_batch else 1) + round_up(scratch, 64) * p.threads
-
-
-def _blocks(
-    p: _Product, rows: int, columns: int, tallest: int, packing: tuple[float, float]
-) -> tuple[int, int]:
-    """Blocks of C: tall enough to reuse a panel of B, and shared out evenly over the threads.
-
-    `packing`: what each block costs besides, in panels of B for its rows and panels of A for its
-    columns.
-    """
-    down, across = ceil_div(p.m, rows), ceil_div(p.n, columns)
-    least = ceil_div(down, tallest // rows)
-    if p.threads == 1:
-        return ceil_div(down, least) * rows, across * columns
-    best: tuple[float, int, int] | None = None
-    for m_tasks in range(least, min(down, least + p.threads) + 1):
-        for n_tasks in range(1, min(across, 4 * p.threads) + 1):
-            m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
-            tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
-            longest = ceil_div(tasks, p.threads) * m_panels * n_panels
-            # More tasks read more panels, but let a late thread be helped out.
-            cost = longest * (1 + 0.004 * tasks + 0.3 / tasks)
-            cost *= 1 + packing[0] / n_panels + packing[1] / m_panels
-            if best is None or cost < best[0]:
-                best = (cost, m_panels * rows, n_panels * columns)
-    assert best is not None
-    return best[1], best[2]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flambeau.kernels import gemm, gemm_direct, gemm_dot, gemm_packed, gemm_parts
+from flambeau.kernels import gemm, gemm_direct, gemm_dot, gemm_packed, gemm_packed_plan, gemm_parts
 from flambeau.kernels.gemm import plan_gemm
 from flambeau.kernels.target import NEON, host
 from tests.kernels.harness import assemble, run_plan, runnable
@@ -99,9 +99,9 @@ def test_packed_batch(always_packed):
 
 def test_packed_in_parts(monkeypatch, always_packed):
     """Parts of the sum, of the columns and of the rows, of few products and of many."""
-    monkeypatch.setattr(gemm, "SHARED_BYTES", 1 << 18)
-    monkeypatch.setattr(gemm, "OWN_BYTES", 1 << 17)
-    monkeypatch.setattr(gemm, "A_BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(gemm_packed_plan, "SHARED_BYTES", 1 << 18)
+    monkeypatch.setattr(gemm_packed_plan, "OWN_BYTES", 1 << 17)
+    monkeypatch.setattr(gemm_packed_plan, "A_BLOCK_BYTES", 1 << 16)
     for options in ({}, {"accumulate": True}, {"bias": "column", "relu": True}, {"bias": "row"}):
         for batch in (1, 3, 5):
             check("f32", 150, 200, 900, batch=batch, threads=2, **options)
@@ -202,9 +202,11 @@ def test_long_sums_do_not_depend_on_threads():
 @pytest.mark.parametrize("turned", range(4))
 @pytest.mark.parametrize("k", [27, 64, 75, 130])
 def test_bfloat_pairs(turned, k):
-    """Odd sums end in half a pair; batches, epilogues and two threads."""
+    """Odd sums end in half a pair, even ones are read in place; batches, epilogues and two
+    threads."""
     layout = {"a_turned": bool(turned & 1), "b_turned": bool(turned & 2)}
     check("bf16", 61, 83, k, **layout, gap=1)
+    check("bf16", 19, 17, k, **layout, gap=1, batch=9, bias="row")
     check("bf16", 61, 83, k, **layout, batch=3, threads=2, bias="column", accumulate=True)
 
 
@@ -234,6 +236,7 @@ def test_larger_operands_are_read_in_place_by_more_rows():
     assert kernel_of(1024, 1024, 1024) == "gemm_direct"
     assert kernel_of(1024, 1024, 2048) == "gemm_packed"
     assert kernel_of(256, 256, 256, dtype="f16") == "gemm_packed"
+    assert kernel_of(16, 256, 64, dtype="f16") == "gemm_direct"
 
 
 @pytest.mark.parametrize("threads", [1, 2])
