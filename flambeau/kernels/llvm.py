@@ -328,12 +328,21 @@ class Emitter(GraphEmitter):
         element = "i8" if info.kind == "b" else info.llvm
         if mask is not None:
             value = self.b.masked_load(element, self.lanes, pointer, mask, info.size)
+        elif element == "half" and self.lanes == 1:
+            return self._load_half(pointer)
         else:
             value = self.b.load(self._vector(element), pointer, info.size)
         if info.kind != "b":
             return value
         t = self.type("u8")
         return self.b.emit(f"icmp ne {t} {value}, {self.constant(0, 'u8')}")
+
+    def _load_half(self, pointer: str) -> str:
+        """One half, by way of an integer: into a vector's lowest lane it would be inserted, and
+        wait for what was in the others."""
+        wide = self.b.emit(f"zext i16 {self.b.load('i16', pointer, 2)} to i32")
+        pair = self.b.emit(f"bitcast i32 {wide} to <2 x half>")
+        return self.b.emit(f"extractelement <2 x half> {pair}, i32 0")
 
     def store(self, value: str, dtype: str, pointer: str, mask: str | None = None) -> None:
         """Store `lanes` adjacent elements of a real type."""

@@ -18,7 +18,7 @@ from ..kernels.plan import ceil_div
 from .convert import fill_plain, to_dtype
 from .plans import find_kernel
 
-INT64, INT32, BOOL = core.dtypes[5], core.dtypes[4], core.dtypes[0]
+INT64, INT32, BOOL, FLOAT32 = core.dtypes[5], core.dtypes[4], core.dtypes[0], core.dtypes[8]
 GRAIN = 16384  # elements that are worth a thread of their own
 
 _plans: dict[tuple, core.Plan] = {}
@@ -316,6 +316,11 @@ def put_rows(
     )
     if core.put_rows(kernel, _check_kernel(), table, dim, index, values, limits.wraps):
         return
+    if table.ndim and dim == table.ndim - 1 and _pays_widely(mode, table, values):
+        wide = to_dtype(table, FLOAT32)
+        put_rows(mode, wide, dim, index, to_dtype(values, FLOAT32), limits)
+        core.copy_plain(table, wide)
+        return
     if _pays_privately(mode, table, index, values):
         check(index, limits)
         _add_privately(table, index, values, limits)
@@ -360,6 +365,16 @@ def _add_privately(table: Tensor, index: Tensor, values: Tensor, limits: Bounds)
     scatter_into(
         "add", table, 0, core.basic_index(index, rest), core.basic_index(values, rest), limits
     )
+
+
+def _pays_widely(mode: str, table: Tensor, values: Tensor) -> bool:
+    """Are so many values combined one by one with halves that the whole table is better widened?
+
+    They are then rounded once, not by each value.
+    """
+    n = values.numel()
+    half = table.dtype.itemsize == 2 and table.dtype.is_floating_point
+    return half and mode in ("add", "mul") and n >= GRAIN and 2 * n >= table.numel()
 
 
 def run_put(
@@ -452,6 +467,11 @@ def scatter_into(
         return
     if _pays_privately(mode, table, index, values):
         put_rows(mode, table, dim, index, values, limits)
+        return
+    if _pays_widely(mode, table, values):
+        wide = to_dtype(table, FLOAT32)
+        scatter_into(mode, wide, dim, index, to_dtype(values, FLOAT32), limits)
+        core.copy_plain(table, wide)
         return
     name = _element(mode, table.dtype)
     kernel = _address(
