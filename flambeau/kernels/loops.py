@@ -27,7 +27,7 @@ from .cache import PLAIN
 from .ir import Builder
 from .levels import find_levels, passes
 from .llvm import Emitter
-from .lower import Pair, lower
+from .lower import Pair, lower, move_signs
 from .scalar import Expr
 from .target import Target
 from .tiles import emit_tiles
@@ -97,7 +97,7 @@ class LoopKernel:
         self.target = target
         self.b = Builder(target)
         self.extra_roots: list[Expr] = []
-        self.roots = self._prepare(lower(list(spec.roots)))
+        self.roots = self._prepare(move_signs(lower(list(spec.roots))))
         self.flat_roots = [e for r in self.roots for e in (r if isinstance(r, tuple) else (r,))]
         self.nodes = scalar.topological([*self.flat_roots, *self.extra_roots])
         self.eager = self.nodes

@@ -50,6 +50,31 @@ def _is_narrowing(n: Expr) -> bool:
     return n.op == "cast" and n.dtype in ("f16", "bf16") and n.args[0].dtype == "f32"
 
 
+def move_signs(roots: list[Expr | Pair]) -> list[Expr | Pair]:
+    """Outputs that are a bfloat16 operand but for its sign, as integers: twice the lanes, and
+    nothing to round."""
+    return [_move_sign(r) if isinstance(r, Expr) else r for r in roots]
+
+
+def _move_sign(root: Expr) -> Expr:
+    if root.op != "cast" or root.dtype != "bf16" or root.args[0].op not in _SIGNS:
+        return root
+    change = root.args[0]
+    stored = [a.args[0] for a in change.args if a.op == "cast"]
+    if len(stored) < len(change.args) or any(a.op != "input" or a.dtype != "bf16" for a in stored):
+        return root
+    bits = [node("bitcast", (a,), "i16") for a in stored]
+    sign = scalar.const(-(2**15), "i16")
+    if change.op == "copysign":
+        sign = node("and", (node("xor", (bits[0], bits[1]), "i16"), sign), "i16")
+    elif change.op == "abs":
+        sign = node("and", (bits[0], sign), "i16")
+    return node("bitcast", (node("xor", (bits[0], sign), "i16"),), "bf16")
+
+
+_SIGNS = ("neg", "abs", "copysign")
+
+
 def expand_calls(root: Expr, image: dict[Expr, Expr], rough: Set[Expr] = frozenset()) -> Expr:
     """Replace calls by their expansions until none is left that has one."""
     for current in scalar.topological([root]):
