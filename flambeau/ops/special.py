@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from .. import core
@@ -287,8 +288,26 @@ alias("round", elementary.round, namespaces=_SPECIAL)
 # ---- orthogonal polynomials ----------------------------------------------------------------------
 
 
+_FUSED = (3, 6, 12, 24)  # degrees up to which a polynomial is one kernel
+
+
 def _recurrence(name, first, step, doc, start=1.0):
     """P_0 = start, P_1 = first(x), P_{k+1} = step(k, x, P_k, P_{k-1}), for integer degrees."""
+
+    def evaluate(x, degree, top, choose):
+        previous, current = x * 0 + start, first(x)
+        result = choose(degree < 0, x * 0, choose(degree < 1, previous, current))
+        for k in range(1, top):
+            previous, current = current, step(k, x, current, previous)
+            result = choose(degree > k, current, result)
+        return result
+
+    @functools.cache
+    def fuse(top):
+        def body(x, degree):
+            return evaluate(x, degree, top, where)
+
+        return pointwise(name=f"{name}_to_{top}", register=False, accepts="f")(body)
 
     def op(input, n):
         from .creation import scalar_tensor
@@ -304,13 +323,10 @@ def _recurrence(name, first, step, doc, start=1.0):
         kind = promote_types(input.dtype, n.dtype)
         kind = kind if kind.is_floating_point else core.get_default_dtype()
         x, degree = input.detach().to(kind), n.detach().to(kind).trunc()
-        previous, current = x * 0 + start, first(x)
-        result = choose(degree < 0, x * 0, choose(degree == 0, previous, current))
         top = int(degree.max()) if degree.numel() else 0
-        for k in range(1, min(top, 10000)):
-            previous, current = current, step(k, x, current, previous)
-            result = choose(degree == k + 1, current, result)
-        return result
+        if top <= _FUSED[-1]:
+            return fuse(min(most for most in _FUSED if most >= top))(x, degree)
+        return evaluate(x, degree, min(top, 10000), choose)
 
     op.__doc__ = doc
     return composite(name=name, namespaces=_SPECIAL, method=False, out=True)(op)

@@ -483,3 +483,34 @@ def test_cores_are_near_or_far() -> None:
     assert core.cores_apart(0) is False
     assert core.cores_apart(1) is True
     assert core.cores_apart(-1) in (False, True)
+
+
+def test_signs_of_bfloat16_are_changed_as_bits():
+    bits = np.arange(65536, dtype=np.uint16).view(np.int16)
+    x = torch.from_numpy(bits.copy()).view(torch.bfloat16)
+    number = ~np.isnan(x.float().numpy())
+    for result, expected in (
+        (-x, bits ^ np.int16(-32768)),
+        (x.abs(), bits & 0x7FFF),
+        (x.copysign(x.flip(0)), (bits & 0x7FFF) | (bits[::-1] & np.int16(-32768))),
+    ):
+        found = result.view(torch.int16).numpy()
+        np.testing.assert_array_equal(found[number], expected[number])
+        assert result[torch.from_numpy(~number)].isnan().all()
+
+
+@pytest.mark.parametrize("degrees", [0, 1, 2, 5, 24, 25, None])
+def test_polynomials_by_degree_are_numpys(degrees):
+    from numpy.polynomial import chebyshev, hermite, legendre
+
+    x = np.random.default_rng(0).uniform(-1, 1, 300)
+    n = np.arange(300) % 14 if degrees is None else np.full(300, degrees)
+    given = torch.from_numpy(n) if degrees is None else degrees
+    for op, module, letter in (
+        (torch.special.chebyshev_polynomial_t, chebyshev, "cheb"),
+        (torch.special.hermite_polynomial_h, hermite, "herm"),
+        (torch.special.legendre_polynomial_p, legendre, "leg"),
+    ):
+        value = getattr(module, f"{letter}val")
+        expected = [value(v, [0] * k + [1]) for v, k in zip(x, n, strict=True)]
+        np.testing.assert_allclose(op(torch.from_numpy(x), given).numpy(), expected, rtol=1e-9)
