@@ -21,7 +21,7 @@ from .target import Target, host
 FIELDS = Fields(
     "m n k q row matrix width flags r_rows q_at tau_at scratch q_matrix r_matrix v_matrix"
 )
-FACTOR, FORM, RAW, VECTORS = 1, 2, 4, 8
+FACTOR, FORM, RAW, VECTORS, APPLY, TRANSPOSED = 1, 2, 4, 8, 16, 32
 GROUP = 4  # columns that share the loads of a reflection's vector
 
 
@@ -48,7 +48,8 @@ def plan_reflections(
     FACTOR: R (count, k, n) with zeros below its diagonal, k = min(m, n), or (count, m, n) where q
     is m; RAW: R is (count, m, n) with the vectors below the diagonal. tau is (count, k). Without
     FACTOR, A holds vectors below its diagonal and tau is read. FORM: Q (count, m, q). VECTORS:
-    V (count, m, k) with the vectors' ones and the zeros above them.
+    V (count, m, k) with the vectors' ones and the zeros above them. APPLY, with FORM and without
+    FACTOR: Q is the product of the reflections, TRANSPOSED or not, with R (count, m, q).
     """
     target = target or host()
     c = Element(dtype, target)
@@ -62,7 +63,8 @@ def plan_reflections(
     desc = FIELDS.pack(
         m=m, n=n, k=k, q=q, row=row * size, matrix=(m * row if matrix is None else matrix) * size,
         width=width, flags=flags, r_rows=r_rows, q_at=q_at, tau_at=tau_at, scratch=scratch,
-        q_matrix=m * q * size, r_matrix=r_rows * n * size, v_matrix=m * k * size,
+        q_matrix=m * q * size, v_matrix=m * k * size,
+        r_matrix=(m * q if flags & APPLY else r_rows * n) * size,
     )  # fmt: skip
     grain = count if threads == 1 else min(count, max(1, (1 << 16) // (m * n * k)))
     return Plan((Phase(source(dtype, target), desc, count, grain),), scratch * threads)
@@ -287,16 +289,30 @@ class _Reflections(ScaledRows):
         self._turn(at.columns, d.k, d.m, at.v)
 
     def _form(self, at: SimpleNamespace) -> None:
-        """Q: the reflections of the identity's columns, last first."""
-        b, d, c = self.b, self.d, self.c
+        """Q: the reflections of the identity's columns, or of R's, last first unless transposed."""
+        b, c, d = self.b, self.c, self.d
+        applied, transposed = self._flag(APPLY), self._flag(TRANSPOSED)
+        b.choose(applied, lambda: self._read_columns(at), lambda: self._write_identity(at))
+        with b.loop("0", d.k) as turn:
+            last = b.sub(b.sub(d.k, 1), turn.index)
+            j = b.select(transposed, "i64", turn.index, last)
+            tau = b.load(c.part, b.offset(at.tau, b.mul(j, c.size)), c.size)
+            start = self.place(at.columns, j, self.line, j)
+            self._apply(start, tau, at.formed, j, b.select(applied, "i64", "0", j), d.q)
+        self._turn(at.formed, d.q, d.m, at.q)
+
+    def _write_identity(self, at: SimpleNamespace) -> None:
+        b, c, d = self.b, self.c, self.d
         with b.loop("0", d.q) as column:
             with b.loop("0", d.width, c.lanes) as i:
                 c.store(b, c.zero, self.place(at.formed, column.index, self.line, i.index))
             one = self.place(at.formed, column.index, self.line, column.index)
             b.store(c.part, self._one(), one, c.size)
-        with b.loop("0", d.k) as turn:
-            j = b.sub(b.sub(d.k, 1), turn.index)
-            tau = b.load(c.part, b.offset(at.tau, b.mul(j, c.size)), c.size)
-            start = self.place(at.columns, j, self.line, j)
-            self._apply(start, tau, at.formed, j, j, d.q)
-        self._turn(at.formed, d.q, d.m, at.q)
+
+    def _read_columns(self, at: SimpleNamespace) -> None:
+        b, c, d = self.b, self.c, self.d
+        b.do(
+            f"call void @pack(i64 {d.q}, ptr {at.r}, i64 {c.size}, i64 {b.mul(d.q, c.size)}, "
+            f"i64 {d.m}, ptr {at.formed}, i64 {d.width})"
+        )
+        self._clear(at.formed, d.q, d.m, d.width)

@@ -19,7 +19,7 @@ from .lapack import (
     tensor,
 )
 from .linalg_decompose import svd_factors
-from .linalg_qr import form_q
+from .linalg_qr import apply_q, form_q
 from .linalg_solve import identity_like, inverse_info, linalg_inv, linalg_solve
 from .record import composite, primitive
 from .reduce import prod_body
@@ -320,6 +320,12 @@ def _reflect(vectors: Tensor, tau: Tensor, x: Tensor, order, adjoint: bool) -> T
     return x
 
 
+@primitive(register=False)
+def _apply_real(input, tau, other, transpose):
+    """Q other, without history."""
+    return apply_q(input, tau, other, bool(transpose))
+
+
 @composite(out=True)
 def orgqr(input: Tensor, tau: Tensor) -> Tensor:
     """See linalg.householder_product."""
@@ -355,6 +361,8 @@ def ormqr(
         )
     if not left:  # X Q = (Q^H X^H)^H
         return ormqr(input, tau, other.mH, True, not transpose).mH
+    if not input.is_complex() and not core.needs_history(input, tau, other):
+        return _apply_real(input, tau, other, transpose)
     order = range(tau.shape[-1])
     return _reflect(
         _reflectors(input[..., : tau.shape[-1]]),

@@ -17,10 +17,12 @@ from ..kernels.lazy import lane_orthogonal, lane_svd, reflect
 from .linalg_factor import Large, plain, solve_triangle
 from .plans import planned
 
-FACTOR, FORM, RAW, VECTORS = 1, 2, 4, 8  # flags of kernels/reflect.py
+FACTOR, FORM, RAW, VECTORS, APPLY, TRANSPOSED = 1, 2, 4, 8, 16, 32  # flags of kernels/reflect.py
 _LANE_ELEMENTS = 16 * 16  # of matrices that are factored one in each lane
+_LONE_ELEMENTS = 6 * 6  # where there are too few matrices to fill the lanes
 _WHOLE = 64  # columns factored at once
 _PANEL = 32
+_APPLIED = 160  # reflections that are applied one by one
 
 
 def factor_qr(a: Tensor, complete: bool, form: bool = True) -> tuple[Tensor | None, Tensor]:
@@ -36,7 +38,7 @@ def factor_qr(a: Tensor, complete: bool, form: bool = True) -> tuple[Tensor | No
     if not k:
         return _fill_identity(q), r
     short = a.dtype.short
-    if form and columns == n and m * n <= _LANE_ELEMENTS:
+    if form and columns == n and m * n <= (_LANE_ELEMENTS if count >= 4 else _LONE_ELEMENTS):
         plan = planned(
             ("lanes_qr", short, m, n, count),
             lambda t: lane_orthogonal.plan_qr(short, m, n, count, t),
@@ -85,11 +87,41 @@ def form_q(a: Tensor, tau: Tensor) -> Tensor:
     if not k:
         return _fill_identity(q)  # type: ignore[return-value]
     vectors = a[..., :k]
+    if k > _APPLIED:
+        panels = _panels(vectors.reshape(count, m, k), tau.reshape(count, k))
+        for x, each in zip(_fill_identity(q).reshape(count, m, n), panels, strict=True):  # type: ignore[union-attr]
+            for panel in reversed(each):
+                _reflect(x, panel, panel.at, True)
+        return q
     plan = planned(
         ("orgqr", short, m, n, k, count),
         lambda t: reflect.plan_reflections(short, m, k, count, t, flags=FORM, q=n),
     )
     plan.run(q, None, plain(vectors), plain(tau), None)
+    return q
+
+
+def apply_q(a: Tensor, tau: Tensor, other: Tensor, transposed: bool) -> Tensor:
+    """Q other, or Q^T other, for the square Q of the reflections below the diagonal of real a."""
+    m, columns = other.shape[-2:]
+    k, count, short = tau.shape[-1], math.prod(other.shape[:-2]), a.dtype.short
+    vectors, other = a[..., :k], plain(other)
+    if not other.numel() or not k:
+        return core.clone_plain(other)
+    if k > _APPLIED:
+        x = core.clone_plain(other)
+        panels = _panels(vectors.reshape(count, m, k), tau.reshape(count, k))
+        for one, each in zip(x.reshape(count, m, columns), panels, strict=True):
+            for panel in each if transposed else reversed(each):
+                _reflect(one, panel, 0, not transposed)
+        return x
+    flags = FORM | APPLY | (TRANSPOSED if transposed else 0)
+    q = core.empty(other.shape, other.dtype)
+    plan = planned(
+        ("ormqr", short, m, k, columns, count, transposed),
+        lambda t: reflect.plan_reflections(short, m, k, count, t, flags=flags, q=columns),
+    )
+    plan.run(q, other, plain(vectors), plain(tau), None)
     return q
 
 
@@ -152,6 +184,28 @@ def _factor_large(a: Tensor, q: Tensor | None, r: Tensor, columns: int) -> None:
                 _reflect(flat_q[i], panel, panel.at, True)
 
 
+def _panels(vectors: Tensor, tau: Tensor) -> list[list[_Panel]]:
+    """The panels of each matrix of reflections below its diagonal."""
+    found = []
+    for a, factors in zip(vectors, tau, strict=True):
+        k, each = factors.shape[0], []
+        for j in range(0, k, _PANEL):
+            end = min(j + _PANEL, k)
+            t = factors[j:end]
+            v = a[j:, j:end].tril(-1)
+            core.fill_number(v.diagonal(), 1)
+            each.append(_join_panel(j, v * (t != 0), t))
+        found.append(each)
+    return found
+
+
+def _join_panel(j: int, v: Tensor, tau: Tensor) -> _Panel:
+    """The panel of some vectors; those with a factor of 0 are zeros."""
+    s = (v.mT @ v).triu(1)
+    core.copy_(s.diagonal(), (tau + (tau == 0)).reciprocal())
+    return _Panel(j, v, -v, s)
+
+
 def _factor_panel(work: Tensor, j: int) -> _Panel:
     """Factor some columns in place and apply their reflections to those on the right."""
     m, n = work.shape
@@ -167,9 +221,7 @@ def _factor_panel(work: Tensor, j: int) -> _Panel:
     )
     plan.run(None, r, work.data_ptr() + (j * n + j) * work.element_size(), tau, v)
     core.copy_(work[j : j + width, j : j + width], r)
-    s = (v.mT @ v).triu(1)
-    core.copy_(s.diagonal(), (tau + (tau == 0)).reciprocal())
-    panel = _Panel(j, v, -v, s)
+    panel = _join_panel(j, v, tau)
     if j + width < n:
         _reflect(work, panel, j + width, False)
     return panel

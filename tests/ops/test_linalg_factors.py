@@ -262,3 +262,31 @@ def test_singular_vectors(shape, dtype):
             np.testing.assert_allclose(linalg.svdvals(a), s, 0, bound * float(s.max()))
     expected = np.linalg.pinv(as_double(a), rcond=max(shape) * EPSILON[dtype])
     np.testing.assert_allclose(linalg.pinv(a), expected, 0, 1e4 * EPSILON[dtype])
+
+
+@pytest.mark.parametrize("dtype", list(EPSILON))
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (5, 3), (20, 20), (70, 64), (180, 170)])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_products_with_the_square_q(dtype, m, k, batch):
+    """Against the product one reflection at a time, which is what differentiates."""
+    a, tau = torch.geqrf(torch.randn(*batch, m, k, dtype=dtype))
+    tau[..., k // 2] = 0
+    bound = 16 * m * EPSILON[dtype]
+    for columns in (1, 6):
+        for left in (True, False):
+            shape = (m, columns) if left else (columns, m)
+            other = torch.randn(*batch, *shape, dtype=dtype)
+            for transpose in (True, False):
+                got = torch.ormqr(a, tau, other, left, transpose)
+                expected = torch.ormqr(a, tau, other.requires_grad_(), left, transpose).detach()
+                other = other.detach()
+                assert float((got - expected).abs().max()) <= bound
+    first = torch.ormqr(a, tau, torch.eye(m, k, dtype=dtype).expand(*batch, m, k))
+    assert float((linalg.householder_product(a, tau) - first).abs().max()) <= bound
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0), (0, 4, 2)])
+def test_products_with_nothing(shape):
+    a, tau = torch.geqrf(torch.empty(shape))
+    other = torch.ones(*shape[:-1], 2)
+    assert torch.equal(torch.ormqr(a, tau, other), other)
