@@ -48,7 +48,6 @@ _TILE = [
     ("i64", "%a_row"),
     ("ptr", "%table"),
     ("ptr", "%x"),
-    ("i64", "%ahead"),  # bytes to what is read next, which is asked of memory early
     ("ptr", "%masks"),
     ("i64", "%rows"),
     ("i64", "%columns"),
@@ -81,7 +80,6 @@ def _sum(b: Builder, e: Element, rows: int, vectors: int) -> list[str]:
         entry = b.offset("%table", b.mul(step.index, 8 * STEP))
         a_at, x_at, mask_at = (b.load("i64", b.offset(entry, 8 * k), 8) for k in range(STEP))
         x, masks = b.offset("%x", x_at), b.offset("%masks", mask_at)
-        b.prefetch(b.offset(x, "%ahead"))
         pixels = [
             e.load(b, b.offset(x, j * e.target.vector_bytes), _mask(b, e, masks, j))
             for j in range(vectors)
@@ -132,7 +130,7 @@ def _emit_tasks(b: Builder, e: Element, rows: int, vectors: int) -> None:
                 b, "tile", vectors, used,
                 f"i64 {d.steps}, ptr {b.offset(filters, b.mul(i.index, d.w_row))}, "
                 f"i64 {d.w_row}, ptr {b.offset('%desc', d.table_at, 'i64')}, "
-                f"ptr {b.offset(x, b.mul(start, e.size))}, i64 {d.x_group}, ptr {masks}, "
+                f"ptr {b.offset(x, b.mul(start, e.size))}, ptr {masks}, "
                 f"i64 {b.sub(d.filters, i.index)}, i64 {b.sub(d.columns, start)}, ptr {places}, "
                 f"ptr {b.offset(y, b.mul(i.index, d.y_channel))}, i64 {d.y_channel}, "
                 f"ptr {b.offset(bias, b.mul(i.index, bias_row))}, i64 {bias_row}, i1 {relu}",

@@ -13,8 +13,8 @@ from .plan import Phase, Plan, ceil_div, round_up
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
 COLUMNS = (1, 2, 4, 5, 7, 8, 10, 12, 14, 16, 20, 26)  # of a tile: few, to bound what is compiled
 WORKSPACE = 3 << 18  # bytes of input a strip may copy: most of a second-level cache
-PACK, PACK_FAR = 0.35, 1.2  # cycles to pack a number, where filters fit a cache and do not
-NEAR, FAR = 1 << 20, 1 << 22  # bytes of filters that do and that do not
+PACK, PACK_FAR = 0.35, 1.8  # cycles to pack a number, where filters fit a cache and do not
+NEAR, FAR = 1 << 20, 3 << 21  # bytes of filters that do and that do not
 TILE = 40  # cycles to begin and end a tile's sums
 TURN = 11  # cycles to write a vector of outputs, transposed
 MOST_STRIDE = 32  # of columns; each has kernels of its own

@@ -12,7 +12,7 @@ from .target import Target
 
 # Register tiles (filters, vectors of pixels), by number of vector registers.
 TILES = {
-    32: [(1, 8), (2, 8), (3, 7), (4, 6), (6, 4), (8, 3), (12, 2)],
+    32: [(1, 8), (2, 8), (3, 7), (4, 6), (6, 4), (8, 3), (10, 2)],
     16: [(1, 6), (2, 4), (3, 3), (4, 2), (6, 2)],
 }
 WORKSPACE = 3 << 17  # bytes of input a strip may copy: what the second-level cache holds

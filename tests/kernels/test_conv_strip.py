@@ -1,18 +1,22 @@
 """Convolution by strips of output rows: results written by the tiles, and results kept aside."""
 
+import re
+
 import pytest
 
 from flambeau.kernels import (
     conv_images_plan,
+    conv_masked,
     conv_masked_plan,
     conv_patches_plan,
     conv_pixel_plan,
+    conv_placed,
     conv_strip_plan,
     conv_winograd_plan,
 )
 from flambeau.kernels.conv import plan_conv_forward
 from flambeau.kernels.target import AVX512, host
-from tests.kernels.harness import runnable
+from tests.kernels.harness import assemble, runnable
 from tests.kernels.test_conv import CASES, check
 
 # input, filter, stride, padding, dilation, groups
@@ -63,3 +67,14 @@ def test_tiles_write_their_results_where_sums_are_short(strips):
 def test_other_cases(strips):
     for case in CASES[::2]:
         check("f32", case, bias=True)
+
+
+@pytest.mark.parametrize("module", [conv_placed, conv_masked], ids=["placed", "masked"])
+def test_sums_stay_in_registers(module):
+    """No loop of products keeps a vector on the stack."""
+    for rows, vectors in conv_strip_plan.TILES[32]:
+        text = assemble(module.source("f32", AVX512, rows, vectors).build(), AVX512)
+        loops = re.findall(r"^(\.LBB\w+):.*\n((?:\t.*\n)+?\tj\w+\t\1)$", text, re.MULTILINE)
+        products = [body for _, body in loops if body.count("vfmadd") > 1]
+        assert len(products) >= vectors - 1
+        assert not any(re.search(r"zmm.*\(%rsp\)|\(%rsp\).*zmm", body) for body in products)
