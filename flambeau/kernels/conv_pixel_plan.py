@@ -185,10 +185,8 @@ def copy_shape(c: Convolution, strip: Strip) -> tuple[int, int]:
     """Rows and columns of input that a strip needs."""
     places = [place_of(c, tap) for job in c.jobs for tap in job.taps]
     rows, columns = max(p[0] for p in places), max(p[1] for p in places)
-    return tuple(
-        (count - 1) * step + last + 1
-        for count, step, last in zip(strip, c.stride, (rows, columns), strict=True)
-    )
+    down, across = c.stride
+    return (strip.rows - 1) * down + rows + 1, (strip.columns - 1) * across + columns + 1
 
 
 def plan(c: Convolution, chosen: Choice) -> Plan:
