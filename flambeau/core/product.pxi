@@ -175,6 +175,7 @@ def matrix_product(Tensor a, Tensor b, bint swapped, Tensor bias, str name, str 
 
     b is a matrix; a is one too, or has more leading dimensions when `swapped`.
     """
+    cdef int64_t columns
     cdef Tensor r
     cdef Tensor flat
     cdef ProductNode n
@@ -183,7 +184,8 @@ def matrix_product(Tensor a, Tensor b, bint swapped, Tensor bias, str name, str 
     cdef bint record = False
     if b.ndim_ != 2 or a.ndim_ < 2 or hooks_active() or (a.ndim_ != 2 and a.count == 0):
         return None
-    if bias is not None and (bias.ndim_ != 1 or bias.code != a.code or bias.strides_[0] != 1 or bias.shape_[0] != b.shape_[0]):
+    columns = b.shape_[0] if swapped else b.shape_[1]
+    if bias is not None and (bias.ndim_ != 1 or bias.code != a.code or bias.strides_[0] != 1 or bias.shape_[0] != columns):
         return None
     if grad_mode_on():
         record = wants_grad(a) or wants_grad(b) or (bias is not None and wants_grad(bias))

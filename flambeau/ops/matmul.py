@@ -377,6 +377,10 @@ def _whole(name, beta, alpha):
 @composite(inplace=True, out=True)
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
     """beta * input + alpha * (mat1 @ mat2)."""
+    if input.dim() == 1 and mat1.dim() == mat2.dim() == 2 and beta == 1 and alpha == 1:
+        found = core.matrix_product(mat1, mat2, False, input, "addmm", "AddmmBackward0")
+        if found is not None:
+            return found
     return _scaled_product("addmm", input, mat1, mat2, beta, alpha, mm)
 
 

@@ -189,3 +189,37 @@ def test_gradients_of_a_sum_with_a_product_of_half_types():
     torch.addmm(*wide).sum().backward()
     for t, w in zip(tensors, wide, strict=True):
         assert (t.grad.double() - w.grad).abs().max() <= 0.02 * w.grad.abs().max()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "complex64", "int64"])
+@pytest.mark.parametrize("strided", [False, True])
+def test_addmm_of_a_row(dtype, strided):
+    """A row that is added to the product: fused where it lies side by side."""
+    kind = getattr(torch, dtype)
+    row = torch.arange(10.0).to(kind)[::2] if strided else torch.arange(5.0).to(kind)
+    a, b = (torch.arange(21) % 3).view(7, 3).to(kind), (torch.arange(15) % 4).view(3, 5).to(kind)
+    leaves = [row, a, b]
+    if dtype != "int64":
+        leaves = [t.clone() if t is not row else t.detach() for t in leaves]
+        leaves = [t.requires_grad_() for t in leaves]
+    out = torch.addmm(*leaves)
+    assert out.tolist() == (a @ b + row).tolist()
+    assert torch.addmm(*leaves, beta=2, alpha=3).tolist() == (3 * (a @ b) + 2 * row).tolist()
+    if dtype != "int64":
+        ones = torch.ones_like(out.detach())
+        found = torch.autograd.grad(out, leaves, ones)
+        expected = [ones.sum(0), ones @ b.mH, a.mH @ ones]
+        assert [g.tolist() for g in found] == [g.tolist() for g in expected]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64"])
+def test_addr_is_one_sum(dtype):
+    """beta * input + alpha * outer, of whole numbers exactly; a wider input is refused."""
+    kind = getattr(torch, dtype)
+    base, column, row = (torch.arange(n).to(kind) for n in (12, 3, 4))
+    base = base.view(3, 4)
+    expected = 2 * base + 3 * torch.outer(column, row)
+    assert torch.addr(base, column, row, beta=2, alpha=3).tolist() == expected.tolist()
+    assert torch.addr(row, column, row).tolist() == (row + torch.outer(column, row)).tolist()
+    with pytest.raises(RuntimeError, match="expand"):
+        torch.addr(torch.zeros(2, 3, 4, dtype=kind), column, row)
