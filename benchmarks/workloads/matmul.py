@@ -79,6 +79,39 @@ def shaped_rows() -> Iterator[Workload]:
     )
 
 
+def batch_rows() -> Iterator[Workload]:
+    """Yield batches of products: attention's, from memory, and small ones."""
+    heads, scores, keys = (32, 8, 128, 64), (32, 8, 128, 128), (32, 8, 64, 128)
+    work = flops(128, 128, 64, 256)
+    for name, text, shapes in (
+        ("scores, (32,8,128,64) @ (32,8,64,128)", "a @ b", (heads, keys)),
+        ("scores of transposed keys", "a @ b.mT", (heads, heads)),
+        ("values, (32,8,128,128) @ (32,8,128,64)", "a @ b", (scores, heads)),
+    ):
+        yield Workload("matmul", f"batched {name}", product(text, *shapes), work)
+    pair = ((64, 128, 64), (64, 64, 128))
+    both = Work(flops=3 * flops(128, 128, 64, 64).flops)
+    name = "batched (64,128,64) @ (64,64,128)"
+    yield Workload("matmul", f"{name}, with backward", product("a @ b", *pair, backward=True), both)
+    yield Workload("matmul", f"{name}, bfloat16", product("a @ b", *pair, dtype="bfloat16"))
+    for count, n in ((1000, 4), (64, 32)):
+        small = product("a @ b.mT", (count, n, n), (count, n, n))
+        yield Workload("matmul", f"batched ({count},{n},{n}), transposed", small)
+
+
+def odd_rows() -> Iterator[Workload]:
+    """Yield sizes that are no multiple of a vector, and products of other types."""
+    for n in (65, 1000):
+        yield Workload("matmul", f"square {n}", product("a @ b", (n, n), (n, n)), flops(n, n, n))
+    pair = ((256, 256), (256, 256))
+    yield Workload("matmul", "square 256, int64", product("(a * 9).long() @ b.long()", *pair))
+    row = product("torch.addmm(c, a, b)", *pair, (256,), backward=True)
+    work = Work(flops=3 * flops(256, 256, 256).flops)
+    yield Workload("matmul", "addmm of a row, 256, with backward", row, work)
+    update = product("torch.addr(c, a, b)", (512,), (512,), (512, 512))
+    yield Workload("matmul", "addr 512", update, Work(bytes=2 << 20))
+
+
 def layer_rows() -> Iterator[Workload]:
     """Yield linear layers and contractions of attention."""
     group = "matmul"
@@ -99,6 +132,12 @@ def layer_rows() -> Iterator[Workload]:
     yield Workload(group, name, product(linear, *shapes), work)
     both = Work(flops=3 * work.flops)
     yield Workload(group, f"{name}, with backward", product(linear, *shapes, backward=True), both)
+    shapes = ((64, 1024), (1024, 1024), (1024,))
+    work = Work(flops=3 * flops(64, 1024, 1024).flops)
+    build = product(linear, *shapes, backward=True)
+    yield Workload(group, "linear (64,1024) to 1024, with backward", build, work)
+    build = product(linear, *layer, dtype="bfloat16", backward=True)
+    yield Workload(group, "linear with bias, bfloat16, with backward", build)
     small = product(linear, (32, 64), (64, 64), (64,))
     yield Workload(group, "linear (32,64) to 64", small, flops(32, 64, 64))
     heads = (8, 4, 128, 32)
@@ -177,4 +216,12 @@ def generation_rows() -> Iterator[Workload]:
     yield Workload("matmul", f"{name} 8 queries to 512", step_of_generation(8, 8, 8, 512), work)
 
 
-WORKLOADS = (*square_rows(), *shaped_rows(), *layer_rows(), *attention_rows(), *generation_rows())
+WORKLOADS = (
+    *square_rows(),
+    *shaped_rows(),
+    *batch_rows(),
+    *odd_rows(),
+    *layer_rows(),
+    *attention_rows(),
+    *generation_rows(),
+)
