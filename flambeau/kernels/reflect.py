@@ -75,13 +75,13 @@ def _build(dtype: str, target: Target) -> str:
     emit_pack(b, "pack", c)
     emit_unpack(b, "unpack", c)
     for group in (1, GROUP):
-        _emit_apply(b, c, group)
+        emit_apply(b, c, group)
     with b.kernel("reflect"):
         _Reflections(b, c).emit()
     return b.module()
 
 
-def _emit_apply(b: Builder, c: Element, group: int) -> None:
+def emit_apply(b: Builder, c: Element, group: int) -> None:
     """Define apply{group}(v, tau, columns, bytes between them, length): columns -= tau v v^T."""
     lanes = Lanes(b, c)
     parameters = [("ptr", "%v"), (c.part, "%tau"), ("ptr", "%to"), ("i64", "%step"),

@@ -14,16 +14,17 @@ from types import SimpleNamespace
 from .element import Element, transpose_sum
 from .ir import Builder
 from .plan import Fields, KernelSource, Phase, Plan, ceil_div, round_up
+from .reflect import emit_apply
 from .scaled_rows import ScaledRows
 from .target import Target, host
 
-FIELDS = Fields("n matrix line zero_at w_at y_at scratch vectors")
+FIELDS = Fields("n matrix line zero_at w_at y_at tau_at z_line z_matrix scratch")
 GROUP = 4  # rows that share the loads of the vectors
 TASK_WORK = 1 << 15  # multiply-adds worth another thread
 
 
 def source(dtype: str, target: Target) -> KernelSource:
-    """The kernel; its desc is FIELDS, args D, E, U, tau, A, workspace."""
+    """The kernel; its desc is FIELDS, args D, E, Z, A, workspace."""
     return KernelSource(f"tridiagonal:{dtype}:{target.name}", lambda: _build(dtype, target), "k")
 
 
@@ -33,15 +34,14 @@ def plan_tridiagonal(
     count: int,
     threads: int,
     *,
-    vectors: bool = False,
+    columns: int = 0,
     target: Target | None = None,
 ) -> Plan:
     """D and E (count, n) of contiguous A (count, n, n), of which the lower triangles are read.
 
-    E[k] joins D[k - 1] and D[k]. Both are divided by a power of two, which is E[0]. `vectors`: the
-    reflections' vectors are the rows of U (count, n, n), of which row k has k elements, the last of
-    them 1, and tau (count, n) their factors: A = Q T Q^T with Q = H_{n-1} ... H_1.
-    args: D, E, U, tau, A, workspace.
+    E[k] joins D[k - 1] and D[k]. Both are divided by a power of two, which is E[0]. With `columns`,
+    of which there is room for whole vectors, Z (count, n, columns) begins with Q^T, A = Q T Q^T,
+    and zeros follow. args: D, E, Z, A, workspace.
     """
     c = Element(dtype, target or host())
     width = round_up(n, block_width(c))
@@ -49,10 +49,11 @@ def plan_tridiagonal(
     zero_at = width * line
     desc = FIELDS.pack(
         n=n, matrix=n * n * c.size, line=line, zero_at=zero_at, w_at=zero_at + line,
-        y_at=zero_at + 2 * line, scratch=round_up(zero_at + 3 * line, 64) + 64, vectors=vectors,
+        y_at=zero_at + 2 * line, tau_at=zero_at + 3 * line, z_line=columns * c.size,
+        z_matrix=n * columns * c.size, scratch=round_up(zero_at + 4 * line, 64) + 64,
     )  # fmt: skip
     grain = count if threads == 1 else min(count, ceil_div(TASK_WORK, n**3))
-    return Plan((Phase(source(dtype, c.target), desc, count, grain),), desc[-2] * threads)
+    return Plan((Phase(source(dtype, c.target), desc, count, grain),), desc[-1] * threads)
 
 
 def block_width(c: Element) -> int:
@@ -63,6 +64,8 @@ def block_width(c: Element) -> int:
 def _build(dtype: str, target: Target) -> str:
     b, c = Builder(target), Element(dtype, target)
     _emit_sweep(b, c)
+    for group in (1, GROUP):
+        emit_apply(b, c, group)
     with b.kernel():
         _Tridiagonal(b, c).emit()
     return b.module()
@@ -127,7 +130,7 @@ class _Tridiagonal(ScaledRows):
         """Task: one matrix."""
         b, c = self.b, self.c
         self.d = d = FIELDS.load(b)
-        diagonal, beside, u, tau, a, workspace = (b.argument(k) for k in range(6))
+        diagonal, beside, z, a, workspace = (b.argument(k) for k in range(5))
         scratch = b.offset(workspace, b.mul("%thread", d.scratch))
         line = b.mul(d.n, c.size)
         with b.loop("%begin", "%end") as task:
@@ -136,18 +139,13 @@ class _Tridiagonal(ScaledRows):
                 e=b.offset(beside, b.mul(task.index, line)),
                 a=b.offset(a, b.mul(task.index, d.matrix)),
                 rows=scratch, zero=b.offset(scratch, d.zero_at), w=b.offset(scratch, d.w_at),
-                y=b.offset(scratch, d.y_at),
+                y=b.offset(scratch, d.y_at), tau=b.offset(scratch, d.tau_at),
             )  # fmt: skip
             scale = self._copy(at)
             self.put(at.e, 0, scale)
-            wanted = b.emit(f"icmp ne i64 {d.vectors}, 0")
-            # without vectors the factors go where nobody reads: over zeros that are not needed
-            at.tau = b.select(
-                wanted, "ptr", b.offset(tau, b.mul(task.index, line)), b.offset(scratch, d.y_at)
-            )
             self._reduce(at)
-            with b.when(wanted):
-                self._write_vectors(at, b.offset(u, b.mul(task.index, d.matrix)))
+            with b.when(b.emit(f"icmp ne i64 {d.z_line}, 0")):
+                self._form(at, b.offset(z, b.mul(task.index, d.z_matrix)))
 
     # ---- the matrix ------------------------------------------------------------------------------
 
@@ -181,18 +179,30 @@ class _Tridiagonal(ScaledRows):
                 self.put(self.place(at.rows, j.index, d.line), i.index, self.get(line, j.index))
         return scale
 
-    def _write_vectors(self, at: SimpleNamespace, u: str) -> None:
+    def _form(self, at: SimpleNamespace, z: str) -> None:
+        """Q^T: the identity's rows, reflected by the shortest first; what one has not yet reached
+        are the identity's still."""
         b, c, d = self.b, self.c, self.d
-        row = b.mul(d.n, c.size)
-        with b.loop("0", d.n) as k:
-            from_, to = (self.place(p, k.index, s) for p, s in ((at.rows, d.line), (u, row)))
-            for j, place in self.step("0", d.n):
-                value = self.lanes.select(
-                    self.below(j, k.index), c.load(b, b.offset(from_, place)), c.zero
+        width = b.emit(f"udiv i64 {d.z_line}, {c.size}")
+        with b.loop("0", d.n) as i:
+            line = self.place(z, i.index, d.z_line)
+            self.clear(line, "0", width)
+            self.put(line, i.index, self.number(1.0))
+        with b.loop("1", d.n) as k:
+            u, tau = self.place(at.rows, k.index, d.line), self.get(at.tau, k.index)
+            self.put(u, b.sub(k.index, 1), self.number(1.0))
+
+            def call(group: int, i: str, u: str = u, tau: str = tau, k: str = k.index) -> None:
+                b.do(
+                    f"call void @apply{group}(ptr {u}, {c.part} {tau}, "
+                    f"ptr {self.place(z, i, d.z_line)}, i64 {d.z_line}, i64 {k})"
                 )
-                c.store(b, value, b.offset(to, place), c.tail(b, b.sub(d.n, j)))
-            with b.when(b.emit(f"icmp ne i64 {k.index}, 0")):
-                self.put(to, b.sub(k.index, 1), self.number(1.0))
+
+            whole = b.emit(f"and i64 {k.index}, {-GROUP}")
+            with b.loop("0", whole, GROUP) as i:
+                call(GROUP, i.index)
+            with b.loop(whole, k.index) as i:
+                call(1, i.index)
 
     # ---- the reduction ---------------------------------------------------------------------------
 
@@ -216,7 +226,7 @@ class _Tridiagonal(ScaledRows):
                     f"i64 {d.line}, i64 {i.index}, i64 {base})"
                 )
             self._finish(at, row, tau, k)
-            self._keep_factor(at, k, tau)
+            self.put(at.tau, k, tau)
             turn.next(row)
         first, w = self.get(turn.values[0], 0), self.get(at.w, 0)
         twice = self.scalar("fmul", self.scalar("fmul", first, w), self.number(2.0))
@@ -226,10 +236,6 @@ class _Tridiagonal(ScaledRows):
         """k rounded up to whole blocks."""
         width = block_width(self.c)
         return self.b.emit(f"and i64 {self.b.add(k, width - 1)}, {-width}")
-
-    def _keep_factor(self, at: SimpleNamespace, k: str, tau: str) -> None:
-        with self.b.when(self.b.emit(f"icmp ne i64 {self.d.vectors}, 0")):
-            self.put(at.tau, k, tau)
 
     def _update_row(self, row: str, v: str, w: str, k: str) -> None:
         """Row k loses its part of v w^T + w v^T."""

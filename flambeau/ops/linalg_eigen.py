@@ -1,4 +1,4 @@
-"""Eigenvalues and eigenvectors: Jacobi's rotations for small symmetric matrices, else LAPACK."""
+"""Eigenvalues and eigenvectors: generated kernels for real symmetric matrices, else LAPACK."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from ..core import Tensor, needs_history
 from .lapack import (
     LinAlgError,
+    any_set,
     array,
     as_real_if,
     check_finite,
@@ -18,9 +19,10 @@ from .lapack import (
     tensor,
 )
 from .linalg_decompose import diagonal_matrix, diagonal_of
-from .linalg_qr import decompose_symmetric
-from .linalg_values import symmetric_values
+from .linalg_values import symmetric_values, symmetric_vectors
 from .record import primitive
+
+_MOST_BYTES = 2048  # of a row: LAPACK's divide and conquer is quicker with larger matrices
 
 
 @primitive(register=False)
@@ -28,10 +30,12 @@ def eigh_factors(input, lower):
     """(eigenvalues ascending, eigenvectors) of hermitian matrices, of which one triangle is
     read.
     """
-    if _rotates(input):
+    if not input.is_complex() and input.shape[-1] * input.element_size() <= _MOST_BYTES:
         if not bool(input.isfinite().all()):
             check_finite("linalg.eigh", array(input))
-        return decompose_symmetric(input, bool(lower))
+        values, vectors, failed = symmetric_vectors(input, bool(lower))
+        if failed is None or not any_set(failed):
+            return values, vectors
     import numpy
 
     a = array(input)
@@ -45,12 +49,6 @@ def eigh_factors(input, lower):
         raise LinAlgError(
             "linalg.eigh: The algorithm failed to converge: too many repeated eigenvalues"
         ) from None
-
-
-def _rotates(input: Tensor) -> bool:
-    """Whether Jacobi's rotations are quicker than LAPACK: small, or small and many."""
-    n = input.shape[-1]
-    return not input.is_complex() and (n <= 8 or (n <= 16 and input.numel() >= 4 * n * n))
 
 
 @eigh_factors.vjp

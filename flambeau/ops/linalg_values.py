@@ -1,4 +1,4 @@
-"""Eigenvalues of symmetric matrices and singular values, without vectors, by generated kernels:
+"""Eigenvalues and eigenvectors of symmetric matrices, and singular values, by generated kernels:
 launches, without checks or history."""
 
 from __future__ import annotations
@@ -7,7 +7,8 @@ import math
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import bidiagonal, bisection, tridiagonal
+from ..kernels.lazy import bidiagonal, bisection, ql, tridiagonal
+from .lapack import INT32, INT64
 from .linalg_factor import plain
 from .linalg_qr import decompose_singular, decompose_symmetric, factor_qr
 from .plans import planned
@@ -35,8 +36,30 @@ def symmetric_values(a: Tensor, lower: bool) -> Tensor:
         ("tridiagonal", short, n, count),
         lambda t: tridiagonal.plan_tridiagonal(short, n, count, t),
     )
-    plan.run(d, e, None, None, plain(a if lower else a.mT))
+    plan.run(d, e, None, plain(a if lower else a.mT))
     return _search(values, d, e, n, count, False)
+
+
+def symmetric_vectors(a: Tensor, lower: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(eigenvalues ascending, eigenvectors, failed) of a batch of real symmetric matrices; failed
+    (i32), where there is such a number, is 1 where the iteration did not converge."""
+    n, batch, dtype, short = a.shape[-1], a.shape[:-2], a.dtype, a.dtype.short
+    count = math.prod(batch)
+    if rotates(n, count) or not count:
+        return *decompose_symmetric(a, lower), None
+    values, e = (core.empty((*batch, n), dtype) for _ in range(2))
+    vectors, failed = core.empty(a.shape, dtype), core.empty((count,), INT32)
+    columns, notes, turns = ql.room(short, n)
+    z = core.empty((count, n, columns), dtype)
+    plan = planned(
+        ("tridiagonal", short, n, count, columns),
+        lambda t: tridiagonal.plan_tridiagonal(short, n, count, t, columns=columns),
+    )
+    plan.run(values, e, z, plain(a if lower else a.mT))
+    plan = planned(("ql", short, n, count), lambda t: ql.plan_ql(short, n, count, t))
+    sweeps = core.empty((count, notes), INT64)
+    plan.run(values, vectors, e, z, failed, sweeps, core.empty((count, turns), dtype))
+    return values, vectors, failed
 
 
 def find_singular_values(a: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flambeau.kernels import bidiagonal, bisection, tridiagonal
+from flambeau.kernels import bidiagonal, bisection, ql, tridiagonal
 from flambeau.kernels.target import NEON
 from tests.kernels.harness import assemble, run_plan, runnable
 
@@ -28,22 +28,19 @@ def test_symmetric_matrices(dtype, target):
     for n in SIZES:
         a = random(dtype, 3, n, n)
         a = a + a.swapaxes(1, 2)
-        d, e, tau, u = (np.full(s, np.nan, a.dtype) for s in ((3, n), (3, n), (3, n), a.shape))
-        plan = tridiagonal.plan_tridiagonal(dtype, n, 3, 2, vectors=True, target=target)
-        run_plan(plan, [d, e, u, tau, np.tril(a)], target, 2)
+        d, e = (np.full((3, n), np.nan, a.dtype) for _ in range(2))
+        columns, notes, turns = ql.room(dtype, n, target)
+        z = np.full((3, n, columns), np.nan, a.dtype)
+        plan = tridiagonal.plan_tridiagonal(dtype, n, 3, 2, columns=columns, target=target)
+        run_plan(plan, [d, e, z, np.tril(a)], target, 2)
+        own_q = z.astype(float)
         values = np.empty_like(d)
         plan = bisection.plan_bisection(dtype, n, 3, 2, singular=False, target=target)
         run_plan(plan, [values, d, e], target, 2)
         for i in range(3):
-            for k in range(1, n):
-                v = u[i, k].astype(float)
-                assert v[k - 1] == 1
-                assert not v[k:].any()
             t = tridiagonal_of(*(x[i].astype(float) for x in (d, e))) * e[i, 0]
-            q = np.eye(n)
-            for k in range(n - 1, 0, -1):
-                v = u[i, k].astype(float)
-                q = q @ (np.eye(n) - tau[i, k] * np.outer(v, v))
+            q = own_q[i, :, :n].T
+            assert not own_q[i, :, n:].any()
             bound = (4 + n) * EPSILON[dtype]
             assert np.abs(q.T @ q - np.eye(n)).max() <= bound
             expected = np.linalg.eigvalsh(a[i].astype(float))
@@ -54,6 +51,18 @@ def test_symmetric_matrices(dtype, target):
             assert (
                 np.abs(values[i] - own).max() <= (4 + n) * 2.0**-52 * norm + EPSILON[dtype] * norm
             )
+
+        vectors, failed = np.full_like(a, np.nan), np.full(3, 7, np.int32)
+        sweeps, room = np.empty((3, notes), np.int64), np.empty((3, turns), a.dtype)
+        plan = ql.plan_ql(dtype, n, 3, 2, target=target)
+        run_plan(plan, [d, vectors, e, z, failed, sweeps, room], target, 2)
+        assert not failed.any()
+        wide, bound = vectors.astype(float), (8 + n) * EPSILON[dtype]
+        assert np.abs(wide.swapaxes(1, 2) @ wide - np.eye(n)).max() <= bound
+        norm = np.abs(d).max()
+        assert np.abs(a @ wide - wide * d[:, None, :]).max() <= bound * norm
+        assert np.abs(d - values).max() <= bound * norm
+        assert (np.diff(d) >= 0).all()
 
 
 @TARGETS
@@ -73,7 +82,10 @@ def test_any_matrices(dtype, target):
 
 @DTYPES
 def test_other_targets_assemble(dtype):
-    for source in (tridiagonal.source, bidiagonal.source, bisection.source):
-        lines = assemble(source(dtype, NEON).build(), NEON).splitlines()
+    sources = [module.source(dtype, NEON) for module in (tridiagonal, bidiagonal, bisection)]
+    for source in (*sources, ql.source(dtype, "iterate", NEON)):
+        lines = assemble(source.build(), NEON).splitlines()
         calls = [line.split()[1] for line in lines if "\tbl\t" in line]
-        assert all(name.startswith(("sweep", "update", "multiply", "count")) for name in calls)
+        assert all(
+            name.startswith(("sweep", "apply", "update", "multiply", "count")) for name in calls
+        )

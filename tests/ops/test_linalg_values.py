@@ -1,4 +1,4 @@
-"""Eigenvalues and singular values without vectors: accuracy, extreme scales, threads, errors."""
+"""Eigenvalues, eigenvectors and singular values: accuracy, extreme scales, threads, errors."""
 
 import numpy as np
 import pytest
@@ -65,6 +65,47 @@ def test_any_matrix(dtype, kind, m, n, scale, seed):
     assert (np.diff(got) >= 0).all()
 
 
+def check_vectors(h, values, vectors, dtype):
+    """h V = V diag(values) with orthonormal V."""
+    h, values, vectors = (t.astype(float) for t in (h, values, vectors))
+    n, norm = h.shape[-1], np.abs(values).max(initial=0.0)
+    bound = (16 + 2 * n) * EPSILON[dtype]
+    assert np.abs(vectors.swapaxes(-1, -2) @ vectors - np.eye(n)).max(initial=0.0) <= bound
+    residual = h @ vectors - vectors * values[..., None, :]
+    assert np.abs(residual).max(initial=0.0) <= bound * norm
+
+
+@DTYPES
+@given(
+    kind=st.sampled_from(KINDS),
+    n=st.integers(1, 70),
+    scale=st.sampled_from([1.0, 1e-30, 1e30, 3e-38, 1e36]),
+    turned=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=60, deadline=None)
+def test_eigenvectors_of_any_matrix(dtype, kind, n, scale, turned, seed):
+    a = make(kind, n, n, np.random.default_rng(seed)) * scale
+    h = (a + a.T).astype(dtype)
+    h = h[::-1, ::-1].copy() if turned else h
+    values, vectors = linalg.eigh(torch.tensor(np.tril(h)))
+    assert (values.diff() >= 0).all()
+    check(values.numpy(), np.linalg.eigvalsh(h.astype(float)), n, dtype)
+    check_vectors(h, values.numpy(), vectors.numpy(), dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [(2, 2), (5, 5), (3, 16, 16), (2, 40, 40), (129, 129), (0, 9, 9)])
+def test_eigenvectors_of_every_size_class(dtype, shape):
+    a = np.random.default_rng(shape[-1]).standard_normal(shape).astype(dtype)
+    h = a + a.swapaxes(-1, -2)
+    for triangle, uplo in ((np.tril(h), "L"), (np.triu(h), "U")):
+        values, vectors = linalg.eigh(torch.tensor(triangle), uplo)
+        check_vectors(h, values.numpy(), vectors.numpy(), dtype)
+    exact = linalg.eigh(torch.eye(shape[-1], dtype=getattr(torch, dtype)))
+    assert exact.eigenvalues.tolist() == [1.0] * shape[-1]
+
+
 @DTYPES
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_size_class(dtype, shape):
@@ -100,12 +141,11 @@ def test_the_same_bits_for_any_threads_and_any_batch(dtype):
         results = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append((linalg.svdvals(a), linalg.eigvalsh(a)))
+            results.append((linalg.svdvals(a), linalg.eigvalsh(a), *linalg.eigh(a)))
     finally:
         torch.set_num_threads(before)
-    for s, e in results[1:]:
-        assert torch.equal(s, results[0][0])
-        assert torch.equal(e, results[0][1])
+    for other in results[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(other, results[0], strict=True))
     assert torch.equal(linalg.svdvals(a[3]), results[0][0][3])
     assert torch.equal(linalg.eigvalsh(a[3]), results[0][1][3])
 
