@@ -75,6 +75,36 @@ def medium_rows() -> Iterator[Workload]:
     yield Workload(GROUP, "svdvals, 128", build)
 
 
+def eigen_rows() -> Iterator[Workload]:
+    """Yield eigen-problems, singular vectors and what else LAPACK is mostly asked for."""
+    yield Workload(
+        GROUP, "eigvalsh, 128", function_of("torch.linalg.eigvalsh(s)", s=positive(128, 128))
+    )
+    for shape in ((20, 32, 32), (128, 128)):
+        name = "x".join(map(str, shape))
+        yield Workload(
+            GROUP, f"eigh, {name}", function_of("torch.linalg.eigh(s)", s=positive(*shape))
+        )
+    build = function_of("torch.linalg.eigh(s)[1]", True, s=positive(64, 64))
+    yield Workload(GROUP, "eigh, 64, with backward", build)
+    build = function_of("torch.linalg.svd(a, full_matrices=False)[1]", True, a=normal(64, 32))
+    yield Workload(GROUP, "svd, 64x32, with backward of the values", build)
+    texts = {
+        "svd": "torch.linalg.svd(a)",
+        "pinv": "torch.linalg.pinv(a)",
+        "matrix_rank": "torch.linalg.matrix_rank(a)",
+        "eigvals": "torch.linalg.eigvals(a)",
+    }
+    for name, text in texts.items():
+        yield Workload(GROUP, f"{name}, 64", function_of(text, a=normal(64, 64)))
+    text = "torch.linalg.ldl_solve(*torch.linalg.ldl_factor(s), b)"
+    build = function_of(text, s=positive(128, 128), b=normal(128, 8))
+    yield Workload(GROUP, "ldl_factor and ldl_solve, 128", build)
+    text = "torch.ormqr(*torch.geqrf(a), b)"
+    build = function_of(text, a=normal(128, 64), b=normal(128, 64))
+    yield Workload(GROUP, "geqrf and ormqr, 128x64", build)
+
+
 def gaussian_process(points: int) -> Build:
     """Return a log-likelihood of a Gaussian process and its gradient by the kernel's parameters."""
 
@@ -118,6 +148,7 @@ def kalman(filters: int) -> Build:
 WORKLOADS = (
     *small_rows(),
     *medium_rows(),
+    *eigen_rows(),
     Workload(GROUP, "Gaussian process, 300 points", gaussian_process(300)),
     Workload(GROUP, "Kalman filters, 500", kalman(500)),
 )
