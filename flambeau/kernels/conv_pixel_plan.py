@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from . import conv_pairs, conv_pixels
 from .bfloat_pairs import multiplies_pairs
-from .conv_problem import Convolution
+from .conv_problem import Convolution, Job, Tap
 from .plan import Phase, Plan, ceil_div, round_up
 
 PIXELS = 400  # of a strip, about: sums and input should stay in the caches
@@ -18,6 +19,7 @@ NEAR, FAR = 1 << 20, 3 << 21  # bytes of filters that do and that do not
 TILE = 40  # cycles to begin and end a tile's sums
 TURN = 11  # cycles to write a vector of outputs, transposed
 MOST_STRIDE = 32  # of columns; each has kernels of its own
+WORTH_SKIPPING = 0.02  # share of products
 PAIR_LOAD = 1.4  # cycles of a broadcast that is no part of a multiply-add
 
 
@@ -223,7 +225,7 @@ def plan(c: Convolution, chosen: Choice) -> Plan:
         strips=ceil_div(c.rows, strip.rows), strip_rows=strip.rows, out_rows=c.rows,
         sides=ceil_div(c.columns, strip.columns), strip_columns=strip.columns,
         out_columns=c.columns,
-        row_step=c.stride[0] * row_pitch * size, steps=c.steps, job_at=job_at,
+        row_step=c.stride[0] * row_pitch * size, steps=c.steps, job_at=job_at, skips=_skips(c),
         downs=c.out_stride[0], lines=lines, line=line, y_line=c.output[2] * c.element.size,
         line_pixels=strip.columns, y_height=c.output[1], w_group=group_bytes, has_bias=c.bias,
         relu=c.relu, scratch_at=shared, scratch=scratch, sums=sums, phase_sums=phase_sums,
@@ -257,12 +259,8 @@ def _pack_pairs_phase(c: Convolution, kernel, vectors: int, group_bytes: int) ->
     taps = sum(len(job.taps) for job in c.jobs)
     place_at = len(conv_pairs.PACK_FIELDS.names)
     places = [0] * (pairs * taps)
-    first = 0
-    for job in c.jobs:
-        for number, tap in enumerate(job.taps):
-            for pair in range(pairs):
-                places[pair * taps + tap[0]] = first + pair * len(job.taps) + number
-        first += pairs * len(job.taps)
+    for place, (pair, tap) in enumerate(_steps(_as_multiplied(c))):
+        places[pair * taps + tap[0]] = place
     joined = c.w_channel == taps <= conv_pairs.MOST_JOINED
     desc = conv_pairs.PACK_FIELDS.pack(
         filters=c.filters, panels=panels, columns=columns, channels=c.channels, taps=taps,
@@ -288,20 +286,62 @@ def _blocks(c: Convolution) -> tuple[list[int], int]:
 
 
 def _tables(c: Convolution, job_at: int, plane: int, pitch: int) -> tuple[int, ...]:
-    """The jobs, then the byte offset in the input (or its copy) of each step: channel, then tap."""
-    size = c.element.compute.size
+    """The jobs, then the byte offset in the input (or its copy) of each step, then their ranges."""
     d, h, w = c.input
-    jobs: list[int] = []
-    table: list[int] = []
+    size = c.element.compute.size
+
+    slice_ = c.slices[1] * h * w if is_in_place(c) else plane
+    channel = (d * h * w if is_in_place(c) else c.depth_taps * plane) * size
+    offset_of = {}
+    for tap in (tap for job in c.jobs for tap in job.taps):
+        row, column = place_of(c, tap)
+        offset_of[tap] = (tap[1] * slice_ + row * pitch + column) * size
+    table = tuple(k * channel + offset_of[tap] for k, tap in _steps(c))
     table_at = job_at + conv_pixels.JOB * len(c.jobs)
+    range_at, first, skips = table_at + len(table), 0, _skips(c)
+    jobs: tuple[int, ...] = ()
+    ranges: tuple[int, ...] = ()
     for job in c.jobs:
-        jobs += [table_at + len(table), c.channels * len(job.taps), len(table)]
-        places = [(tap[1], *place_of(c, tap)) for tap in job.taps]
-        for channel in range(c.channels):
-            for z, row, column in places:
-                if is_in_place(c):
-                    start = (channel * d + z * c.slices[1]) * h * w
-                else:
-                    start = (channel * c.depth_taps + z) * plane
-                table.append((start + row * pitch + column) * size)
-    return tuple(jobs + table)
+        jobs += (table_at + first, first, range_at + len(ranges))
+        first += c.channels * len(job.taps)
+        found = _ranges(c, job) if skips else [(0, c.channels * len(job.taps))]
+        ranges += tuple(n for pair in found for n in pair)
+    return jobs + table + ranges
+
+
+def _steps(c: Convolution) -> Iterator[tuple[int, Tap]]:
+    """The steps of all jobs, (channel, tap): by rows of taps where rows are skipped."""
+    skips = _skips(c)
+    for job in c.jobs:
+        runs = [job.taps]
+        if skips:
+            rows = sorted({place_of(c, tap)[0] for tap in job.taps})
+            runs = [[tap for tap in job.taps if place_of(c, tap)[0] == row] for row in rows]
+        for run in runs:
+            yield from ((channel, tap) for channel in range(c.channels) for tap in run)
+
+
+def _ranges(c: Convolution, job: Job) -> list[tuple[int, int]]:
+    """For each row of outputs, the first step that meets the input and the end of those."""
+    counts = Counter(place_of(c, tap)[0] - c.padding[0] for tap in job.taps)
+
+    def count_below(limit: int) -> int:
+        return c.channels * sum(count for row, count in counts.items() if row < limit)
+
+    tops = [y * c.stride[0] for y in range(c.rows)]
+    return [(count_below(-top), count_below(c.input[1] - top)) for top in tops]
+
+
+def _share_skipped(c: Convolution) -> float:
+    """The share of all products that meet only rows of padding and can be left out.
+
+    Only of pairs: to pack other filters by rows of taps would take longer.
+    """
+    if not _takes_pairs(c):
+        return 0.0
+    met = sum(end - first for job in c.jobs for first, end in _ranges(c, job))
+    return 1 - met / (c.steps * c.rows)
+
+
+def _skips(c: Convolution) -> bool:
+    return _share_skipped(c) > WORTH_SKIPPING

@@ -29,11 +29,13 @@ FIELDS = Fields(
     " channels depth_taps slice_of_output slice_of_tap slice_start"
     " stride_h pad_h pad_w in_place copy_rows copy_pitch"
     " filters m_block m_tasks groups depth strips sides strip_rows strip_columns"
-    " out_rows out_columns row_step steps job_at downs lines line y_line line_pixels y_height"
+    " out_rows out_columns row_step steps job_at skips downs lines line y_line line_pixels y_height"
     " w_group y_image y_group y_channel y_slice has_bias relu"
     " scratch_at scratch sums phase_sums"
 )
-JOB = 3  # numbers per job: where its table of steps starts in desc, its length, its first step
+# Numbers per job: where its table of steps starts in desc, its first step, where its ranges start:
+# for each row of outputs, or for all, the first step that meets the input and the end of those.
+JOB = 3
 # Filters are packed as [group][panel][step][filter]; a step is (block, depth). After these, desc
 # holds the byte offset in the filter of each block.
 PACK_FIELDS = Fields("filters panels blocks depth w_group w_step w_filter group_bytes")
@@ -194,7 +196,7 @@ class _Pixels:
                 with b.loop("0", d.downs) as down:
                     for k in range(self.across):
                         job = b.add(b.mul(down.index, self.across), k)
-                        self._tiles(base, filters, used, pixel_bytes, job, k)
+                        self._tiles(at, base, filters, used, pixel_bytes, job, k)
                     self._write(at, j.index, used, pixel_bytes, down.index)
 
     def _decode(self, task: str) -> SimpleNamespace:
@@ -238,12 +240,19 @@ class _Pixels:
         return SimpleNamespace(**{**vars(self.d), "pad_w": left})
 
     def _tiles(
-        self, base: str, filters: str, used: str, pixel_bytes: str, job: str, phase: int
+        self,
+        at: SimpleNamespace,
+        base: str,
+        filters: str,
+        used: str,
+        pixel_bytes: str,
+        job: str,
+        phase: int,
     ) -> None:
         """Sums of all pixels of the strip for one panel of filters; edge tiles overlap."""
         b, d = self.b, self.d
         entry = b.add(d.job_at, b.mul(job, JOB))
-        table_at, steps, first = (b.size(b.add(entry, k)) for k in range(JOB))
+        table_at, first, range_at = (b.size(b.add(entry, k)) for k in range(JOB))
         table = b.offset("%desc", table_at, "i64")
         filters = b.offset(filters, b.mul(first, pixel_bytes))
         sums = b.offset(self.sums, b.mul(str(phase), d.phase_sums))
@@ -256,10 +265,16 @@ class _Pixels:
             column = b.min(c.index, b.sub(d.strip_columns, self.columns))
             x = b.add(b.mul(row, d.row_step), b.mul(column, self.stride * self.inner.size))
             to = b.add(b.mul(row, sums_row), b.mul(column, pixel_bytes))
+            # What lies above the input is less the lower a row, what lies below it more.
+            rows = [b.add(b.add(at.row, row), k) for k in (self.rows - 1, 0)]
+            ranges = [b.add(range_at, b.mul(b.mul(k, d.skips), 2)) for k in rows]
+            begin, end = b.size(ranges[0]), b.size(b.add(ranges[1], 1))
             call_tile(
                 b, "tile", self.vectors, used,
-                f"i64 {steps}, ptr {table}, ptr {b.offset(base, x)}, i64 {d.row_step}, "
-                f"ptr {filters}, ptr {b.offset(sums, to)}, i64 {sums_row}",
+                f"i64 {b.sub(end, begin)}, ptr {b.offset(table, begin, 'i64')}, "
+                f"ptr {b.offset(base, x)}, i64 {d.row_step}, "
+                f"ptr {b.offset(filters, b.mul(begin, pixel_bytes))}, "
+                f"ptr {b.offset(sums, to)}, i64 {sums_row}",
             )  # fmt: skip
 
     def _write(self, at: SimpleNamespace, j: str, used: str, pixel_bytes: str, down: str) -> None:

@@ -9,11 +9,13 @@ from .element import Element
 from .plan import ceil_div
 from .target import Target
 
+Tap = tuple[int, int, int, int, int]  # filter offset, depth tap, phase, row, column
+
 
 class Job(NamedTuple):
     """The taps of one phase of the output's stride."""
 
-    taps: list[tuple[int, int, int, int, int]]  # filter offset, depth tap, phase, row, column
+    taps: list[Tap]
     row: int
     column: int
 
@@ -90,7 +92,7 @@ class Convolution(NamedTuple):
         }  # fmt: skip
 
 
-def forward_taps(g: Geometry) -> tuple[list[tuple[int, int, int, int, int]], list[tuple[int, int]]]:
+def forward_taps(g: Geometry) -> tuple[list[Tap], list[tuple[int, int]]]:
     """Taps with the phase of the stride each one reads, and the phases in use."""
     _, sh, sw = g.stride
     _, dh, dw = g.dilation
