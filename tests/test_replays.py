@@ -549,5 +549,6 @@ def test_elements_of_what_an_argument_was_written_to_are_read_each_time():
 def test_constants_that_need_gradients_are_made_anew():
     op = make_op(lambda n: torch.ones(n, requires_grad=True) * 2)
     first, second = op(2), op(2)
-    assert first.requires_grad and second.requires_grad
+    assert first.requires_grad
+    assert second.requires_grad
     assert first.grad_fn is not second.grad_fn
