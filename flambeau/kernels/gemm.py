@@ -308,16 +308,15 @@ def _plan_direct(p: Product, element: Element, pack: bool = False) -> Plan:
     rows, vectors = gemm_direct.tile_shape(p.target, element)
     size, compute = element.size, element.compute
     pack = pack or _packs(p, element)
-    panel = _panel_columns(p.n, element.lanes, vectors)
-    m_block, n_block = _share(p, rows, panel, pack)
+    panels = [_panel_columns(p.n, element.lanes, count) for count in (vectors, 2)]
+    m_block, n_block, panel = _share(p, rows, panels, pack)
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
     step = size if p.pairs else compute.size
     scratch = round_up(p.k * panel * step, 64) + 64 if pack else 0
     desc = gemm_direct.FIELDS.pack(
         m=p.m, n=p.n, k=p.k, a_row=p.a[0] * size, a_step=p.a[1] * size * (2 if p.pairs else 1),
         b_step=p.b[0] * size, b_column=p.b[1] * size, c_row=p.c_row * size, flags=p.flags,
-        m_block=m_block,
-        n_block=n_block, m_tasks=m_tasks, n_tasks=n_tasks, panel=panel, pack=pack,
+        m_block=m_block, n_block=n_block, m_tasks=m_tasks, n_tasks=n_tasks, panel=panel, pack=pack,
         scratch=scratch, **batch_bytes(p, size), **find_arguments(p),
     )  # fmt: skip
     tasks = p.batch[0] * m_tasks * n_tasks
@@ -326,16 +325,19 @@ def _plan_direct(p: Product, element: Element, pack: bool = False) -> Plan:
     return Plan((Phase(kernel, desc, tasks, grain),), scratch * p.threads)
 
 
-def _share(p: Product, rows: int, panel: int, pack: bool) -> tuple[int, int]:
-    """Rows and columns of a task, so that every thread gets an equal part when it pays."""
+def _share(p: Product, rows: int, panels: list[int], pack: bool) -> tuple[int, int, int]:
+    """Rows and columns of a task, so that every thread gets an equal part when it pays, and the
+    columns of a panel.
+    """
     work = p.m * p.n * p.k
+    panel = panels[0]
     if p.threads == 1 or p.batch[0] >= 2 * p.threads or work < 2 * TASK_WORK:
-        return p.m, p.n
+        return p.m, p.n, panel
     if pack and work >= 8 * TASK_WORK:  # B is packed once for each block of rows
-        return choose_blocks(p, rows, panel, round_up(p.m, rows), (0.0, 16.0 / rows))
+        return choose_blocks(p, rows, panels, round_up(p.m, rows), (0.0, 16.0 / rows))
     pieces = p.threads * (1 if work < 8 * TASK_WORK else 4)
     down, across = ceil_div(p.m, rows), ceil_div(p.n, panel)
     wide = p.n > p.m and across >= p.threads  # B is read once, by parts
     if (pack and across > 1) or down < p.threads or wide:
-        return p.m, ceil_div(across, min(across, pieces)) * panel
-    return ceil_div(down, min(down, pieces)) * rows, p.n
+        return p.m, ceil_div(across, min(across, pieces)) * panel, panel
+    return ceil_div(down, min(down, pieces)) * rows, p.n, panel

@@ -114,7 +114,7 @@ def _tile_phase(
     size = element.size
     m_block, n_block = p.m, shape.n_part
     if not shape.own_b:
-        m_block, n_block = choose_blocks(p, rows, shape.columns, M_BLOCK, (0.2, 0.0))
+        m_block, n_block, _ = choose_blocks(p, rows, [shape.columns], M_BLOCK, (0.2, 0.0))
     m_tasks, n_tasks = ceil_div(p.m, m_block), ceil_div(p.n, n_block)
     of_batch = p.batch[2] != 0 and not shape.own_b
     b_bytes = 0 if shape.own_b else _shared_bytes(p, element, shape)

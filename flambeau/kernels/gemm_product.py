@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .element import Element
-from .plan import ceil_div
+from .plan import ceil_div, round_up
 from .target import Target
 
 # A task should be worth a wake-up of another thread: some microseconds of multiply-adds.
@@ -58,27 +59,29 @@ def choose_grain(p: Product, tasks: int, work: int) -> int:
 
 
 def choose_blocks(
-    p: Product, rows: int, columns: int, tallest: int, packing: tuple[float, float]
-) -> tuple[int, int]:
-    """Blocks of C: tall enough to reuse a panel of B, and shared out evenly over the threads.
+    p: Product, rows: int, widths: Sequence[int], tallest: int, packing: tuple[float, float]
+) -> tuple[int, int, int]:
+    """Rows and columns of blocks of C, and of `widths` (the widest first) the columns of a tile.
 
-    `packing`: what each block costs besides, in panels of B for its rows and panels of A for its
-    columns.
+    Blocks are tall enough to reuse a panel of B, and shared out evenly over the threads, for which
+    tiles may be narrower. `packing`: what each block costs besides, in panels of B for its rows and
+    panels of A for its columns.
     """
-    down, across = ceil_div(p.m, rows), ceil_div(p.n, columns)
+    down = ceil_div(p.m, rows)
     least = ceil_div(down, tallest // rows)
     if p.threads == 1:
-        return ceil_div(down, least) * rows, across * columns
-    best: tuple[float, int, int] | None = None
-    for m_tasks in range(least, min(down, least + p.threads) + 1):
-        for n_tasks in range(1, min(across, 4 * p.threads) + 1):
-            m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
-            tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
-            longest = ceil_div(tasks, p.threads) * m_panels * n_panels
-            # More tasks read more panels, but let a late thread be helped out.
-            cost = longest * (1 + 0.004 * tasks + 0.3 / tasks)
-            cost *= 1 + packing[0] / n_panels + packing[1] / m_panels
-            if best is None or cost < best[0]:
-                best = (cost, m_panels * rows, n_panels * columns)
-    assert best is not None
-    return best[1], best[2]
+        return ceil_div(down, least) * rows, round_up(p.n, widths[0]), widths[0]
+    found = []
+    for columns in widths:
+        across = ceil_div(p.n, columns)
+        for m_tasks in range(least, min(down, least + p.threads) + 1):
+            for n_tasks in range(1, min(across, 4 * p.threads) + 1):
+                m_panels, n_panels = ceil_div(down, m_tasks), ceil_div(across, n_tasks)
+                tasks = ceil_div(down, m_panels) * ceil_div(across, n_panels) * p.batch[0]
+                longest = ceil_div(tasks, p.threads) * m_panels * n_panels * columns
+                # More tasks read more panels, but let a late thread be helped out.
+                cost = longest * (1 + 0.004 * tasks + 0.3 / tasks)
+                cost *= 1 + packing[0] / n_panels + packing[1] / m_panels
+                cost *= 0.92 + 0.08 * widths[0] / columns  # a narrow tile loads more for its work
+                found.append((cost, m_panels * rows, n_panels * columns, columns))
+    return min(found)[1:]
