@@ -59,6 +59,8 @@ LAYERS: dict[str, tuple[tuple[int, ...], int, int, dict[str, int]]] = {
     "1x1 17>35 27^2 batch 4": ((4, 17, 27, 27), 35, 1, {}),
     "1x1 s2 128>256 28^2 batch 8": ((8, 128, 28, 28), 256, 1, {"stride": 2}),
     "dilated 128 k3 28^2 batch 4": ((4, 128, 28, 28), 128, 3, {"padding": 2, "dilation": 2}),
+    "patches 3>768 k16 s16 224^2 batch 4": ((4, 3, 224, 224), 768, 16, {"stride": 16}),
+    "48>128 k5 27^2 batch 4": ((4, 48, 27, 27), 128, 5, {"padding": 2}),
     "grouped 32, 256 k3 28^2 batch 4": ((4, 256, 28, 28), 256, 3, {"padding": 1, "groups": 32}),
     "depthwise 96 k3 56^2 batch 8": ((8, 96, 56, 56), 96, 3, {"padding": 1, "groups": 96}),
     "depthwise 96 k3 112^2 batch 2": ((2, 96, 112, 112), 96, 3, {"padding": 1, "groups": 96}),
@@ -70,9 +72,13 @@ LAYERS: dict[str, tuple[tuple[int, ...], int, int, dict[str, int]]] = {
     ),
 }
 BFLOAT = (
+    "ResNet stem 3>64 k7 s2 224^2 batch 2",
     "ResNet 128>256 k3 s2 28^2 batch 8",
     "ResNet 512 k3 7^2 batch 8",
     "1x1 256>1024 14^2 batch 8",
+    "patches 3>768 k16 s16 224^2 batch 4",
+    "48>128 k5 27^2 batch 4",
+    "grouped 32, 256 k3 28^2 batch 4",
 )
 TRANSPOSED = {
     "transposed 64>32 k4 s2 28^2 batch 8": (
