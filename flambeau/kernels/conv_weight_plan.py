@@ -329,7 +329,7 @@ class _PairLayout(_Layout):
         def cut(end: int) -> list[tuple[int, tuple[int, int]]]:
             return [(k, extent(min(strip, end - k))) for k in range(0, end, strip)]
 
-        found = []
+        found: list[tuple[int, ...]] = []
         for image in range(0, 2 * pairs, 2 * self.image_block):
             count = min(self.image_block, pairs - image // 2)
             for slice_ in range(depth):
