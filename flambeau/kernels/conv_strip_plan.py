@@ -17,6 +17,7 @@ TILES = {
 }
 WORKSPACE = 3 << 17  # bytes of input a strip may copy: what the second-level cache holds
 IN_PLACE = 3 << 18  # the same of input that is read where it lies
+OUTSIDE = 1.2  # times the cycles that strips take whose copies that cache does not hold
 K_BLOCK = 768
 PLACES = 2048  # vectors of results of a strip whose places are listed, at most
 
@@ -106,6 +107,8 @@ def _choose_strip(
             m_block = round_up(ceil_div(s.filters, m_tasks), rows)
             cost = _strip_cost(s, element, rows, vectors, strip_rows, m_block)
             tasks = s.batch * s.groups * s.output[0] * strips * ceil_div(s.filters, m_block)
+            if copied > WORKSPACE and not s.in_place:  # one long row: it comes from further away
+                cost *= OUTSIDE
             total = cost * ceil_div(tasks, s.threads)
             if best is None or total < best[0]:
                 best = (total, strip_rows, m_block)

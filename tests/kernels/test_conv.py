@@ -19,7 +19,7 @@ from flambeau.kernels.bfloat_pairs import multiplies_pairs
 from flambeau.kernels.conv import plan_conv_backward_data, plan_conv_forward
 from flambeau.kernels.conv_weight_plan import plan_conv_backward_weight
 from flambeau.kernels.element import Element
-from flambeau.kernels.target import NEON, host
+from flambeau.kernels.target import AVX512, NEON, host
 from tests.kernels import reference
 from tests.kernels.harness import assemble, run_plan, runnable
 from tests.kernels.samples import NUMPY, assert_near, draw, wide
@@ -179,6 +179,15 @@ def test_patches_take_filters_along_vectors(stride):
     plan = plan_conv_forward("f32", *case, 1, bias=False)
     assert plan.phases[-1].kernel.key.startswith("conv_pixels")
     check("f32", case, bias=True)
+
+
+def test_a_long_line_of_many_channels_is_cut():
+    """A strip of whole rows would copy 4.6 MB."""
+    case = ((1, 384, 3000), (384, 384, 3), (2,), (1,), (1,), 1)
+    for threads in (1, 2):
+        plan = plan_conv_forward("f32", *case, threads, bias=True, target=AVX512)
+        assert plan.phases[1].kernel.symbol == "pixels"
+        assert plan.phases[1].desc[conv_pixels.FIELDS.names.index("sides")] > 1
 
 
 @pytest.mark.skipif(not multiplies_pairs(HOST), reason="needs products of bfloat16 pairs")
