@@ -88,13 +88,13 @@ class Allocator {
     if (bytes <= kLargestSmall) return allocate_small(SmallBlocks::class_of(bytes));
     if (bytes > backing_) return nullptr;
     size_t capacity;
-    const int cls = size_class(bytes > kLargestSmall + kLead ? bytes - kLead : kLargestSmall + 1,
-                               &capacity);
+    const size_t used = bytes > kLargestSmall + kLead ? bytes - kLead : kLargestSmall + 1;
+    const int cls = size_class(used, &capacity);
     if (Header* block = take_cached(cls)) return block + 1;
-    Header* block = fits_backing(capacity) ? obtain(cls, capacity) : nullptr;
+    Header* block = fits_backing(capacity) ? obtain(cls, capacity, used) : nullptr;
     if (!block) {
       empty_cache();
-      if (!fits_backing(capacity) || !(block = obtain(cls, capacity))) return nullptr;
+      if (!fits_backing(capacity) || !(block = obtain(cls, capacity, used))) return nullptr;
     }
     Guard guard(lock_);
     hand_out(block);
@@ -255,10 +255,10 @@ class Allocator {
     return oldest;
   }
 
-  static Header* obtain(int cls, size_t capacity) noexcept {
+  static Header* obtain(int cls, size_t capacity, size_t used) noexcept {
     if (capacity >= kLarge) {
       // Header and lead sit at the end of the small page in front of the huge ones.
-      if (void* data = platform::map_huge(capacity)) {
+      if (void* data = platform::map_huge(capacity, used)) {
         return new (static_cast<char*>(data) - kLead - sizeof(Header))
             Header{nullptr, nullptr, 0, capacity, cls, true};
       }

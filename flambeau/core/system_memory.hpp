@@ -65,8 +65,9 @@ inline size_t backing_bytes() noexcept {
 
 #if defined(__linux__)
 // Maps bytes of memory that start on a huge page, with one small page in front of them for a
-// header; nullptr when refused. Freed by unmap_huge with the same bytes.
-inline void* map_huge(size_t bytes) noexcept {
+// header; nullptr when refused. Freed by unmap_huge with the same bytes. Of these the first `used`
+// are asked for: a last huge page of which they would fill less than half stays small pages.
+inline void* map_huge(size_t bytes, size_t used) noexcept {
   const size_t reserved = bytes + kHugePage + kSmallPage;
   void* start = mmap(nullptr, reserved, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (start == MAP_FAILED) return nullptr;
@@ -77,7 +78,8 @@ inline void* map_huge(size_t bytes) noexcept {
   char* end = data + bytes;
   if (first > low) munmap(low, size_t(first - low));
   if (low + reserved > end) munmap(end, size_t(low + reserved - end));
-  madvise(data, bytes, MADV_HUGEPAGE);  // advice: a kernel without huge pages refuses, harmlessly
+  const size_t huge = (used + kHugePage / 2 - 1) / kHugePage * kHugePage;
+  madvise(data, huge < bytes ? huge : bytes, MADV_HUGEPAGE);  // advice: a kernel without huge pages refuses, harmlessly
   return data;
 }
 
@@ -86,7 +88,7 @@ inline void unmap_huge(void* data, size_t bytes) noexcept {
 }
 #else
 // No explicit huge pages: the caller uses the heap.
-inline void* map_huge(size_t) noexcept { return nullptr; }
+inline void* map_huge(size_t, size_t) noexcept { return nullptr; }
 inline void unmap_huge(void*, size_t) noexcept {}
 #endif
 
