@@ -156,6 +156,11 @@ cdef extern from "pieces.hpp" namespace "flambeau" nogil:
         void resize(size_t)
         size_t size()
         PieceRun& back()
+    cdef cppclass JoinedRows:
+        char* to
+        int64_t row_bytes
+        void add(const char* rows, int64_t bytes)
+    void join_rows(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
     void copy_slices(void**, const int64_t*, int64_t, int64_t, int64_t) noexcept
     cdef cppclass PlaneRun:
         int64_t to

@@ -213,6 +213,10 @@ def run_along(uintptr_t kernel, uintptr_t check, Tensor written, Tensor other, T
     return not flag
 
 
+cdef enum:
+    SHORT_PARTS = 64  # bytes of a row of each tensor, on average, up to which rows are joined one by one
+
+
 # ---- joining ---------------------------------------------------------------------------------------
 
 def join_dense(tensors, dim, bint fresh):
@@ -221,18 +225,19 @@ def join_dense(tensors, dim, bint fresh):
 
 
 cdef Tensor join_small(object tensors, object dim, bint fresh):
-    """Small dense tensors of one type side by side along dim (a new dimension when `fresh`).
+    """Small dense tensors of one type, or of short rows, side by side along dim (a new dimension when `fresh`).
 
-    None where there is more to do: history, promotion, copies worth a thread, or an error to raise.
+    None where there is more to do: history, promotion, long copies, or an error to raise.
     """
     cdef Py_ssize_t n, k
     cdef int64_t shape[64]
-    cdef int64_t outer = 1, row, o
+    cdef int64_t outer = 1, row
     cdef int d, at, ndim
     cdef Tensor first
     cdef Tensor t
     cdef Tensor r
-    cdef char* to
+    cdef JoinedRows all
+    cdef void* args[1]
     if type(tensors) is not list and type(tensors) is not tuple or type(dim) is not int:
         return None
     n = len(tensors)
@@ -260,13 +265,16 @@ cdef Tensor join_small(object tensors, object dim, bint fresh):
     for d in range(at):
         outer *= shape[d]
     r = new_dense(first.code, ndim + fresh, shape)
-    if r.count * ITEM[r.code] >= 1 << 20:
+    if r.count == 0:
+        return r
+    all.to = r.data_ptr_
+    for k in range(n):
+        t = <Tensor>tensors[k]
+        row = t.count // outer * ITEM[t.code]
+        all.add(t.data_ptr_, row)
+    if all.row_bytes > SHORT_PARTS * n and r.count * ITEM[r.code] >= 1 << 20:
         return None
-    to = r.data_ptr_
-    for o in range(outer):
-        for k in range(n):
-            t = <Tensor>tensors[k]
-            row = t.count // outer * ITEM[t.code]
-            memcpy(to, t.data_ptr_ + o * row, row)
-            to += row
+    args[0] = &all
+    with nogil:
+        parallel_for(join_rows, args, NULL, outer, COPY_GRAIN // all.row_bytes + 1)
     return r

@@ -42,6 +42,70 @@ inline void copy_slices(void** args, const int64_t* desc, int64_t begin, int64_t
   }
 }
 
+// Rows made of a row of each of several arrays, one after the other.
+struct JoinedRows {
+  char* to;
+  int64_t row_bytes = 0, width = 0;  // width: the bytes of every part's rows, or -1
+  std::vector<std::pair<const char*, int64_t>> parts;  // where its rows are, and their bytes
+
+  void add(const char* rows, int64_t bytes) {
+    if (bytes == 0) return;
+    width = parts.empty() || width == bytes ? bytes : -1;
+    parts.emplace_back(rows, bytes);
+    row_bytes += bytes;
+  }
+};
+
+// Every part's rows are one T.
+template <typename T>
+void interleave(const JoinedRows& all, int64_t begin, int64_t end) {
+  const int64_t count = static_cast<int64_t>(all.parts.size());
+  for (; begin < end; begin += 512) {  // of the result stay in the nearest cache
+    const int64_t stop = begin + 512 < end ? begin + 512 : end;
+    for (int64_t k = 0; k < count; ++k) {
+      const T* from = reinterpret_cast<const T*>(all.parts[k].first);
+      T* to = reinterpret_cast<T*>(all.to) + k;
+      for (int64_t i = begin; i < stop; ++i) to[i * count] = from[i];
+    }
+  }
+}
+
+inline void copy_16(char* to, const char* from) {
+  int64_t words[2];
+  std::memcpy(words, from, 16);
+  std::memcpy(to, words, 16);
+}
+
+// Copies of 16 bytes or less write 16 where `loose`, for the next to mend; calls of memcpy take longer.
+template <bool loose>
+char* join_row(const JoinedRows& all, int64_t row, char* to) {
+  for (const auto& [rows, bytes] : all.parts) {
+    const char* from = rows + row * bytes;
+    if (loose && bytes <= 16) {
+      copy_16(to, from);
+    } else if (bytes < 16 || bytes > 256) {
+      std::memcpy(to, from, bytes);
+    } else {
+      for (int64_t i = 0; i < bytes - 16; i += 16) copy_16(to + i, from + i);
+      copy_16(to + bytes - 16, from + bytes - 16);
+    }
+    to += bytes;
+  }
+  return to;
+}
+
+inline void join_rows(void** args, const int64_t*, int64_t begin, int64_t end, int64_t) {
+  const JoinedRows& all = *static_cast<JoinedRows*>(args[0]);
+  if (all.width == 1) return interleave<int8_t>(all, begin, end);
+  if (all.width == 2) return interleave<int16_t>(all, begin, end);
+  if (all.width == 4) return interleave<int32_t>(all, begin, end);
+  if (all.width == 8) return interleave<int64_t>(all, begin, end);
+  char* to = all.to + begin * all.row_bytes;
+  // The last 16 rows of every part and of the result have 16 bytes or more.
+  for (; begin < end - 16; ++begin) to = join_row<true>(all, begin, to);
+  for (; begin < end; ++begin) to = join_row<false>(all, begin, to);
+}
+
 // Where the transpose of a copy puts one combination of pieces of a plane; strides in elements.
 struct PlaneRun {
   int64_t to, from;

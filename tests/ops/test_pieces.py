@@ -146,3 +146,14 @@ def test_gradients_are_the_same_in_every_type_and_layout(mode: str, shape: tuple
         torch.set_num_threads(before)
     for other in found[1:]:
         np.testing.assert_array_equal(other.double().numpy(), found[0].numpy())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", "complex128"])
+@pytest.mark.parametrize("widths", [(3, 3), (1, 1, 1), (1, 2, 5), (33, 7), (0, 4), (40, 100)])
+def test_rows_of_few_bytes_are_joined(widths, dtype):
+    for rows in (1, 2, 15, 16, 17, 40000):
+        x = [np.random.default_rng(w).integers(0, 99, (rows, w)).astype(dtype) for w in widths]
+        parts = [torch.from_numpy(a) for a in x]
+        np.testing.assert_array_equal(torch.cat(parts, 1).numpy(), np.concatenate(x, 1))
+        if len(set(widths)) == 1:
+            np.testing.assert_array_equal(torch.stack(parts, -1).numpy(), np.stack(x, -1))
