@@ -165,6 +165,9 @@ def make_rows() -> Iterator[Workload]:
     yield Workload(group, "index_put_ accumulate, 2^20", index_put)
     scatter = "torch.zeros_like(x).scatter_(1, i, x)"
     yield Workload(group, "scatter_, rows", indexed(scatter, (1024, 1024), (1024, 1024), 1024))
+    half = "x.to(torch.float16).scatter_add(1, i, x.to(torch.float16))"
+    name = "scatter_add, float16, last dimension"
+    yield Workload(group, name, indexed(half, (1024, 1024), (1024, 1024), 1024))
     one_hot = "torch.nn.functional.one_hot(i, 128)"
     yield Workload(group, "one_hot, 8192 of 128", indexed(one_hot, (1,), (8192,), 128))
     for name, text in (

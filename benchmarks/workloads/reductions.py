@@ -53,6 +53,35 @@ INTEGER: dict[str, tuple[str, tuple[int, ...]]] = {
     ),
     "bincount, 2^20": ("torch.bincount(x)", LINE),
 }
+# What fell to slow paths: short rows of 64 bits, scans of extremes, runs, halves one by one, rows
+# of few bytes, recurrences in many passes; and what still does.
+SIZES = {"float16": 2, "bfloat16": 2, "float32": FLOAT, "float64": 8, "int64": 8}
+SHORT = (1 << 16, 16)
+ODD: dict[str, tuple[str, str, tuple[int, ...]]] = {
+    "sum of 16, float64, 2^20": ("x.sum(1)", "float64", SHORT),
+    "sum of 16, int64, 2^20": ("x.sum(1)", "int64", SHORT),
+    "norm of 16, float64, 2^20": ("x.norm(dim=1)", "float64", SHORT),
+    "sum of 49, 2^20": ("x.sum(1)", "float32", (21399, 49)),
+    "sum columns of 16, float64, 2^20": ("x.sum(0)", "float64", SHORT),
+    "cummax, 2^21": ("x.cummax(0)", "float32", (2 * M,)),
+    "cummin, bfloat16, 2^21": ("x.cummin(0)", "bfloat16", (2 * M,)),
+    "unique_consecutive, 2^19": ("x.unique_consecutive()", "float32", (M // 2,)),
+    "masked_select, 2^19": ("x.masked_select(x > 0)", "float32", (M // 2,)),
+    "argwhere, 1024x512": ("x.argwhere()", "float32", (1024, 512)),
+    "neg, bfloat16, 2^19": ("-x", "bfloat16", (M // 2,)),
+    "cat columns, float16, (2^16,3)": ("torch.cat((x, x), 1)", "float16", (1 << 16, 3)),
+    "hermite_polynomial_h, float64, 2^18": (
+        "torch.special.hermite_polynomial_h(x, 5)",
+        "float64",
+        (M // 4,),
+    ),
+    "max_pool1d k3, (32,64,1024)": (
+        "torch.nn.functional.max_pool1d(x, 3, 1, 1)",
+        "float32",
+        (32, 64, 1024),
+    ),
+    "trace, 2048^2": ("x.trace()", "float32", (2048, 2048)),
+}
 BACKWARD: dict[str, tuple[str, tuple[int, ...]]] = {
     "sum, with backward, 2^20": ("x.sum()", LINE),
     "mean rows, with backward, 1024^2": ("x.mean(1)", SQUARE),
@@ -80,6 +109,9 @@ def make_rows() -> Iterator[Workload]:
     for name, (text, shape) in INTEGER.items():
         build = function_of(text, x=integers(0, 1000, *shape))
         yield Workload(group, name, build, Work(bytes=8 * math.prod(shape)))
+    for name, (text, dtype, shape) in ODD.items():
+        build = function_of(text, x=normal(*shape, dtype=dtype))
+        yield Workload(group, name, build, Work(bytes=SIZES[dtype] * math.prod(shape)))
     for name, (text, shape) in BACKWARD.items():
         work = Work(bytes=2 * FLOAT * math.prod(shape))
         yield Workload(group, name, function_of(text, backward=True, x=normal(*shape)), work)
