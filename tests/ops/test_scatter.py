@@ -267,3 +267,18 @@ def test_join_errors():
 def test_scatter_errors(call, text):
     with pytest.raises(RuntimeError, match=text):
         call(torch.zeros(4), torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_many_halves_are_added_up_in_float32(dtype):
+    x = torch.randn(20, 1000).to(getattr(torch, dtype))
+    index = torch.randint(0, 1000, (20, 1000))
+    exact = x.float().scatter_add(1, index, x.float()).to(x.dtype)
+    assert torch.equal(x.scatter_add(1, index, x), exact)
+    assert torch.equal(x.clone().scatter_add_(1, index, x), exact)
+    rows = x.float().index_add(1, index[0], x.float())
+    assert torch.allclose(x.index_add(1, index[0], x).float(), rows, rtol=0.05, atol=0.1)
+    turned = x.t().contiguous().t()
+    assert torch.equal(turned.scatter_add(1, index, x), exact)
+    with pytest.raises(RuntimeError, match="out of bounds"):
+        x.scatter_add(1, index + 1, x)
