@@ -61,6 +61,24 @@ def _deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return made
 
 
+def _copy(self: Tensor) -> Tensor:
+    """Another leaf over the same memory, with the same attributes; gradients and history stay
+    behind. A class that says how it is reduced (parameters, sparse and meta tensors) is rebuilt
+    from its parts.
+    """
+    kind = type(self)
+    if kind.__reduce_ex__ is not Tensor.__reduce_ex__:
+        rebuild, parts, *state = self.__reduce_ex__(4)  # type: ignore[misc]
+        made = rebuild(*parts)
+        if state and state[0]:
+            made.__setstate__(state[0])
+        return made
+    plain = self.data
+    made = plain if kind is Tensor else core.make_subclass(kind, plain)
+    made.__dict__.update(self.__dict__)
+    return made.requires_grad_(self.requires_grad)
+
+
 def _copy_attributes(source: Tensor, target: Tensor, memo: dict[int, Any]) -> None:
     from copy import deepcopy
 
@@ -192,6 +210,7 @@ def install() -> None:
         {
             "__repr__": _repr,
             "__format__": _format,
+            "__copy__": _copy,
             "__deepcopy__": _deepcopy,
             "__reduce_ex__": _reduce,
             "__setstate__": _restore,

@@ -128,3 +128,46 @@ def test_shared_memory() -> None:
     parameter = torch.nn.Parameter(torch.ones(2)).share_memory_()
     assert parameter.requires_grad
     assert parameter.is_shared()
+
+
+def test_a_shallow_copy_is_another_tensor_over_the_same_memory() -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    for t in (whole, whole.t(), whole[1:, ::2], whole[0, 0], whole[:0], whole.bfloat16()):
+        made = copy.copy(t)
+        assert made is not t
+        assert made.tolist() == t.tolist()
+        assert made.stride() == t.stride()
+        assert made.data_ptr() == t.data_ptr()
+    copy.copy(whole)[0, 0] = 7
+    assert whole[0, 0] == 7
+
+
+def test_a_shallow_copy_is_a_leaf_without_a_gradient() -> None:
+    x = torch.ones(2, requires_grad=True)
+    (x * 3).sum().backward()
+    for t in (x, x * 2):
+        made = copy.copy(t)
+        assert made.requires_grad
+        assert made.is_leaf
+        assert made.grad is None
+
+
+def test_a_shallow_copy_keeps_the_class_and_shares_the_attributes() -> None:
+    for t in (torch.ones(2).as_subclass(Marked), torch.nn.Parameter(torch.ones(2))):
+        t.names_of = ["a"]
+        made = copy.copy(t)
+        assert type(made) is type(t)
+        assert made.requires_grad == t.requires_grad
+        assert made.data_ptr() == t.data_ptr()
+        assert made.names_of is t.names_of
+        made.other = 1
+        assert not hasattr(t, "other")
+
+
+def test_shallow_copies_of_what_has_no_elements_of_its_own() -> None:
+    sparse = copy.copy(torch.eye(2).to_sparse())
+    assert sparse.is_sparse
+    assert sparse.to_dense().tolist() == [[1, 0], [0, 1]]
+    meta = copy.copy(torch.ones(2, 3, device="meta"))
+    assert meta.device.type == "meta"
+    assert tuple(meta.shape) == (2, 3)
