@@ -552,3 +552,36 @@ def test_constants_that_need_gradients_are_made_anew():
     assert first.requires_grad
     assert second.requires_grad
     assert first.grad_fn is not second.grad_fn
+
+
+def test_what_nobody_reads_is_left_out():
+    op = make_op(lambda x: (torch.exp(x), torch.flip(x, (0,)) + 1)[1])
+    for k in range(3):
+        assert op(torch.arange(2.0) + k).tolist() == [k + 2, k + 1]
+    assert "exp" not in steps_of(op)
+
+
+def test_a_number_of_elements_that_is_read_is_compared():
+    op = make_op(lambda x: torch.flip(x, (0,)) + torch.nonzero(x).shape[0])
+    for values in ([1, 0], [0, 0], [3, 2], [0, 4]):
+        x = torch.tensor(values)
+        assert op(x).tolist() == [v + sum(u != 0 for u in values) for v in values[::-1]]
+
+
+def test_functions_in_front_of_ops_are_repeated():
+    before = functional.one_hot.memory.replays
+    for first in (0, 1, 2):
+        made = functional.one_hot(torch.tensor([first, 1]), 3)
+        assert made.tolist() == [[float(c == first) for c in range(3)], [0, 1, 0]]
+    assert functional.one_hot.memory.replays == before + 2
+    with pytest.raises(RuntimeError, match="smaller than num_classes"):
+        functional.one_hot(torch.tensor([3, 1]), 3)
+    with pytest.raises(RuntimeError, match="non-negative"):
+        functional.one_hot(torch.tensor([-1, 1]), 3)
+
+
+def test_functions_that_warn_do_so_each_time():
+    x = torch.rand(2, 3)
+    for _ in range(3):
+        with pytest.warns(UserWarning, match="batchmean"):
+            torch.nn.functional.kl_div(x, x)

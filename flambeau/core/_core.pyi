@@ -1,7 +1,7 @@
 """Types of the compiled core, for type checkers. Tensor's methods come from the op records."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 class Tensor:
     requires_grad: bool
@@ -135,6 +135,9 @@ class Op:
     def __getattr__(self, name: str) -> Any: ...
     def __setattr__(self, name: str, value: Any) -> None: ...
 
+_Function = TypeVar("_Function", bound=Callable)
+
+def Remembered(fn: _Function) -> _Function: ...
 def launch_rows(
     kernel: int,
     operands: tuple,

@@ -224,6 +224,26 @@ cdef int note_reading(Tensor t, object fn, object value) except -1:
     return 0
 
 
+# ---- what nobody reads ---------------------------------------------------------------------------------
+
+cdef int drop_unread(Replay r) except -1:
+    """Leave out the steps that only make a tensor which no other step reads: a plan's first call asks with empty ones. Where
+    its sizes depend on elements, they are still to be compared.
+    """
+    cdef set read = set()
+    cdef list kept = []
+    cdef Step s
+    collect_slots(r.result.places, r.result.constants, read)
+    for s in reversed(r.steps):
+        if (s.result == RESULT_TENSOR and is_certain(s) and repeats_exactly(s) and written_by(s) == WRITES_NOTHING
+                and read.isdisjoint(slots_made(s))):
+            continue
+        read |= slots_read(s)
+        kept.append(s)
+    r.steps = kept[::-1]
+    return 0
+
+
 # ---- doing it once ---------------------------------------------------------------------------------
 
 cdef int fold_constants(Replay r) except -1:

@@ -173,6 +173,45 @@ def remember_calls(Op op, on=True):
         op.history.memory = Memory() if on else None
 
 
+cdef class Remembered:
+    """A Python function in front of ops (nn.functional's) that answers calls of kinds it has seen by their steps."""
+
+    cdef vectorcallfunc vectorcall
+    cdef readonly object __wrapped__
+    cdef readonly Memory memory
+    cdef dict __dict__
+    cdef object __weakref__
+
+    def __init__(self, fn):
+        self.vectorcall = <vectorcallfunc>remembered_vectorcall
+        self.__wrapped__, self.memory = fn, Memory()
+        for name in ("__name__", "__qualname__", "__module__", "__doc__", "__annotations__", "__defaults__", "__kwdefaults__",
+                     "__code__", "__globals__"):
+            setattr(self, name, getattr(fn, name))
+
+    def __repr__(self):
+        return repr(self.__wrapped__)
+
+    def __get__(self, instance, owner):
+        return self if instance is None else PyMethod_New(self, instance)
+
+    def __reduce__(self):
+        return self.__wrapped__.__qualname__
+
+    def __call__(self, *args, **kwargs):
+        raise NotImplementedError  # replaced by the vectorcall slot
+
+
+cdef object remembered_vectorcall(PyObject* callable, PyObject** args, size_t nargsf, PyObject* names):
+    cdef Remembered f = <Remembered>callable
+    cdef object made
+    if mode_stack_depth() == 0:
+        made = call_remembered(f.memory, f.__wrapped__, args, nargsf, names)
+        if made is not NotImplemented:
+            return made
+    return PyObject_Vectorcall(f.__wrapped__, args, nargsf, names)
+
+
 cdef object call_remembered(Memory memory, object fn, PyObject** args, size_t nargsf, PyObject* names):
     """fn's result, from a replay if the call is known, else taped; NotImplemented where it is to be called plainly."""
     cdef KeyWriter w
@@ -255,6 +294,7 @@ cdef Replay finish_tape(Tape tape, object result):
         r.several = False  # a tuple of constants
     r.result, r.slots, r.steps = bundle, len(tape.kept), tape.steps
     r.inputs, r.groups, r.constants = tape.inputs, tape.groups, tape.constants
+    drop_unread(r)
     fold_constants(r)
     r.values = [None] * r.slots
     for slot, kept in r.constants:

@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ... import core
+
 if TYPE_CHECKING:
     from flambeau import Tensor
 
 
+@core.Remembered
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Cosine of the angle between vectors along `dim`: x1.x2 / (max(|x1|, eps) max(|x2|, eps)).
 
@@ -35,6 +38,7 @@ def _scale_to_unit(x: Tensor, dim: int, eps: float) -> Tensor:
     return x / (norm + (norm.detach().clamp_min(eps) - norm.detach()))
 
 
+@core.Remembered
 def pairwise_distance(
     x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Tensor:

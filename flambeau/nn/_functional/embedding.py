@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ... import core
 from ...ops.bags import bag_rows
 from . import primitives
 
@@ -190,6 +191,7 @@ def _pool_bags(rows: Tensor, bags: Tensor, count: int, mode: str) -> Tensor:
     return total / sizes.clamp_min(1).unsqueeze(1)
 
 
+@core.Remembered
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     """Vectors that are 1 at the given class and 0 elsewhere: int64 (*) -> int64 (*, num_classes).
 
@@ -210,11 +212,11 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
         )
     if input.numel() == 0 and num_classes <= 0:
         raise RuntimeError("Can not infer total number of classes from empty tensor.")
-    if input.numel() and int(input.min()) < 0:
+    if input.numel() and bool((input < 0).any()):
         raise RuntimeError("Class values must be non-negative.")
     if num_classes == -1:
         num_classes = int(input.max()) + 1
-    elif input.numel() and int(input.max()) >= num_classes:
+    elif input.numel() and bool((input >= num_classes).any()):
         raise RuntimeError("Class values must be smaller than num_classes.")
     zeros = flambeau.zeros(*input.shape, num_classes, dtype=flambeau.int64, device=input.device)
     return zeros.scatter_(-1, input.unsqueeze(-1), 1)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ... import core
 from ...ops import class_loss
 from ...ops import paired_losses as forms
 from ...ops.paired_losses import PairedLoss
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 def _broadcast_pair(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if input.shape == target.shape:
         return input, target
+    core.not_replayable()
     warnings.warn(
         f"Using a target size ({target.size()}) that is different to the input size "
         f"({input.size()}). "
@@ -141,6 +143,7 @@ def huber_loss(
     return _compare(forms.huber_error, input, target, reduction, weight, delta=float(delta))
 
 
+@core.Remembered
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -243,6 +246,7 @@ def _pick_class_weights(weight: Tensor, classes: Tensor, valid: Tensor, input: T
     return flambeau.where(valid, weight[classes], weight.new_zeros(()))
 
 
+@core.Remembered
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -400,6 +404,7 @@ def binary_cross_entropy_with_logits(
     return reduce_loss(loss if weight is None else loss * weight, reduction)
 
 
+@core.Remembered
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -418,6 +423,7 @@ def kl_div(
     """
     reduction = resolve_reduction(size_average, reduce, reduction)
     if reduction == "mean":
+        core.not_replayable()
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math "
@@ -432,6 +438,7 @@ def kl_div(
     return _compare(loss, input, target, reduction)
 
 
+@core.Remembered
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -457,6 +464,7 @@ def poisson_nll_loss(
     return _compare(loss, input, target, reduction, eps=float(eps))
 
 
+@core.Remembered
 def gaussian_nll_loss(
     input: Tensor,
     target: Tensor,

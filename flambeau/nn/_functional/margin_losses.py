@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ... import core
 from ...ops import margin_losses as margins
 from ...ops import paired_losses as forms
 from .distance import pairwise_distance
@@ -62,6 +63,7 @@ def hinge_embedding_loss(
     return _form(forms.hinge_error, reduction)(input, target, margin=float(margin))
 
 
+@core.Remembered
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -106,6 +108,7 @@ def soft_margin_loss(
     return _form(forms.soft_margin_error, reduction)(input, target)
 
 
+@core.Remembered
 def multilabel_soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -126,6 +129,7 @@ def multilabel_soft_margin_loss(
     return reduce_loss(loss.mean(-1), reduction)
 
 
+@core.Remembered
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -166,6 +170,7 @@ def multi_margin_loss(
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@core.Remembered
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -195,6 +200,7 @@ def multilabel_margin_loss(
     return reduce_loss(loss if input.dim() == 2 else loss.squeeze(0), reduction)
 
 
+@core.Remembered
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,

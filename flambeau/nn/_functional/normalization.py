@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import flambeau
 
+from ... import core
 from . import primitives
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _average_over_samples(running: Tensor | None, per_sample: Tensor | None, bat
         running.copy_(per_sample.reshape(batch, -1).mean(0))
 
 
+@core.Remembered
 def local_response_norm(
     input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Tensor:
@@ -87,6 +89,7 @@ def local_response_norm(
     return input / (means * alpha + k).pow(beta)
 
 
+@core.Remembered
 def normalize(
     input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
 ) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING
 
+from ... import core
+
 if TYPE_CHECKING:
     from flambeau import Tensor
 
@@ -17,6 +19,7 @@ def resolve_reduction(size_average: bool | None, reduce: bool | None, reduction:
         resolved = "none"
     else:
         resolved = "sum" if size_average is False else "mean"
+    core.not_replayable()
     warnings.warn(
         f"size_average and reduce args will be deprecated, please use reduction='{resolved}' "
         "instead.",

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import flambeau
 
+from ... import core
 from . import primitives
 
 if TYPE_CHECKING:
     from flambeau import Tensor
 
 
+@core.Remembered
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """Rearrange (*, C r^2, H, W) to (*, C, H r, W r), r being the upscale factor.
 
@@ -40,6 +42,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     return ordered.reshape(*batch, channels // (r * r), height * r, width * r)
 
 
+@core.Remembered
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """Rearrange (*, C, H r, W r) to (*, C r^2, H, W): the inverse of `pixel_shuffle`.
 
@@ -67,6 +70,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     return ordered.reshape(*batch, channels * r * r, height // r, width // r)
 
 
+@core.Remembered
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Interleave the channels of (N, C, *) between `groups` groups.
 
@@ -92,6 +96,7 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     return grouped.transpose(1, 2).reshape(input.shape)
 
 
+@core.Remembered
 def native_channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Another name of `channel_shuffle`."""
     return channel_shuffle(input, groups)
