@@ -377,6 +377,33 @@ def rows() -> dict[str, Build]:
         "LSTM layer, with backward": small_layer("nn.LSTM(4, 8)", 2, 3, 4),
         "weight average": average_weights,
         "second-order step of an MLP": penalised_step,
+        **tables_and_checks(),
+    }
+
+
+def tables_and_checks() -> dict[str, Build]:
+    """Return ops that need tables of their own, or look at elements before they compute."""
+    square, ten = {"a": (4, 4)}, {"a": (10,)}
+    regular = "a @ a.t() + e"
+    system = {"a": (4, 4), "e": (4, 4), "b": (4, 4)}
+    return {
+        "eye": statement("torch.eye(3)"),
+        "linspace": statement("torch.linspace(0, 1, 10)"),
+        "tril_indices": statement("torch.tril_indices(4, 4)"),
+        "fftfreq": statement("torch.fft.fftfreq(10)"),
+        "fftshift": statement("torch.fft.fftshift(a)", **ten),
+        "triu, with backward": statement("a.triu().sum().backward()", grad=True, **square),
+        "take_along_dim": indexed("torch.take_along_dim(a[:3], j, 1)"),
+        "bincount": indexed("torch.bincount(i)"),
+        "isin": indexed("torch.isin(i, i)"),
+        "combinations": statement("torch.combinations(a)", **ten),
+        "histc": statement("torch.histc(a)", **ten),
+        "mode": statement("a.mode()", **square),
+        "det of a 4x4 product": statement(f"torch.linalg.det({regular})", **system),
+        "inv_ex of a 4x4 product": statement(f"torch.linalg.inv_ex({regular})", **system),
+        "nll_loss, each": indexed("F.nll_loss(a[:3], i, reduction='none')"),
+        "cosine_similarity": statement("F.cosine_similarity(a, b)", a=(4, 4), b=(4, 4)),
+        "pixel_shuffle": statement("F.pixel_shuffle(a, 2)", a=(1, 4, 2, 2)),
     }
 
 
