@@ -173,10 +173,15 @@ def isin(elements, test_elements, *, assume_unique=False, invert=False):
     return found.logical_not() if invert else found
 
 
+_FEW_COMPARISONS = 2048  # of all pairs: quicker than to sort and search
+
+
 def _is_among(x: Tensor, tests: Tensor) -> Tensor:
     """Is each element one of the tests?"""
     if not tests.shape[0]:
         return core.empty(x.shape, BOOL).fill_(False)
+    if x.numel() * tests.shape[0] <= _FEW_COMPARISONS:
+        return (x.unsqueeze(-1) == tests).any(-1)
     ordered = tests.sort()[0]
     place = searchsorted(ordered, x).clamp_(max=tests.shape[0] - 1)
     return take_rows_plain("isin", ordered, place) == x

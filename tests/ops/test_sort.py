@@ -408,3 +408,28 @@ def test_few_of_long_lines(dtype, kind):
             np.testing.assert_array_equal(values.numpy(), expected)
             np.testing.assert_array_equal(np.take_along_axis(lines, indices.numpy(), -1), expected)
             assert all(len(set(row)) == k for row in indices.tolist())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 700])  # the last is sorted and searched
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.uint8, torch.float16])
+def test_isin_of_few_and_of_many(count, dtype):
+    x = torch.arange(12).reshape(3, 4).to(dtype)
+    tests = (torch.arange(count) * 3 % 11).to(dtype)
+    expected = [[v in tests.tolist() for v in row] for row in x.tolist()]
+    assert torch.isin(x, tests).tolist() == expected
+    assert torch.isin(x.t(), tests, invert=True).t().tolist() == [
+        [not v for v in r] for r in expected
+    ]
+    assert torch.isin(x[0, 0], tests).shape == ()
+
+
+def test_isin_never_finds_nan():
+    nan = float("nan")
+    for count in (1, 5):
+        tests = torch.full((count,), nan)
+        tests[-1] = float("inf")
+        assert torch.isin(torch.tensor([nan, float("inf"), 1.0]), tests).tolist() == [
+            False,
+            True,
+            False,
+        ]
