@@ -12,20 +12,31 @@ from types import SimpleNamespace
 from .element import Element, fma
 from .ir import Builder
 from .plan import Fields, KernelSource, Phase, Plan, ceil_div, round_up
+from .reflect import emit_apply
 from .scaled_rows import ScaledRows
 from .target import Target, host
 from .tridiagonal import GROUP, TASK_WORK, add_sums, block_width
 
-FIELDS = Fields("m n matrix line rows_at columns_at height scratch")
+FIELDS = Fields(
+    "m n matrix line rows_at columns_at lines_at height left_line left_matrix right_line"
+    " right_matrix scratch"
+)
 
 
 def source(dtype: str, target: Target) -> KernelSource:
-    """The kernel; its desc is FIELDS, args D, E, A, workspace."""
+    """The kernel; its desc is FIELDS, args D, E, L, R, A, workspace."""
     return KernelSource(f"bidiagonal:{dtype}:{target.name}", lambda: _build(dtype, target), "k")
 
 
 def plan_bidiagonal(
-    dtype: str, m: int, n: int, count: int, threads: int, *, target: Target | None = None
+    dtype: str,
+    m: int,
+    n: int,
+    count: int,
+    threads: int,
+    *,
+    columns: tuple[int, int] = (0, 0),
+    target: Target | None = None,
 ) -> Plan:
     """D and E (count, n) of contiguous A (count, m, n), m >= n: the diagonal, and E[k] right of
     D[k - 1].
@@ -36,10 +47,15 @@ def plan_bidiagonal(
     line = round_up(n, block_width(c)) * c.size
     height = round_up(m, block_width(c))
     rows_at = height * line
-    columns_at = rows_at + 3 * height * c.size
+    columns_at = rows_at + 2 * height * c.size
+    lines_at = columns_at + 5 * line
+    kept = n if columns[0] else 2  # lines of u and of v
+    left, right = (x * c.size for x in columns)
     desc = FIELDS.pack(
         m=m, n=n, matrix=m * n * c.size, line=line, rows_at=rows_at, columns_at=columns_at,
-        height=height, scratch=round_up(columns_at + 3 * line, 64) + 64,
+        lines_at=lines_at, height=height, left_line=left, left_matrix=n * left, right_line=right,
+        right_matrix=n * right,
+        scratch=round_up(lines_at + kept * (height * c.size + line), 64) + 64,
     )  # fmt: skip
     grain = count if threads == 1 else min(count, ceil_div(TASK_WORK, m * n * n))
     return Plan((Phase(source(dtype, c.target), desc, count, grain),), desc[-1] * threads)
@@ -49,6 +65,8 @@ def _build(dtype: str, target: Target) -> str:
     b, c = Builder(target), Element(dtype, target)
     _emit_update(b, c)
     _emit_multiply(b, c)
+    for group in (1, GROUP):
+        emit_apply(b, c, group)
     with b.kernel():
         _Bidiagonal(b, c).emit()
     return b.module()
@@ -103,7 +121,7 @@ class _Bidiagonal(ScaledRows):
         """Task: one matrix."""
         b, c = self.b, self.c
         self.d = d = FIELDS.load(b)
-        diagonal, beside, a, workspace = (b.argument(k) for k in range(4))
+        diagonal, beside, left, right, a, workspace = (b.argument(k) for k in range(6))
         scratch = b.offset(workspace, b.mul("%thread", d.scratch))
         self.width = b.emit(f"udiv i64 {d.line}, {c.size}")
         line, column = b.mul(d.n, c.size), b.mul(d.height, c.size)
@@ -114,21 +132,69 @@ class _Bidiagonal(ScaledRows):
                 a=b.offset(a, b.mul(task.index, d.matrix)),
                 rows=scratch,
             )
-            at.u, at.next, at.x = (
-                b.offset(scratch, b.add(d.rows_at, b.mul(column, k))) for k in range(3)
+            at.none, at.x = (
+                b.offset(scratch, b.add(d.rows_at, b.mul(column, k))) for k in range(2)
             )
-            at.y, at.sums, at.v = (
-                b.offset(scratch, b.add(d.columns_at, b.mul(d.line, k))) for k in range(3)
+            at.y, at.sums, at.nothing, at.tau, at.sigma = (
+                b.offset(scratch, b.add(d.columns_at, b.mul(d.line, k))) for k in range(5)
+            )
+            at.lines, at.column_bytes = b.offset(scratch, d.lines_at), column
+            self.wanted = b.emit(f"icmp ne i64 {d.left_line}, 0")
+            at.right_lines = b.offset(
+                at.lines, b.mul(column, b.select(self.wanted, "i64", d.n, "2"))
             )
             self.put(at.e, 0, self._copy(at))
             self._reduce(at)
+            with b.when(self.wanted):
+                self._form(at, b.offset(left, b.mul(task.index, d.left_matrix)), True)
+                self._form(at, b.offset(right, b.mul(task.index, d.right_matrix)), False)
+
+    def _line_of(self, lines: str, k: str, step: str) -> str:
+        """Where the vector of step k is kept: without vectors there are two places in turn."""
+        b = self.b
+        place = b.select(self.wanted, "i64", k, b.emit(f"and i64 {k}, 1"))
+        return b.offset(lines, b.mul(place, step))
+
+    def _form(self, at: SimpleNamespace, z: str, left: bool) -> None:
+        """Q^T or P^T: the identity's rows, reflected by the shortest vector first."""
+        b, c, d = self.b, self.c, self.d
+        line = d.left_line if left else d.right_line
+        lines, step = (at.lines, at.column_bytes) if left else (at.right_lines, d.line)
+        with b.loop("0", d.n) as i:
+            row = self.place(z, i.index, line)
+            self.clear(row, "0", b.emit(f"udiv i64 {line}, {c.size}"))
+            self.put(row, i.index, self.number(1.0))
+        with b.loop("0" if left else "1", d.n) as turn:
+            k = b.sub(b.sub(d.n, 1), turn.index)
+            first = k if left else b.add(k, 1)
+            vector = self._line_of(lines, k, step)
+            tau = self.get(at.tau if left else at.sigma, k)
+            self.put(vector, first, self.number(1.0))
+            column = b.emit(f"and i64 {k}, {-block_width(c)}")
+            start, length = b.mul(column, c.size), b.sub(d.m if left else d.n, column)
+
+            def call(
+                group: int, i: str, vector: str = vector, tau: str = tau, start: str = start,
+                length: str = length,
+            ) -> None:  # fmt: skip
+                to = b.offset(self.place(z, i, line), start)
+                b.do(
+                    f"call void @apply{group}(ptr {b.offset(vector, start)}, {c.part} {tau}, "
+                    f"ptr {to}, i64 {line}, i64 {length})"
+                )
+
+            whole = b.add(first, b.emit(f"and i64 {b.sub(d.n, first)}, {-GROUP}"))
+            with b.loop(first, whole, GROUP) as i:
+                call(GROUP, i.index)
+            with b.loop(whole, d.n) as i:
+                call(1, i.index)
 
     def _copy(self, at: SimpleNamespace) -> str:
         """The matrix into the workspace, divided by a power of two; that power."""
         b, c, d = self.b, self.c, self.d
-        for offset in (at.u, at.next, at.x):
+        for offset in (at.none, at.x):
             self.clear(offset, "0", d.height)
-        for offset in (at.y, at.sums, at.v):
+        for offset in (at.y, at.sums, at.nothing):
             self.clear(offset, "0", self.width)
         row = b.mul(d.n, c.size)
         with b.loop("0", d.m, carry=[(c.vector, c.zero)]) as i:
@@ -153,14 +219,17 @@ class _Bidiagonal(ScaledRows):
 
     def _reduce(self, at: SimpleNamespace) -> None:
         b, d = self.b, self.d
-        carry = [("ptr", p) for p in (at.u, at.next, at.y, at.sums)]
+        carry = [("ptr", p) for p in (at.none, at.nothing, at.y, at.sums)]
         with b.loop("0", d.n, carry=carry) as turn:
             k = turn.index
-            u, following, y, sums = turn.values
             now = SimpleNamespace(**vars(at))
-            now.u, now.next, now.y, now.sums = u, following, y, sums
+            now.u, now.v, now.y, now.sums = turn.values
+            now.next = self._line_of(at.lines, k, at.column_bytes)
+            now.next_v = self._line_of(at.right_lines, k, d.line)
             now.column = b.emit(f"and i64 {k}, {-block_width(self.c)}")  # where its vector begins
+            self.clear(now.next, now.column, d.height)
             tau = self._make_left(now, k)
+            self.put(at.tau, k, tau)
             self.clear(now.sums, now.column, d.n)
             with b.loop(b.emit(f"and i64 {k}, {-GROUP}"), d.m, GROUP) as i:
                 lines = self.place(now.rows, i.index, d.line)
@@ -174,7 +243,7 @@ class _Bidiagonal(ScaledRows):
                 )
             with b.when(b.less(b.add(k, 1), d.n)):
                 self._turn_row(now, k, tau)
-            turn.next(now.next, now.u, now.sums, now.y)
+            turn.next(now.next, now.next_v, now.sums, now.y)
 
     def _after(self, first: str, k: str, value: str) -> str:
         """Lanes whose number is above k, zeros in the others."""
@@ -215,20 +284,21 @@ class _Bidiagonal(ScaledRows):
             y = self._after(j, k, lanes.multiply(c.load(b, here), whole))
             c.store(b, y, here)
             value = lanes.subtract(c.load(b, b.offset(row, place)), y)
-            c.store(b, self._after(j, k, value), b.offset(at.v, place))
-        alpha = self.get(at.v, following)
+            c.store(b, self._after(j, k, value), b.offset(at.next_v, place))
+        alpha = self.get(at.next_v, following)
 
         def square(j: str, place: str, total: str) -> str:
-            value = self._after(j, following, c.load(b, b.offset(at.v, place)))
+            value = self._after(j, following, c.load(b, b.offset(at.next_v, place)))
             return lanes.multiply_add(value, value, total)
 
         beta, sigma, factor = self.reflection(alpha, self.total(at.column, d.n, square))
         self.put(at.e, following, beta)
+        self.put(at.sigma, k, sigma)
         whole = c.splat(b, factor)
         for _, place in self.step(at.column, d.n):
-            here = b.offset(at.v, place)
+            here = b.offset(at.next_v, place)
             c.store(b, lanes.multiply(c.load(b, here), whole), here)
-        self.put(at.v, following, self.number(1.0))
+        self.put(at.next_v, following, self.number(1.0))
         self._multiply(at, k, sigma)
 
     def _multiply(self, at: SimpleNamespace, k: str, sigma: str) -> None:
@@ -236,7 +306,7 @@ class _Bidiagonal(ScaledRows):
         b, c, d, lanes = self.b, self.c, self.d, self.lanes
 
         def product(_: str, place: str, total: str) -> str:
-            y, v = (c.load(b, b.offset(p, place)) for p in (at.sums, at.v))
+            y, v = (c.load(b, b.offset(p, place)) for p in (at.sums, at.next_v))
             return lanes.multiply_add(y, v, total)
 
         along = c.splat(b, self.total(at.column, d.n, product))
@@ -244,7 +314,7 @@ class _Bidiagonal(ScaledRows):
         with b.loop(b.emit(f"and i64 {b.add(k, 1)}, {-GROUP}"), d.m, GROUP) as i:
             lines, x = self.place(at.rows, i.index, d.line), b.offset(at.x, b.mul(i.index, c.size))
             b.do(
-                f"call void @multiply(ptr {lines}, ptr {at.v}, ptr {x}, i64 {d.line}, "
+                f"call void @multiply(ptr {lines}, ptr {at.next_v}, ptr {x}, i64 {d.line}, "
                 f"i64 {at.column}, i64 {d.n})"
             )
         whole = c.splat(b, sigma)

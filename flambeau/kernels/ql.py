@@ -15,7 +15,10 @@ from .plan import Fields, KernelSource, Phase, Plan, ceil_div, round_up
 from .scaled_rows import ScaledRows
 from .target import Target, host
 
-FIELDS = Fields("n matrix line panels blocks order_at notes most_turns scratch")
+FIELDS = Fields(
+    "n length matrix line panels blocks order_at notes most_turns scratch z_argument turns_argument"
+    " to_argument signed"
+)
 PANEL = 4  # vectors of a panel of columns
 
 
@@ -30,10 +33,10 @@ def room(dtype: str, n: int, target: Target | None = None) -> tuple[int, int, in
     c = Element(dtype, target or host())
     # an odd number of panels: lines do not meet in the cache
     panels = ceil_div(n, PANEL * c.lanes) | 1
-    return panels * PANEL * c.lanes, _order_at(n) + n, 2 * (2 * n * n + 32 * n)
+    return panels * PANEL * c.lanes, order_at(n) + n, 2 * (2 * n * n + 32 * n)
 
 
-def _order_at(n: int) -> int:
+def order_at(n: int) -> int:
     """Where the order of the eigenvalues begins behind notes of sweeps."""
     return 1 + 2 * (8 * n + 64)
 
@@ -46,27 +49,43 @@ def plan_ql(dtype: str, n: int, count: int, threads: int, *, target: Target | No
     type) are room for notes; see `room`. args: D, V, E, Z, failed, sweeps, turns, workspace.
     """
     c = Element(dtype, target or host())
-    columns, notes, turns = room(dtype, n, c.target)
-    panels, blocks = ceil_div(n, PANEL * c.lanes), ceil_div(n, c.lanes)
-    scratch = round_up((2 * n + 1) * 8, 64) + 128
-    desc = FIELDS.pack(
-        n=n, matrix=n * columns * c.size, line=columns * c.size, panels=panels, blocks=blocks,
-        order_at=_order_at(n), notes=notes, most_turns=turns, scratch=scratch,
-    )  # fmt: skip
-    work = n * n * PANEL * c.lanes
-    grain = count * panels if threads == 1 else min(count * panels, ceil_div(1 << 15, work))
-    phases = (
-        Phase(source(dtype, "iterate", c.target), desc, count, 1),
-        Phase(source(dtype, "rotate", c.target), desc, count * panels, grain),
-        Phase(source(dtype, "order", c.target), desc, count * blocks, ceil_div(1 << 13, n)),
+    fields = fields_of(c, n, n)
+    desc = FIELDS.pack(**fields)
+    iterate = Phase(source(dtype, "iterate", c.target), desc, count, 1)
+    return Plan((iterate, *plan_rotations(c, fields, count, threads)), fields["scratch"] * threads)
+
+
+def fields_of(c: Element, n: int, length: int) -> dict[str, int]:
+    """The desc for Z (n, columns), with the arguments of `plan_ql`; vectors have `length`
+    numbers."""
+    _, notes, turns = room(c.dtype, n, c.target)
+    line = room(c.dtype, length, c.target)[0] * c.size
+    values = {"matrix": n * line, "line": line, "panels": ceil_div(length, PANEL * c.lanes)}
+    places = {"z_argument": 3, "turns_argument": 6, "to_argument": 1, "signed": 0}
+    return values | places | {
+        "n": n, "length": length, "blocks": ceil_div(n, c.lanes), "order_at": order_at(n),
+        "notes": notes, "most_turns": turns, "scratch": round_up((2 * n + 1) * 8, 64) + 128,
+    }  # fmt: skip
+
+
+def plan_rotations(
+    c: Element, fields: dict[str, int], count: int, threads: int
+) -> tuple[Phase, ...]:
+    """The phases that rotate the rows of Z as was noted and write them as columns."""
+    desc, n = FIELDS.pack(**fields), fields["n"]
+    tasks, work = count * fields["panels"], n * n * PANEL * c.lanes
+    grain = tasks if threads == 1 else min(tasks, ceil_div(1 << 15, work))
+    rotate, order = (source(c.dtype, symbol, c.target) for symbol in ("rotate", "order"))
+    return (
+        Phase(rotate, desc, tasks, grain),
+        Phase(order, desc, count * fields["blocks"], ceil_div(1 << 13, n)),
     )
-    return Plan(phases, scratch * threads)
 
 
 def _build(dtype: str, target: Target) -> str:
     b, c = Builder(target), Element(dtype, target)
     with b.kernel("iterate"):
-        _Iterate(b, Element("f64", target), c).emit()
+        Iterate(b, Element("f64", target), c).emit()
     with b.kernel("rotate"):
         _Rotate(b, c).emit()
     with b.kernel("order"):
@@ -74,8 +93,11 @@ def _build(dtype: str, target: Target) -> str:
     return b.module()
 
 
-class _Iterate(ScaledRows):
+class Iterate(ScaledRows):
     """The chain of scalars, in float64."""
+
+    turn_arguments: tuple[int, ...] = (6,)
+    workspace_argument = 7
 
     def __init__(self, b: Builder, c: Element, outer: Element) -> None:
         super().__init__(b, c)
@@ -85,7 +107,9 @@ class _Iterate(ScaledRows):
         """Task: one matrix."""
         b, o = self.b, self.outer
         self.d = d = FIELDS.load(b)
-        diagonal, _, beside, _, failed, sweeps, turns, workspace = (b.argument(k) for k in range(8))
+        diagonal, beside, failed, sweeps = (b.argument(k) for k in (0, 2, 4, 5))
+        turns = [b.argument(k) for k in self.turn_arguments]
+        workspace = b.argument(self.workspace_argument)
         scratch = b.offset(workspace, b.mul("%thread", d.scratch))
         names = ("first", "sweep", "turn", "failed")
         self.cells = SimpleNamespace(**{name: b.stack("i64") for name in names})
@@ -94,7 +118,7 @@ class _Iterate(ScaledRows):
             at = SimpleNamespace(
                 d=scratch, e=b.offset(scratch, b.mul(b.add(d.n, 1), 8)),
                 sweeps=b.offset(sweeps, b.mul(task.index, b.mul(d.notes, 8))),
-                turns=b.offset(turns, b.mul(task.index, b.mul(d.most_turns, o.size))),
+                turns=[b.offset(t, b.mul(task.index, b.mul(d.most_turns, o.size))) for t in turns],
             )  # fmt: skip
             to = b.offset(diagonal, b.mul(task.index, line))
             scale = self._read(at, to, b.offset(beside, b.mul(task.index, line)))
@@ -105,11 +129,16 @@ class _Iterate(ScaledRows):
             flag = b.emit(f"trunc i64 {self._cell('failed')} to i32")
             b.store("i32", flag, b.offset(failed, b.mul(task.index, 4)), 4)
             order = b.offset(at.sweeps, b.mul(d.order_at, 8))
-            with b.loop("0", d.n) as k:
-                value = self.get(at.d, k.index)
-                place = self._rank(at.d, value, k.index)
-                b.store("i64", k.index, b.offset(order, b.mul(place, 8)), 8)
-                self._write(to, place, self.scalar("fmul", value, scale))
+            self._finish(at, to, order, scale)
+
+    def _finish(self, at: SimpleNamespace, to: str, order: str, scale: str) -> None:
+        """The eigenvalues, and their order."""
+        b = self.b
+        with b.loop("0", self.d.n) as k:
+            value = self.get(at.d, k.index)
+            place = self._rank(at.d, value, k.index)
+            b.store("i64", k.index, b.offset(order, b.mul(place, 8)), 8)
+            self._write(to, place, self.scalar("fmul", value, scale))
 
     def _cell(self, name: str) -> str:
         return self.b.load("i64", getattr(self.cells, name), 8)
@@ -220,7 +249,7 @@ class _Iterate(ScaledRows):
 
     def _sweep(self, at: SimpleNamespace, first: str, last: str) -> None:
         """Chase the bulge from the last row of a block to its first."""
-        b, o = self.b, self.outer
+        b = self.b
         turn = self._cell("turn")
         one, zero = self.number(1.0), self.number(0.0)
         carry = [("double", v) for v in (one, one, zero, self._shift(at, first, last))]
@@ -243,20 +272,27 @@ class _Iterate(ScaledRows):
             r = self.scalar("fadd", r, self.scalar("fmul", self.scalar("fadd", c, c), h))
             p = self.scalar("fmul", s, r)
             self.put(at.d, after, self.scalar("fadd", g, p))
-            place = b.offset(at.turns, b.mul(b.add(turn, t.index), 2 * o.size))
-            self._write(place, "0", c)
-            self._write(place, "1", s)
+            self._note(at.turns[0], b.add(turn, t.index), c, s)
             t.next(s, c, p, self.scalar("fsub", self.scalar("fmul", c, r), h))
         _, _, p, g = t.values
         self.put(at.d, first, self.scalar("fsub", self.get(at.d, first), p))
         self.put(at.e, last, zero)
         self.put(at.e, first, g)
+        self._note_sweep(at, first, last)
+
+    def _note(self, turns: str, number: str, cosine: str, sine: str) -> None:
+        place = self.b.offset(turns, self.b.mul(number, 2 * self.outer.size))
+        self._write(place, "0", cosine)
+        self._write(place, "1", sine)
+
+    def _note_sweep(self, at: SimpleNamespace, first: str, last: str) -> None:
+        b = self.b
         sweep = self._cell("sweep")
         note = b.offset(at.sweeps, b.add(b.mul(sweep, 16), 8))
         b.store("i64", first, note, 8)
         b.store("i64", last, b.offset(note, 8), 8)
         self._set("sweep", b.add(sweep, 1))
-        self._set("turn", b.add(turn, length))
+        self._set("turn", b.add(self._cell("turn"), b.sub(last, first)))
 
 
 class _Rotate(ScaledRows):
@@ -264,7 +300,7 @@ class _Rotate(ScaledRows):
         """Task: all rotations of a panel of columns."""
         b, c = self.b, self.c
         self.d = d = FIELDS.load(b)
-        z, sweeps, turns = (b.argument(k) for k in (3, 5, 6))
+        z, sweeps, turns = (b.argument(k) for k in (d.z_argument, 5, d.turns_argument))
         with b.loop("%begin", "%end") as task:
             matrix, panel = b.divide(task.index, d.panels)
             rows = b.offset(
@@ -305,26 +341,37 @@ class _Rotate(ScaledRows):
 
 class _Order(ScaledRows):
     def emit(self) -> None:
-        """Task: as many eigenvectors as a vector has lanes, into columns."""
+        """Task: as many vectors as a vector has lanes, into columns."""
         b, c = self.b, self.c
         self.d = d = FIELDS.load(b)
-        vectors, z, sweeps = (b.argument(k) for k in (1, 3, 5))
+        vectors, z, sweeps = (b.argument(k) for k in (d.to_argument, d.z_argument, 5))
+        signed = b.emit(f"icmp ne i64 {d.signed}, 0")
         row = b.mul(d.n, c.size)
         with b.loop("%begin", "%end") as task:
             matrix, block = b.divide(task.index, d.blocks)
             first = b.mul(block, c.lanes)
             order = b.offset(sweeps, b.mul(b.add(b.mul(matrix, d.notes), d.order_at), 8))
             from_ = b.offset(z, b.mul(matrix, d.matrix))
-            to = b.offset(vectors, b.add(b.mul(matrix, b.mul(d.n, row)), b.mul(first, c.size)))
-            lines = []
+            to = b.offset(vectors, b.add(b.mul(matrix, b.mul(d.length, row)), b.mul(first, c.size)))
+            lines, factors = [], []
             for q in range(c.lanes):
                 number = b.min(b.add(first, q), b.sub(d.n, 1))
                 number = b.load("i64", b.offset(order, b.mul(number, 8)), 8)
+                # ~k stands for row k of the other sign
+                turned = b.less(number, "0")
+                number = b.emit(f"xor i64 {number}, {b.emit(f'ashr i64 {number}, 63')}")
                 lines.append(self.place(from_, number, d.line))
+                sign = b.select(
+                    b.emit(f"and i1 {turned}, {signed}"), c.part, self.number(-1), self.number(1)
+                )
+                factors.append(c.splat(b, sign))
             tail = c.tail(b, b.sub(d.n, first))
-            for i, place in self.step("0", d.n):
-                runs = [c.load(b, b.offset(line, place)) for line in lines]
+            for i, place in self.step("0", d.length):
+                runs = [
+                    self.lanes.multiply(c.load(b, b.offset(line, place)), factor)
+                    for line, factor in zip(lines, factors, strict=True)
+                ]
                 for q, run in enumerate(transpose(b, runs, c.vector, c.lanes)):
                     number = b.add(i, q)
-                    with b.when(b.less(number, d.n)):
+                    with b.when(b.less(number, d.length)):
                         c.store(b, run, self.place(to, number, row), tail)

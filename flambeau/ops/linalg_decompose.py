@@ -1,7 +1,8 @@
 """Decompositions of matrices: Cholesky, QR, SVD.
 
-The factors come from LAPACK (through NumPy); the derivatives are matrix expressions in other ops,
-so that they differentiate again. A^H is the conjugate transpose and * the elementwise product.
+The factors come from generated kernels, or from LAPACK (through NumPy); the derivatives are matrix
+expressions in other ops, so that they differentiate again. A^H is the conjugate transpose and * the
+elementwise product.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 from ..core import Tensor, empty, needs_history
 from .lapack import (
     LinAlgError,
+    any_set,
     array,
     check_finite,
     check_info,
@@ -23,7 +25,7 @@ from .lapack import (
 )
 from .linalg_factor import factor_cholesky
 from .linalg_qr import decompose_singular, factor_qr, factor_raw
-from .linalg_values import find_singular_values
+from .linalg_values import find_singular_values, singular_vectors
 from .record import composite, primitive
 
 
@@ -250,14 +252,15 @@ def geqrf(input: Tensor) -> Any:
 # -----------------------------------------------------------------------------------------------
 
 
+_MOST_VECTORS = 512  # beyond, LAPACK's divide and conquer is quicker
+
+
 @primitive(register=False)
 def svd_factors(input, full):
     """(U, S, V^H) with singular values in descending order."""
-    if _turns_columns(input) and not (full and input.shape[-1] != input.shape[-2]):
-        u, s, vh = decompose_singular(input, True)
-        least = 2.0**-50 if input.dtype.itemsize == 4 else 2.0**-450
-        if not bool((s[..., -1] <= s[..., 0] * least).any()):
-            return u, s, vh
+    found = None if input.is_complex() else _decompose_real(input, full)
+    if found is not None:
+        return found
     import numpy
 
     a = array(input)
@@ -326,12 +329,26 @@ def _svd_vjp(gu, gs, gvh, u, s, vh) -> Tensor:
     return result
 
 
-def _turns_columns(input: Tensor) -> bool:
-    """Whether Jacobi's rotations are quicker than LAPACK: small, or small and many; and finite."""
-    m, n = input.shape[-2:]
-    if input.is_complex() or m > 32 or n > 32 or not input.numel() or m * n > 256:
-        return False
-    return (m * n <= 36 or input.numel() >= 4 * m * n) and bool(input.isfinite().all())
+def _decompose_real(a: Tensor, full: bool) -> tuple[Tensor, Tensor, Tensor] | None:
+    """(U, S, V^T) by generated kernels; None for what LAPACK does better, and for its errors."""
+    m, n = a.shape[-2:]
+    if (full and m != n) or not a.numel() or min(m, n) > _MOST_VECTORS:
+        return None
+    if not bool(a.isfinite().all()):
+        return None
+    if _turns_columns(a):
+        u, s, vh = decompose_singular(a, True)
+        least = 2.0**-50 if a.dtype.itemsize == 4 else 2.0**-450
+        if not bool((s[..., -1] <= s[..., 0] * least).any()):
+            return u, s, vh  # type: ignore[return-value]
+    u, s, vh, failed = singular_vectors(a)
+    return None if any_set(failed) else (u, s, vh)
+
+
+def _turns_columns(a: Tensor) -> bool:
+    """Whether Jacobi's rotations are the quickest way to vectors: small, or small and many."""
+    m, n = a.shape[-2:]
+    return m * n <= 16 or (m * n <= 256 and max(m, n) <= 32 and a.numel() >= 4 * m * n)
 
 
 def singular_values(input: Tensor) -> Tensor:

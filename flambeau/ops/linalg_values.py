@@ -7,7 +7,7 @@ import math
 
 from .. import core
 from ..core import Tensor
-from ..kernels.lazy import bidiagonal, bisection, ql, tridiagonal
+from ..kernels.lazy import bidiagonal, bisection, golub_kahan, ql, tridiagonal
 from .lapack import INT32, INT64
 from .linalg_factor import plain
 from .linalg_qr import decompose_singular, decompose_symmetric, factor_qr
@@ -80,8 +80,42 @@ def find_singular_values(a: Tensor) -> Tensor:
         ("bidiagonal", short, m, n, count),
         lambda t: bidiagonal.plan_bidiagonal(short, m, n, count, t),
     )
-    plan.run(d, e, plain(a))
+    plan.run(d, e, None, None, plain(a))
     return _search(values, d, e, n, count, True)
+
+
+def singular_vectors(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(U, S descending, V^T, failed) of a batch of real matrices that are not empty; failed (i32)
+    is 1 where the iteration did not converge."""
+    m, n = a.shape[-2:]
+    if m < n:
+        v, s, ut, failed = singular_vectors(a.mT)
+        return ut.mT, s, v.mT, failed
+    if m >= _TALL * n:
+        q, r = factor_qr(a, False)
+        u, s, vt, failed = singular_vectors(r)
+        return q @ u, s, vt, failed  # type: ignore[operator]
+    batch, dtype, short = a.shape[:-2], a.dtype, a.dtype.short
+    count = math.prod(batch)
+    s, e = (core.empty((*batch, n), dtype) for _ in range(2))
+    u, v = core.empty(a.shape, dtype), core.empty((*batch, n, n), dtype)
+    failed = core.empty((count,), INT32)
+    columns, notes, turns = ql.room(short, n)
+    rows = ql.room(short, m)[0]
+    left, right = (core.empty((count, n, c), dtype) for c in (rows, columns))
+    plan = planned(
+        ("bidiagonal", short, m, n, count, rows, columns),
+        lambda t: bidiagonal.plan_bidiagonal(short, m, n, count, t, columns=(rows, columns)),
+    )
+    plan.run(s, e, left, right, plain(a))
+    plan = planned(
+        ("golub_kahan", short, m, n, count),
+        lambda t: golub_kahan.plan_golub_kahan(short, m, n, count, t),
+    )
+    sweeps = core.empty((count, notes), INT64)
+    turned = [core.empty((count, turns), dtype) for _ in range(2)]
+    plan.run(s, u, e, left, failed, sweeps, turned[0], v, right, turned[1])
+    return u, s, v.mT, failed
 
 
 def _search(values: Tensor, d: Tensor, e: Tensor, n: int, count: int, singular: bool) -> Tensor:

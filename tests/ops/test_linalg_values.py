@@ -107,6 +107,42 @@ def test_eigenvectors_of_every_size_class(dtype, shape):
 
 
 @DTYPES
+@given(
+    kind=st.sampled_from(KINDS),
+    m=st.integers(1, 60),
+    n=st.integers(1, 60),
+    scale=st.sampled_from([1.0, 1e-30, 1e30, 3e-38, 1e36]),
+    turned=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+@settings(max_examples=80, deadline=None)
+def test_singular_vectors_of_any_matrix(dtype, kind, m, n, scale, turned, seed):
+    a = (make(kind, m, n, np.random.default_rng(seed)) * scale).astype(dtype)
+    a = a[::-1, ::-1].copy() if turned else a
+    check_singular_vectors(a, linalg.svd(torch.tensor(a), full_matrices=False), dtype)
+
+
+def check_singular_vectors(a, found, dtype):
+    """A = U diag(S) V^T with orthonormal U and V, S descending."""
+    a, (u, s, vt) = a.astype(float), (t.numpy().astype(float) for t in found)
+    assert (s >= 0).all()
+    assert (np.diff(s) <= 0).all()
+    check(s.astype(dtype), np.linalg.svd(a, compute_uv=False), max(a.shape[-2:]), dtype)
+    bound, eye = (16 + 3 * max(a.shape[-2:])) * EPSILON[dtype], np.eye(s.shape[-1])
+    assert np.abs(u.swapaxes(-1, -2) @ u - eye).max(initial=0.0) <= bound
+    assert np.abs(vt @ vt.swapaxes(-1, -2) - eye).max(initial=0.0) <= bound
+    error = np.abs((u * s[..., None, :]) @ vt - a).max(initial=0.0)
+    assert error <= bound * s.max(initial=0.0)
+
+
+@DTYPES
+@pytest.mark.parametrize("shape", [*SHAPES, (200, 190), (100, 12, 12), (2, 12, 12)])
+def test_singular_vectors_of_every_size_class(dtype, shape):
+    a = np.random.default_rng(shape[-1]).standard_normal(shape).astype(dtype)
+    check_singular_vectors(a, linalg.svd(torch.tensor(a), full_matrices=False), dtype)
+
+
+@DTYPES
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_size_class(dtype, shape):
     a = np.random.default_rng(shape[-1]).standard_normal(shape).astype(dtype)
@@ -141,7 +177,7 @@ def test_the_same_bits_for_any_threads_and_any_batch(dtype):
         results = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            results.append((linalg.svdvals(a), linalg.eigvalsh(a), *linalg.eigh(a)))
+            results.append((linalg.svdvals(a), linalg.eigvalsh(a), *linalg.eigh(a), *linalg.svd(a)))
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
