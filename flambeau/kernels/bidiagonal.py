@@ -266,10 +266,10 @@ class _Bidiagonal(ScaledRows):
 
         beta, tau, factor = self.reflection(alpha, self.total(at.column, d.m, square))
         whole = c.splat(b, factor)
-        for i, place in self.step(at.column, d.m):
+        for first, place in self.step(at.column, d.m):
             here = b.offset(at.next, place)
             value = lanes.multiply(c.load(b, here), whole)
-            c.store(b, self._after(i, k, value), here)
+            c.store(b, self._after(first, k, value), here)
         self.put(at.next, k, self.number(1.0))
         self.put(at.d, k, beta)
         return tau
@@ -318,8 +318,8 @@ class _Bidiagonal(ScaledRows):
                 f"i64 {at.column}, i64 {d.n})"
             )
         whole = c.splat(b, sigma)
-        for i, place in self.step(at.column, d.m):
+        for first, place in self.step(at.column, d.m):
             x, u = (c.load(b, b.offset(p, place)) for p in (at.x, at.next))
             x = lanes.multiply(lanes.without_product(x, u, along), whole)
-            c.store(b, self._after(i, k, x), b.offset(at.x, place))
-            c.store(b, self._after(i, k, u), b.offset(at.next, place))
+            c.store(b, self._after(first, k, x), b.offset(at.x, place))
+            c.store(b, self._after(first, k, u), b.offset(at.next, place))

@@ -85,6 +85,8 @@ def _build(task: type[_Turned], dtype: str, target: Target) -> str:
 class _Turned(ScaledRows):
     """A matrix that lies in the workspace transposed."""
 
+    d: SimpleNamespace  # the desc
+
     def emit(self) -> None:
         """Every task of the kernel."""
         raise NotImplementedError

@@ -41,9 +41,8 @@ def eigh_factors(input, lower):
     a = array(input)
     check_finite("linalg.eigh", a)
     try:
-        side = "L" if lower else "U"
         name = "eigh_lo" if lower else "eigh_up"
-        found = run_lapack(name, lambda a: numpy.linalg.eigh(a, UPLO=side), a)
+        found = run_lapack(name, lambda a: numpy.linalg.eigh(a, UPLO="L" if lower else "U"), a)
         return tuple(tensor(x) for x in found)
     except numpy.linalg.LinAlgError:
         raise LinAlgError(
@@ -79,9 +78,9 @@ def hermitian_values(input: Tensor, lower: bool) -> Tensor:
     a = array(input)
     check_finite("linalg.eigh", a)
     try:
-        side = "L" if lower else "U"
         name = "eigvalsh_lo" if lower else "eigvalsh_up"
-        return tensor(run_lapack(name, lambda a: numpy.linalg.eigvalsh(a, UPLO=side), a))
+        found = run_lapack(name, lambda a: numpy.linalg.eigvalsh(a, UPLO="L" if lower else "U"), a)
+        return tensor(found)
     except numpy.linalg.LinAlgError:
         return eigh_factors(input, lower)[0]  # for its error
 
