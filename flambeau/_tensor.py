@@ -68,7 +68,8 @@ def _copy(self: Tensor) -> Tensor:
     """
     kind = type(self)
     if kind.__reduce_ex__ is not Tensor.__reduce_ex__:
-        rebuild, parts, *state = self.__reduce_ex__(4)  # type: ignore[misc]
+        reduced: Any = self.__reduce_ex__(4)
+        rebuild, parts, *state = reduced
         made = rebuild(*parts)
         if state and state[0]:
             made.__setstate__(state[0])
