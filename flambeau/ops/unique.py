@@ -182,6 +182,10 @@ def _is_among(x: Tensor, tests: Tensor) -> Tensor:
         return core.empty(x.shape, BOOL).fill_(False)
     if x.numel() * tests.shape[0] <= _FEW_COMPARISONS:
         return (x.unsqueeze(-1) == tests).any(-1)
+    if tests.dtype.is_floating_point:
+        tests = tests[tests == tests]  # NaN is equal to nothing, and a search would end at one
+        if not tests.shape[0]:
+            return core.empty(x.shape, BOOL).fill_(False)
     ordered = tests.sort()[0]
     place = searchsorted(ordered, x).clamp_(max=tests.shape[0] - 1)
     return take_rows_plain("isin", ordered, place) == x
