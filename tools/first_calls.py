@@ -154,8 +154,7 @@ def _watch(result: First) -> None:
 
     from flambeau.ops.program import LoopRecord
 
-    parse, machine = llvm.parse_assembly, cache._machine(target.host())
-    emit = machine.emit_object
+    parse, machine = llvm.parse_assembly, cache._machine
 
     def timed_parse(text: str) -> Any:
         start = time.process_time()
@@ -166,10 +165,13 @@ def _watch(result: First) -> None:
             result.parse += (time.process_time() - start) * 1e3
 
     class Machine:
+        def __init__(self, emit: Callable) -> None:
+            self.emit = emit
+
         def emit_object(self, module: Any) -> bytes:
             start = time.process_time()
             try:
-                return emit(module)
+                return self.emit(module)
             finally:
                 result.code += (time.process_time() - start) * 1e3
 
@@ -184,7 +186,7 @@ def _watch(result: First) -> None:
         return call
 
     llvm.parse_assembly = timed_parse
-    cache._machine = lambda *_: Machine()  # type: ignore[assignment]
+    cache._machine = lambda *a: Machine(machine(*a).emit_object)  # type: ignore[assignment]
     LoopRecord._generate = timed(LoopRecord._generate)  # type: ignore[method-assign]
     named = cache.named
 

@@ -10,8 +10,9 @@ import math
 from typing import NamedTuple
 
 from . import scalar
+from .copy_run import copy_run
 from .element import Element, Tail
-from .ir import Builder, copy_run
+from .ir import Builder
 from .mathlib import pow
 from .plan import Fields, KernelSource, Phase, Plan, ceil_div
 from .scalar import Expr, where

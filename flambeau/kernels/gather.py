@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .ir import Builder, copy_run
+from .copy_run import copy_run
+from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
 

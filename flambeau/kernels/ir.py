@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from .loop_state import Loop
 from .target import Target
 
 ATTRIBUTES = '{{ nounwind "prefer-vector-width"="{bits}" "no-trapping-math"="true"{more} }}'
@@ -32,21 +33,6 @@ def _round_to_float(value: float) -> float:
         return float("inf") if value > 0 else float("-inf")
 
 
-class Loop:
-    """A loop being built: its index, and the values it carries from one turn to the next."""
-
-    def __init__(self, index: str, values: list[str]) -> None:
-        self.index = index
-        self.values = values  # inside the loop: this turn's; after it: the final ones
-        self._next: list[str] | None = None
-
-    def next(self, *values: str) -> None:
-        """Give the carried values of the next turn."""
-        if len(values) != len(self.values):
-            raise ValueError(f"loop carries {len(self.values)} values, got {len(values)}")
-        self._next = list(values)
-
-
 class Builder:
     """Emits one function at a time into one module."""
 
@@ -57,6 +43,11 @@ class Builder:
         self._declarations: dict[str, str] = {}
         self._lines: list[str] = []
         self._stack: list[str] = []
+        self._kept: dict[tuple[str, str], str] = {}
+        self._globals: dict[tuple[str, str], str] = {}
+        self._free = 0  # vector registers left for constants
+        self.keeps = 0  # how many registers constants may fill; 0: LLVM decides where they are
+        self.reloads = 0  # how many constants found no room
         self._count = 0
         self._label = "entry"
 
@@ -101,6 +92,29 @@ class Builder:
         )
         return name
 
+    def constant_vector(self, llvm_type: str, value: str, registers: int, keep: bool) -> str:
+        """A constant LLVM doesn't look into: what it tries on those it knows, lane by lane, is a
+        tenth of the compilation and more.
+
+        It is in a register from the function's start on if `keep`, while there is room; else it is
+        loaded where it is used.
+        """
+        key = (llvm_type, value)
+        found = self._kept.get(key)
+        if found is not None:
+            return found
+        place = self._globals.get(key)
+        if place is None:
+            place = self._globals[key] = self.global_constant(llvm_type, value)
+        text = f"load {llvm_type}, ptr {place}, align 64"
+        if not keep or self._free < registers:
+            self.reloads += keep
+            return self.emit(text)
+        self._free -= registers
+        name = self._kept[key] = self.fresh()
+        self._stack.append(f"  {name} = {text}")
+        return name
+
     # ---- control flow ----------------------------------------------------------------------------
 
     def start(self, label: str) -> None:
@@ -125,34 +139,81 @@ class Builder:
         Inside, call `loop.next(...)` with the carried values' successors; after the block
         `loop.values` are the final ones.
         """
+        form = self._turned_loop if self.keeps else self._headed_loop
+        with form(begin, end, step, carry) as state:
+            yield state
+
+    @contextmanager
+    def _headed_loop(
+        self, begin: str, end: str, step: str | int, carry: Sequence[tuple[str, str]]
+    ) -> Iterator[Loop]:
+        """A test, then a turn, and back."""
         head, body, done = self.fresh("head"), self.fresh("body"), self.fresh("done")
         before = self._label
         self.branch(head)
         self.start(head)
-        index = self.fresh("i")
-        values = [self.fresh("c") for _ in carry]
-        phi_at = len(self._lines)
-        self._lines.extend([""] * (1 + len(carry)))
-        inside = self.emit(f"icmp slt i64 {index}, {end}")
+        state, phi_at = self._begin_turn(carry)
+        first = Loop(state.index, list(state.values))
+        inside = self.emit(f"icmp slt i64 {state.index}, {end}")
         self.branch_if(inside, body, done)
         self.start(body)
-        state = Loop(index, list(values))
         yield state
-        following = self.emit(f"add nsw i64 {index}, {step}")
-        latch = self._label
+        following = self.emit(f"add nsw i64 {state.index}, {step}")
+        self._end_turn(phi_at, first, self._steps(begin, carry, state, following), before)
         self.branch(head)
+        self.start(done)
+        state.values, state.index = first.values, first.index
+
+    @contextmanager
+    def _turned_loop(
+        self, begin: str, end: str, step: str | int, carry: Sequence[tuple[str, str]]
+    ) -> Iterator[Loop]:
+        """The test at the end of a turn, and once before: for where no pass of LLVM's will put it
+        there."""
+        body, done = self.fresh("body"), self.fresh("done")
+        before = self._label
+        always = begin.isdigit() and end.isdigit() and int(begin) < int(end)
+        if always:
+            self.branch(body)
+        else:
+            self.branch_if(self.less(begin, end), body, done)
+        self.start(body)
+        state, phi_at = self._begin_turn(carry)
+        first = Loop(state.index, list(state.values))
+        yield state
+        following = self.emit(f"add nsw i64 {state.index}, {step}")
+        latch, steps = self._label, self._steps(begin, carry, state, following)
+        self._end_turn(phi_at, first, steps, before)
+        self.branch_if(self.less(following, end), body, done)
+        self.start(done)
+        state.index, *state.values = [
+            later if always else self.emit(f"phi {t} [{start}, %{before}], [{later}, %{latch}]")
+            for t, start, later in steps
+        ]
+
+    def _begin_turn(self, carry: Sequence[tuple[str, str]]) -> tuple[Loop, int]:
+        """Names of the index and of what is carried, and where their lines will be."""
+        state = Loop(self.fresh("i"), [self.fresh("c") for _ in carry])
+        self._lines.extend([""] * (1 + len(carry)))
+        return state, len(self._lines) - 1 - len(carry)
+
+    def _steps(
+        self, begin: str, carry: Sequence[tuple[str, str]], state: Loop, following: str
+    ) -> list[tuple[str, str, str]]:
+        """Type, first and next value of the index and of what is carried."""
         if carry and state._next is None:
             raise ValueError("loop carries values but next() was not called")
-        rows = [("i64", index, begin, following)]
-        rows += [
-            (t, v, init, n)
-            for (t, init), v, n in zip(carry, values, state._next or [], strict=True)
-        ]
-        for k, (t, v, first, later) in enumerate(rows):
-            self._lines[phi_at + k] = f"  {v} = phi {t} [{first}, %{before}], [{later}, %{latch}]"
-        self.start(done)
-        state.values = values
-        state.index = index
+        pairs = zip(carry, state._next or [], strict=True)
+        return [("i64", begin, following), *((t, first, later) for (t, first), later in pairs)]
+
+    def _end_turn(
+        self, phi_at: int, first: Loop, steps: list[tuple[str, str, str]], before: str
+    ) -> None:
+        """Write what the index and the carried values are at a turn's begin."""
+        names = [first.index, *first.values]
+        for k, (name, (t, start, later)) in enumerate(zip(names, steps, strict=True)):
+            text = f"  {name} = phi {t} [{start}, %{before}], [{later}, %{self._label}]"
+            self._lines[phi_at + k] = text
 
     @contextmanager
     def blocks(
@@ -237,6 +298,7 @@ class Builder:
         text = ", ".join(f"{t} {v}" for t, v in parameters)
         head = f"define {linkage} void @{name}({text}) {attributes} #0 {{".replace("  ", " ")
         self._lines, self._stack = [head, "entry:"], []
+        self._kept, self._free = {}, self.keeps
         yield
         self._lines[2:2] = self._stack
         self._lines += ["  ret void", "}"]
@@ -402,7 +464,7 @@ class Builder:
     def masked_load(self, element: str, lanes: int, pointer: str, mask: str, align: int = 1) -> str:
         """Lanes where the mask holds, zero elsewhere; no fault on the others."""
         vector = f"<{lanes} x {element}>"
-        name = f"llvm.masked.load.v{lanes}{_suffix(element)}.p0"
+        name = f"llvm.masked.load.v{lanes}{suffix(element)}.p0"
         self.declare(name, f"declare {vector} @{name}(ptr, <{lanes} x i1>, {vector})")
         return self.emit(
             f"call {vector} @{name}(ptr align {align} {pointer}, <{lanes} x i1> {mask}, "
@@ -414,7 +476,7 @@ class Builder:
     ) -> None:
         """Store the lanes where the mask holds."""
         vector = f"<{lanes} x {element}>"
-        name = f"llvm.masked.store.v{lanes}{_suffix(element)}.p0"
+        name = f"llvm.masked.store.v{lanes}{suffix(element)}.p0"
         self.declare(name, f"declare void @{name}({vector}, ptr, <{lanes} x i1>)")
         self.do(
             f"call void @{name}({vector} {value}, ptr align {align} {pointer}, <{lanes} x i1> "
@@ -428,37 +490,5 @@ class Builder:
         self.do(f"call void @{name}(ptr {pointer}, i32 0, i32 {4 - level}, i32 1)")
 
 
-def copy_run(b: Builder, to: str, source: str, count: str, size: int) -> None:
-    """Copy `count` adjacent bytes, a multiple of the element's size, by vectors where they fit."""
-    widths = sorted({w for w in (b.target.vector_bytes, 16) if w > size}, reverse=True)
-
-    def by(widths: list[int]) -> None:
-        if not widths:
-            with b.loop("0", count, size) as k:
-                bits = f"i{8 * size}"
-                b.store(bits, b.load(bits, b.offset(source, k.index)), b.offset(to, k.index))
-            return
-        width = widths[0]
-
-        def vectors() -> None:
-            last = b.sub(count, width)
-            with b.loop("0", last, width) as k:
-                _move(b, to, source, k.index, width)
-            _move(b, to, source, last, width)  # may overlap the one before it
-
-        fits = b.emit(f"icmp sge i64 {count}, {width}")
-        b.choose(fits, vectors, lambda: by(widths[1:]))
-
-    by(widths)
-
-
-def _move(b: Builder, to: str, source: str, at: str, width: int) -> None:
-    vector = f"<{width} x i8>"
-    b.store(vector, b.load(vector, b.offset(source, at)), b.offset(to, at))
-
-
-def _suffix(element: str) -> str:
+def suffix(element: str) -> str:
     return {"float": "f32", "double": "f64", "half": "f16"}.get(element, element)
-
-
-suffix = _suffix

@@ -13,6 +13,7 @@ from .scalar import Expr
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _ROUNDING = ("sqrt", "floor", "ceil", "trunc", "rint")
+_KNOWS_CONSTANTS = ("mul", "div", "rem", "shl", "shr")  # of integers: quicker by known numbers
 _FLOAT_COMPARE = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 
 
@@ -26,6 +27,7 @@ class Emitter(GraphEmitter):
         self.b = builder
         self.lanes = lanes
         self.streams = streams
+        self._keeps = True  # constants may stay in registers: not those that are rarely used
 
     # ---- types and constants ---------------------------------------------------------------------
 
@@ -49,6 +51,15 @@ class Emitter(GraphEmitter):
             text = str(int(value))
         return f"splat ({info.llvm} {text})" if self.lanes > 1 else text
 
+    def _hold(self, value, dtype: str) -> str:
+        """The same in a register, or in memory, where the builder wants it there."""
+        text, info = self.constant(value, dtype), dt.INFO[dtype]
+        made = info.kind == "b" or value == 0 or (value == -1 and info.kind != "f")  # of nothing
+        if self.lanes == 1 or not self.b.keeps or made:
+            return text
+        registers = -(-self.lanes * info.size // self.b.target.vector_bytes)
+        return self.b.constant_vector(self._vector(info.llvm), text, registers, self._keeps)
+
     def splat(self, value: str, dtype: str) -> str:
         """A scalar in every lane."""
         return self.b.splat(value, dt.INFO[dtype].llvm, self.lanes)
@@ -60,6 +71,11 @@ class Emitter(GraphEmitter):
         kind = dt.kind(e.args[0].dtype) if e.args else dt.kind(e.dtype)
         t = self.type(e.args[0].dtype if e.args else e.dtype)
         op = e.op
+        if kind == "f" or op not in _KNOWS_CONSTANTS:
+            args = [
+                self._hold(a.value, a.dtype) if a.op == "const" else known
+                for a, known in zip(e.args, args, strict=True)
+            ]
         if op in _FLOAT and kind == "f":
             return self.b.emit(f"{_FLOAT[op]} {t} {args[0]}, {args[1]}")
         if op in _INTEGER:
@@ -137,7 +153,9 @@ class Emitter(GraphEmitter):
         t = self.type(e.dtype)
 
         def compute() -> list[str]:
+            kept, self._keeps = self._keeps, False
             slow = self.graph([e.args[2]], leaf, dict(known))[0]
+            self._keeps = kept
             return [self.b.emit(f"select {self.type('bool')} {condition}, {t} {slow}, {t} {quick}")]
 
         return self.b.choose(self.any_lane(condition), compute, lambda: [quick], [t], rare=True)[0]
@@ -236,9 +254,9 @@ class Emitter(GraphEmitter):
         bits = dt.INFO[e.dtype].size * 8
         signed = dt.kind(e.dtype) == "i"
         name = "shl" if e.op == "shl" else ("ashr" if signed else "lshr")
-        last = self.constant(bits - 1, e.dtype)
         if e.args[1].op == "const" and 0 <= e.args[1].value < bits:
             return self.b.emit(f"{name} {t} {args[0]}, {args[1]}")
+        last = self.constant(bits - 1, e.dtype)
         wild = self.b.emit(f"icmp ugt {t} {args[1]}, {last}")
         amount = self.b.emit(f"select {bit} {wild}, {t} {last}, {t} {args[1]}")
         shifted = self.b.emit(f"{name} {t} {args[0]}, {amount}")

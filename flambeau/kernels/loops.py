@@ -74,8 +74,13 @@ def build(spec: LoopSpec, target: Target) -> str:
     with kernel.b.kernel():
         kernel.emit()
     text = kernel.b.module()
-    plain = spec.form in ("flat", "nest") and kernel.weight < _LARGE
-    return text + PLAIN if plain else text
+    return text + PLAIN if _is_plain(kernel) else text
+
+
+def _is_plain(kernel: LoopKernel) -> bool:
+    """Does LLVM's level 0 give the same code? It does not make loads parts of instructions."""
+    one_loop = kernel.spec.form in ("flat", "nest", "stream")
+    return one_loop and kernel.weight < _LARGE and kernel.b.reloads <= 8
 
 
 class Row:
@@ -110,6 +115,8 @@ class LoopKernel:
         simple = all(not dt.is_complex(o.dtype) and o.access != "g" for o in self.operands)
         self.masked = target.masked and simple and llvm.maskable(self.eager) and self.lanes > 1
         self.weight = llvm.cost(self.eager)
+        if spec.form in ("flat", "nest", "stream"):  # one loop: nothing else needs the registers
+            self.b.keeps = target.registers * 3 // 4
         self.unroll = 4 if self.weight < 12 else 2 if self.weight < 60 and self.lanes > 1 else 1
 
     def emit(self) -> None:

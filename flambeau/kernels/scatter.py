@@ -11,8 +11,9 @@ from collections.abc import Callable
 
 from . import dtypes as dt
 from . import lower, scalar
+from .copy_run import copy_run
 from .gather import _BITS, ALONG_FIELDS, each_element, each_index, each_line, load_row, wrapping
-from .ir import Builder, copy_run
+from .ir import Builder
 from .llvm import Emitter
 from .plan import Fields, KernelSource
 from .scalar import Expr

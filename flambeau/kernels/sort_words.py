@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .ir import Builder, copy_run
+from .copy_run import copy_run
+from .ir import Builder
 from .sort_keys import Keys
 
 SLACK = 16  # words of room that every buffer of words has behind its last one

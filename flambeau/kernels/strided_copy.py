@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+from .copy_run import copy_run
 from .element import transpose
 from .gather import _BITS
-from .ir import Builder, copy_run
+from .ir import Builder
 from .plan import Fields, KernelSource
 from .target import Target
 

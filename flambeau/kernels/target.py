@@ -17,6 +17,7 @@ class Target(NamedTuple):
     vector_bytes: int
     masked: bool  # masked loads and stores of 1- to 8-byte elements are single instructions
     gather: bool  # has instructions that gather words by index
+    registers: int  # of vectors
 
     @property
     def has_streams(self) -> bool:
@@ -39,10 +40,10 @@ def _triple(arch: str) -> str:
     return f"{arch}-{_ENVIRONMENT.get(sys.platform, 'unknown-linux-gnu')}"
 
 
-AVX512 = Target("avx512", _triple("x86_64"), "x86-64-v4", f"{_AVX2},{_AVX512}", 64, True, True)
-AVX2 = Target("avx2", _triple("x86_64"), "x86-64-v3", _AVX2, 32, False, False)
-SSE = Target("sse", _triple("x86_64"), "x86-64-v2", "", 16, False, False)
-NEON = Target("neon", _triple("aarch64"), "generic", "+neon,+fp-armv8", 16, False, False)
+AVX512 = Target("avx512", _triple("x86_64"), "x86-64-v4", f"{_AVX2},{_AVX512}", 64, True, True, 32)
+AVX2 = Target("avx2", _triple("x86_64"), "x86-64-v3", _AVX2, 32, False, False, 16)
+SSE = Target("sse", _triple("x86_64"), "x86-64-v2", "", 16, False, False, 16)
+NEON = Target("neon", _triple("aarch64"), "generic", "+neon,+fp-armv8", 16, False, False, 32)
 BY_NAME = {t.name: t for t in (AVX512, AVX2, SSE, NEON)}
 
 _host: Target | None = None

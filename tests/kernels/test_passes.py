@@ -47,3 +47,28 @@ def test_a_plain_kernel_does_not_change_the_next_one() -> None:
 def test_every_target_is_known_to_the_compiler(name: str) -> None:
     text = "define void @k() {\n  ret void\n}\n"
     assert cache.compile_object(text, target.BY_NAME[name]).startswith(b"\x7fELF")
+
+
+def test_a_plain_loop_is_tested_at_its_end_and_knows_its_constants() -> None:
+    """Level 0 moves nothing out of a loop and turns none."""
+    before, body = torch.exp.source().split("\nbody", 1)
+    assert " = private unnamed_addr constant <" in before
+    assert ", ptr @c" in before
+    assert ", ptr @c" not in body
+    assert "\nhead" not in body
+
+
+def test_constants_without_room_are_loaded_where_they_are_used() -> None:
+    text = torch.erf.source("cpu", "float64")
+    before, body = text.split("\nbody", 1)
+    room = target.host().registers * 3 // 4
+    assert before.count(", ptr @c") <= room
+    assert ", ptr @c" in body
+    assert not text.endswith(cache.PLAIN)  # which would not make the loads parts of instructions
+
+
+def test_what_is_rarely_computed_takes_no_registers() -> None:
+    before, body = torch.sin.source().split("\nbody", 1)
+    rare = body.split("\nthen", 1)[1].split("\nelse", 1)[0]
+    assert ", ptr @c" in rare
+    assert "x double>" not in before.split("entry:")[1]  # only huge angles are reduced in float64
