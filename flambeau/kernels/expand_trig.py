@@ -28,7 +28,8 @@ from .scalar import (
 
 _TWO_OVER_PI = (0.6366197723675813, 7.166494911215068e-17)  # the rest positive: keeps -0
 _PI_OVER_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
-_PI_OVER_2_F32 = (1.5707963705062866, -4.371138828673793e-08, -1.7151245100058819e-15)
+# positive, which keeps -0
+_PI_OVER_2_F32 = (1.570796251296997, 7.549789415861596e-08, 5.390302953474238e-15)
 _MAGIC_F32 = 12582912.0
 _MAGIC = 6755399441055744.0  # 1.5 * 2**52: adding it rounds, leaving the integer in the low bits
 
@@ -151,10 +152,10 @@ def _format(x: Expr) -> _Format:
 
 
 def _quarters_f32(t: Expr) -> tuple[Expr, Expr]:
-    """(n modulo 2**32 as i32, rest in quarter turns as f64) of a float32 t >= 0."""
+    """(n modulo 2**32 as i32, rest in quarter turns as f64) of a float32."""
     high, low = (const(part, "f64") for part in _TWO_OVER_PI)
     for bound, later_high, later_low in _LATER_TWO_OVER_PI:
-        beyond = t >= bound
+        beyond = absolute(t) >= bound
         high, low = where(beyond, later_high, high), where(beyond, later_low, low)
     x = cast(t, "f64")
     shifted = fma(x, high, _MAGIC)
@@ -222,34 +223,27 @@ def sin_cos_small(r: Expr) -> tuple[Expr, Expr]:
 # ---- functions -----------------------------------------------------------------------------------
 
 
-def _sin_far_f32(x: Expr) -> Expr:
-    n, rest = _quarters_f32(absolute(x))
-    sine, cosine = _sin_cos_f32(cast(rest * _PI_OVER_2[0], "f32"))
-    sign = bitwise("xor", bitwise("shl", n, 30), bitcast(x, "i32"))
-    return _flip(_choose(n, sine, cosine), sign)
-
-
-def _cos_far_f32(x: Expr) -> Expr:
-    n, rest = _quarters_f32(absolute(x))
-    sine, cosine = _sin_cos_f32(cast(rest * _PI_OVER_2[0], "f32"))
-    return _flip(_choose(n, cosine, sine), bitwise("shl", n + 1, 30))
+def _all_quarters_f32(x: Expr) -> tuple[Expr, Expr]:
+    """(n, rest in radians) of any float32."""
+    n, r = _near_quarters_f32(x)
+    far_n, far_rest = _quarters_f32(x)
+    is_far = absolute(x) >= 2.0**17
+    far_r = cast(far_rest * _PI_OVER_2[0], "f32")
+    return rarely(is_far, far_n, n), rarely(is_far, far_r, r)
 
 
 @expansion("sin", "f32")
 def _sin_f32(x: Expr) -> Expr:
-    n, r = _near_quarters_f32(absolute(x))
+    n, r = _all_quarters_f32(x)
     sine, cosine = _sin_cos_f32(r)
-    sign = bitwise("xor", bitwise("shl", n, 30), bitcast(x, "i32"))
-    near = _flip(_choose(n, sine, cosine), sign)
-    return rarely(absolute(x) >= 2.0**17, _sin_far_f32(x), near)
+    return _flip(_choose(n, copysign(sine, r), cosine), bitwise("shl", n, 30))  # keeps -0
 
 
 @expansion("cos", "f32")
 def _cos_f32(x: Expr) -> Expr:
-    n, r = _near_quarters_f32(x)
+    n, r = _all_quarters_f32(x)
     sine, cosine = _sin_cos_f32(r)
-    near = _flip(_choose(n, cosine, sine), bitwise("shl", n + 1, 30))
-    return rarely(absolute(x) >= 2.0**17, _cos_far_f32(x), near)
+    return _flip(_choose(n, cosine, sine), bitwise("shl", n + 1, 30))
 
 
 @expansion("tan", "f32")

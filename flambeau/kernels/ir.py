@@ -48,6 +48,7 @@ class Builder:
         self._free = 0  # vector registers left for constants
         self.keeps = 0  # how many registers constants may fill; 0: LLVM decides where they are
         self.reloads = 0  # how many constants found no room
+        self.company: dict = {}  # of scalar nodes: those that are computed in one branch
         self._count = 0
         self._label = "entry"
 

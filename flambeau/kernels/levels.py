@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .scalar import Expr
+from .scalar import Expr, topological
 
 LEAVES = ("input", "input_part", "position")
 Levels = dict[Expr, tuple[int, bool]]
@@ -31,3 +31,19 @@ def passes(nodes: list[Expr], levels: Levels) -> list[list[Expr]]:
     reductions = [n for n in nodes if n.op == "reduce"]
     depth = max((levels[n][0] for n in reductions), default=0)
     return [[n for n in reductions if levels[n][0] == d + 1] for d in range(depth)]
+
+
+def find_company(nodes: list[Expr], levels: Levels) -> dict[Expr, list[Expr]]:
+    """Of each `rarely`, those of the same condition that one branch can compute: none of them
+    needs another."""
+    groups: dict[tuple, list[Expr]] = {}
+    company: dict[Expr, list[Expr]] = {}
+    for n in nodes:
+        if n.op != "rarely":
+            continue
+        group = groups.setdefault((n.args[0], levels[n]), [])
+        if group and not set(group).isdisjoint(topological(n.args[1:])):
+            group = []
+        group.append(n)
+        company[n] = group
+    return company

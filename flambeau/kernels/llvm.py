@@ -148,17 +148,24 @@ class Emitter(GraphEmitter):
         return self.b.emit(f"select {self.type('bool')} {args[0]}, {t} {args[1]}, {t} {args[2]}")
 
     def rarely(self, e: Expr, leaf, known: dict[Expr, str]) -> str:
-        """A branch around the slow value, taken when no lane asks for it."""
-        condition, quick = known[e.args[0]], known[e.args[1]]
-        t = self.type(e.dtype)
+        """A branch around the slow value, taken when no lane asks for it; around those of the
+        node's company as well."""
+        company, bit = self.b.company.get(e, [e]), self.type("bool")
+        condition, quick = known[e.args[0]], self.graph([n.args[1] for n in company], leaf, known)
+        types = [self.type(n.dtype) for n in company]
 
         def compute() -> list[str]:
             kept, self._keeps = self._keeps, False
-            slow = self.graph([e.args[2]], leaf, dict(known))[0]
+            slow = self.graph([n.args[2] for n in company], leaf, dict(known))
             self._keeps = kept
-            return [self.b.emit(f"select {self.type('bool')} {condition}, {t} {slow}, {t} {quick}")]
+            return [
+                self.b.emit(f"select {bit} {condition}, {t} {s}, {t} {q}")
+                for t, s, q in zip(types, slow, quick, strict=True)
+            ]
 
-        return self.b.choose(self.any_lane(condition), compute, lambda: [quick], [t], rare=True)[0]
+        values = self.b.choose(self.any_lane(condition), compute, lambda: quick, types, rare=True)
+        known.update(zip(company, values, strict=True))
+        return known[e]
 
     def any_lane(self, condition: str) -> str:
         """i1: does a bool hold in any lane?"""

@@ -25,7 +25,7 @@ from . import dtypes as dt
 from . import llvm, scalar
 from .cache import PLAIN
 from .ir import Builder
-from .levels import find_levels, passes
+from .levels import find_company, find_levels, passes
 from .llvm import Emitter
 from .lower import Pair, lower, move_signs
 from .scalar import Expr
@@ -111,6 +111,7 @@ class LoopKernel:
         self.operands = spec.outs + spec.ins
         self.levels = find_levels(self.nodes, self._is_uniform_input)
         self.passes = passes(self.nodes, self.levels)
+        self.b.company = find_company(self.nodes, self.levels)
         self.lanes = self._choose_lanes()
         simple = all(not dt.is_complex(o.dtype) and o.access != "g" for o in self.operands)
         self.masked = target.masked and simple and llvm.maskable(self.eager) and self.lanes > 1

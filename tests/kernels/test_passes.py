@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.kernels import cache, target
+from flambeau.kernels import cache, scalar, target
+from flambeau.kernels.levels import find_company, find_levels
 from tests.kernels.harness import SIGNATURE
 
 
@@ -72,3 +73,19 @@ def test_what_is_rarely_computed_takes_no_registers() -> None:
     rare = body.split("\nthen", 1)[1].split("\nelse", 1)[0]
     assert ", ptr @c" in rare
     assert "x double>" not in before.split("entry:")[1]  # only huge angles are reduced in float64
+
+
+def test_what_is_rare_on_one_condition_is_one_branch() -> None:
+    assert torch.sin.source().count("\nthen") == 1  # quarter turns and the rest of huge angles
+
+
+def test_what_is_rare_and_needs_another_is_a_branch_of_its_own() -> None:
+    with scalar.tracing():
+        x = scalar.input(0, "f32")
+        first = scalar.rarely(x > 1.0, x * 2.0, x)
+        second = scalar.rarely(x > 1.0, first * 3.0, first)
+        beside = scalar.rarely(x > 1.0, x * 5.0, x)
+        nodes = scalar.topological([second, beside])
+        company = find_company(nodes, find_levels(nodes, lambda _: False))
+    assert company[second] == [second]
+    assert company[first] == company[beside] == [first, beside]
