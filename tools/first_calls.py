@@ -4,9 +4,9 @@
                                 [--pointwise] [--over MILLISECONDS]
 
 Each entry of PyTorch's op table runs its first sample in a process forked for it, so nothing it
-needs has been compiled. The compiler and the nn library are loaded beforehand. Columns, in
-milliseconds of processor time: the whole call; of it making the IR's text, LLVM's parsing and its
-code generation; then modules compiled and the IR's size.
+needs has been compiled. The compiler, the nn library and the special functions are loaded
+beforehand. Columns, in milliseconds of processor time: the whole call; of it making the IR's text,
+LLVM's parsing and its code generation; then modules compiled and the IR's size.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import torch
 from torch.testing._internal.opinfo.core import BinaryUfuncInfo, UnaryUfuncInfo
 
 import flambeau
-from flambeau.kernels import cache, loops, mathlib, target
+from flambeau.kernels import cache, loops, mathlib, special, target
 from flambeau.ops import identity
 from tests.conformance import cases
 from tests.conformance.translate import Translator
@@ -92,7 +92,7 @@ def _load_compiler() -> None:
         x = flambeau.ones(3, dtype=next(_types))
         x.sin(), x.lgamma(), x.sum()
         x.atan()  # the last one is a plain loop, as most kernels are
-    cache.generator_version(), identity.floor_version(), loops, target.host(), mathlib.exp
+    cache.generator_version(), identity.floor_version(), loops, target.host(), mathlib.exp, special
     _ = flambeau.nn.functional.relu  # libraries load when first used
 
 
