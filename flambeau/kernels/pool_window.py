@@ -1,7 +1,8 @@
 """Pooling over sliding windows: maximum (with its place) and average.
 
 A task is some output rows of one plane (image and channel). Along a row, outputs whose window lies
-inside the input are computed a vector at a time, those at the margins one by one.
+inside the input are computed a vector at a time (without a stride: several vectors), those at the
+margins one by one.
 """
 
 from __future__ import annotations
@@ -212,6 +213,7 @@ def taps_inside(b: Builder, start: str, size: str, kernel: str, dilation: str) -
 
 
 SHUFFLED = 4  # strides up to this are loaded by shuffling whole vectors
+TOGETHER = 4  # vectors of outputs that share the walk over a window's taps, without a stride
 
 
 class _Windows:
@@ -224,6 +226,7 @@ class _Windows:
         self.in_plane = b.mul(b.mul(d.in_d, d.in_h), d.in_w)
         self.out_rows = b.mul(d.out_d, d.out_h)
         self.low, self.high = self._whole_windows()
+        self.together = self._end_of_blocks()
 
     def _whole_windows(self) -> tuple[str, str]:
         """Columns of output that vectors can compute."""
@@ -237,6 +240,13 @@ class _Windows:
             high = b.add(low, b.mul(blocks, lanes))
         usable = b.emit(f"icmp ne i64 {d.vectors}, 0")
         return low, b.select(usable, "i64", high, low)
+
+    def _end_of_blocks(self) -> str:
+        """Where the whole blocks of vectors end that are computed together."""
+        b, block = self.b, TOGETHER * self.e.lanes
+        whole = b.emit(f"sdiv i64 {b.sub(self.high, self.low)}, {block}")
+        dense = b.emit(f"icmp eq i64 {self.d.stride_w}, 1")
+        return b.add(self.low, b.mul(b.select(dense, "i64", whole, "0"), block))
 
     def emit(self) -> None:
         """Task: `row_block` output rows of one plane."""
@@ -271,7 +281,9 @@ class _Windows:
             setattr(window, f"{axis}_high", high)
         with b.loop("0", self.low) as column:
             self._one(window, column.index, out)
-        with b.loop(self.low, self.high, self.e.lanes) as column:
+        with b.loop(self.low, self.together, TOGETHER * self.e.lanes) as column:
+            self._several(window, column.index, out)
+        with b.loop(self.together, self.high, self.e.lanes) as column:
             self._many(window, column.index, out)
         with b.loop(self.high, d.out_w) as column:
             self._one(window, column.index, out)
@@ -284,6 +296,13 @@ class _Windows:
         )
         window.out, window.tail = b.add(out, column), None
         self._walk(window, 1, lambda at: self.e.load_parts(b, at)[0])
+
+    def _several(self, window: SimpleNamespace, column: str, out: str) -> None:
+        b, e = self.b, self.e
+        window.w_start = b.sub(column, self.d.pad_w)
+        window.w_low, window.w_high = "0", self.d.kernel_w
+        window.out, window.tail = b.add(out, column), None
+        self._walk(window, e.lanes, lambda at: e.load(b, at), TOGETHER)
 
     def _many(self, window: SimpleNamespace, column: str, out: str) -> None:
         b, d, e = self.b, self.d, self.e
@@ -335,15 +354,27 @@ class _Windows:
         lane = "<" + ", ".join(f"i32 {k}" for k in range(lanes)) + ">"
         return b.emit(f"mul <{lanes} x i32> {step}, {lane}")
 
-    def _walk(self, window: SimpleNamespace, lanes: int, load: Callable[[str], str]) -> None:
-        """Reduce over the taps inside, then write."""
-        b, d = self.b, self.d
+    def _walk(
+        self, window: SimpleNamespace, lanes: int, load: Callable[[str], str], copies: int = 1
+    ) -> None:
+        """Reduce over the taps inside, then write; `copies` times as many outputs, side by side."""
+        b, d, first_out = self.b, self.d, window.out
+        shifts = [k * lanes for k in range(copies)]
         first = self._place(window, window.d_low, window.h_low, window.w_low)
-        state = self.reducer.start(lanes, first)
+        state = [v for shift in shifts for v in self.reducer.start(lanes, b.add(first, shift))]
         types = [t for t, _ in state]
+        count = len(state) // copies  # values of one output's state
 
         def carry(values: Sequence[str]) -> list[tuple[str, str]]:
             return list(zip(types, values, strict=True))
+
+        def take(values: Sequence[str], here: str, place: str) -> list[str]:
+            found: list[str] = []
+            for k, shift in enumerate(shifts):
+                value = load(b.offset(here, shift * self.e.size) if shift else here)
+                mine = values[k * count : (k + 1) * count]
+                found += self.reducer.step(lanes, mine, value, b.add(place, shift))
+            return found
 
         with b.loop(window.d_low, window.d_high, carry=state) as z:
             with b.loop(window.h_low, window.h_high, carry=carry(z.values)) as y:
@@ -353,11 +384,13 @@ class _Windows:
                 inner = [*carry(y.values), ("i64", begin), ("ptr", at)]
                 with b.loop(window.w_low, window.w_high, carry=inner) as x:
                     *values, place, here = x.values
-                    following = self.reducer.step(lanes, values, load(here), place)
+                    following = take(values, here, place)
                     x.next(*following, b.add(place, d.dilation_w), b.offset(here, step))
                 y.next(*x.values[:-2])
             z.next(*y.values)
-        self.reducer.finish(lanes, z.values, window)
+        for k, shift in enumerate(shifts):
+            window.out = b.add(first_out, shift)
+            self.reducer.finish(lanes, z.values[k * count : (k + 1) * count], window)
 
     def _place(self, window: SimpleNamespace, z: str, y: str, x: str) -> str:
         """Index in the plane of a tap."""

@@ -163,6 +163,17 @@ def test_halving(dtype, target):
             check_average(dtype, x, (2, 2), (2, 2), (0, 0), False, True, None, 1, target)
 
 
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("dtype", REAL)
+def test_long_rows_without_stride(dtype, target):
+    """Several vectors together, then one by one, then the margin."""
+    for width in (63, 64, 67, 130, 200, 300):
+        x = draw(dtype, (1, 2, 3, width), width)
+        check_max(dtype, x, (2, 3), (1, 1), (1, 1), (1, 2), False, 2, target)
+        if dtype in FLOATS:
+            check_average(dtype, x, (2, 3), (1, 1), (1, 1), False, True, None, 1, target)
+
+
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 9)), min_size=1, max_size=3),
     dtype=st.sampled_from(FLOATS),
