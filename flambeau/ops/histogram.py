@@ -8,9 +8,12 @@ from typing import Any
 
 from .. import core
 from ..core import Tensor
+from ..kernels import scalar
 from ..kernels.lazy import count as planner
+from ..kernels.scalar import where
 from .plans import planned
-from .record import composite, deliver
+from .promotion import Promote
+from .record import composite, deliver, pointwise
 from .search import searchsorted
 from .unique import from_numpy, to_numpy
 from .windows import zeros_plain
@@ -84,15 +87,16 @@ def histc(input: Tensor, bins: int = 100, min: Any = 0, max: Any = 0) -> Tensor:
     x = input.detach().reshape(-1)
     if not x.is_floating_point():
         x = x.to(_FLOAT64)
-    place = (x - low).mul_(bins).div_(high - low)
-    # The last edge belongs to the last bin.
-    place = place.to(_INT64).clamp_(0, bins - 1)
-    return _count(_outside_last(place, x, low, high, bins), None, bins + 1)[:bins].to(input.dtype)
+    places = bin_of(x, low=low, high=high, width=high - low, bins=bins)
+    return _count(places, None, bins + 1)[:bins].to(input.dtype)
 
 
-def _outside_last(place: Tensor, x: Tensor, low: Any, high: Any, bins: int) -> Tensor:
+@pointwise(name="histc", register=False, promote=Promote.LONG, accepts="f", integers=("bins",))
+def bin_of(input, *, low, high, width, bins):
     """The bin of each value; `bins`, one more than the last, for values that are not inside."""
-    return place.masked_fill_(((x >= low) & (x <= high)).logical_not_(), bins)
+    place = scalar.cast((input - low) * scalar.cast(bins, input.dtype) / width, "i64")
+    place = scalar.minimum(place, bins - 1)  # the last edge belongs to the last bin
+    return where((input >= low) & (input <= high), place, bins)
 
 
 @composite
