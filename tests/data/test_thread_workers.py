@@ -231,9 +231,13 @@ def test_ctrl_c_ends_the_wait_for_a_thread():
         waiting.set()  # no sooner: the interrupt must not come before it is expected
         return next(loader)
 
-    with pytest.raises(KeyboardInterrupt):
-        take()
-    release.set()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            take()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        release.set()
 
 
 def test_batches_die_with_their_consumer():
