@@ -9,7 +9,7 @@ vector only, and their bits are listed beforehand.
 
 from __future__ import annotations
 
-from .conv_placed import PLACE, common_lanes, load_place, write_places
+from .conv_placed import PLACE, WRITTEN, read_epilogue, write_tile
 from .element import Element, Tail
 from .ir import Builder
 from .plan import Fields, KernelSource
@@ -49,28 +49,14 @@ _TILE = [
     ("ptr", "%table"),
     ("ptr", "%x"),
     ("ptr", "%masks"),
-    ("i64", "%rows"),
-    ("i64", "%columns"),
-    ("ptr", "%places"),
-    ("ptr", "%y"),
-    ("i64", "%y_row"),
-    ("ptr", "%bias"),  # zeros without one
-    ("i64", "%bias_row"),
-    ("i1", "%relu"),
+    *WRITTEN,
 ]
 
 
 def _emit_tile(b: Builder, e: Element, rows: int, vectors: int) -> None:
     """Define `void tile{vectors}(_TILE)`: filters times pixels, written with their epilogue."""
     with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
-        sums = _sum(b, e, rows, vectors)
-        places = [load_place(b, j, e.lanes) for j in range(vectors)]
-        full = b.emit(f"icmp eq i64 {common_lanes(b, places)}, {(1 << e.lanes) - 1}")
-        b.choose(
-            full,
-            lambda: write_places(b, e, sums, [(at, None) for at, _ in places]),
-            lambda: write_places(b, e, sums, places),
-        )
+        write_tile(b, e, _sum(b, e, rows, vectors), vectors)
 
 
 def _sum(b: Builder, e: Element, rows: int, vectors: int) -> list[str]:
@@ -101,11 +87,7 @@ def _mask(b: Builder, e: Element, masks: str, vector: int) -> Tail:
 def _emit_tasks(b: Builder, e: Element, rows: int, vectors: int) -> None:
     """Task: some filters of a group for some vectors of pixels of one slice of one image."""
     d = FIELDS.load(b)
-    relu = b.emit(f"icmp ne i64 {d.relu}, 0")
-    has_bias = b.emit(f"icmp ne i64 {d.has_bias}, 0")
-    zero = b.global_constant(f"[{e.size} x i8]", "zeroinitializer")
-    bias_row = b.select(has_bias, "i64", str(e.size), "0")
-    bias_from = b.select(has_bias, "ptr", b.argument(3), zero)
+    bias_from, bias_row, relu = read_epilogue(b, d, e, b.argument(3))
     with b.loop("%begin", "%end") as task:
         rest, block = b.divide(task.index, d.m_tasks)
         rest, part = b.divide(rest, d.v_tasks)

@@ -37,12 +37,8 @@ def _build(dtype: str, target: Target, rows: int, vectors: int) -> str:
     return b.module()
 
 
-_TILE = [
-    ("i64", "%depth"),
-    ("ptr", "%a"),
-    ("i64", "%a_row"),
-    ("ptr", "%table"),
-    ("ptr", "%b"),
+# What `write_tile` reads.
+WRITTEN = [
     ("i64", "%rows"),  # rows and columns that are outputs or margins between them
     ("i64", "%columns"),
     ("ptr", "%places"),
@@ -52,6 +48,14 @@ _TILE = [
     ("i64", "%bias_row"),
     ("i1", "%relu"),
 ]
+_TILE = [
+    ("i64", "%depth"),
+    ("ptr", "%a"),
+    ("i64", "%a_row"),
+    ("ptr", "%table"),
+    ("ptr", "%b"),
+    *WRITTEN,
+]
 
 
 def _emit_tile(b: Builder, outer: Element, rows: int, vectors: int) -> None:
@@ -60,17 +64,33 @@ def _emit_tile(b: Builder, outer: Element, rows: int, vectors: int) -> None:
     with b.function(f"tile{vectors}", _TILE, "internal", "noinline"):
         tail = inner.tail(b, b.sub("%columns", (vectors - 1) * lanes))
         cells = sum_tile(b, Operands(inner, inner, inner), rows, vectors, tail, TABLE)
-        places = [load_place(b, j, lanes) for j in range(vectors)]
-        full = b.emit(f"icmp eq i64 {common_lanes(b, places)}, {(1 << lanes) - 1}")
-        values = [inner.finish(b, cell) for cell in cells]
-        b.choose(
-            full,
-            lambda: write_places(b, outer, values, [(at, None) for at, _ in places]),
-            lambda: write_places(b, outer, values, places),
-        )
+        write_tile(b, outer, [inner.finish(b, cell) for cell in cells], vectors)
 
 
-def load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
+def write_tile(b: Builder, outer: Element, values: list[str], vectors: int) -> None:
+    """Write a tile's sums, rows of `vectors`, where the function's arguments WRITTEN say."""
+    lanes = outer.compute.lanes
+    places = [_load_place(b, j, lanes) for j in range(vectors)]
+    full = b.emit(f"icmp eq i64 {_common_lanes(b, places)}, {(1 << lanes) - 1}")
+    b.choose(
+        full,
+        lambda: _write_places(b, outer, values, [(at, None) for at, _ in places]),
+        lambda: _write_places(b, outer, values, places),
+    )
+
+
+def read_epilogue(
+    b: Builder, d: SimpleNamespace, outer: Element, bias: str
+) -> tuple[str, str, str]:
+    """Where the bias is (zeros without one), the bytes from row to row, and i1: is there a relu?"""
+    relu = b.emit(f"icmp ne i64 {d.relu}, 0")
+    has_bias = b.emit(f"icmp ne i64 {d.has_bias}, 0")
+    zero = b.global_constant(f"[{outer.size} x i8]", "zeroinitializer")
+    bias_row = b.select(has_bias, "i64", str(outer.size), "0")
+    return b.select(has_bias, "ptr", bias, zero), bias_row, relu
+
+
+def _load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
     """Byte offset in the output and bits of the lanes to write."""
     entry = b.offset("%places", PLACE * vector, "i64")
     left = b.min(b.sub("%columns", vector * lanes), str(lanes))
@@ -79,7 +99,7 @@ def load_place(b: Builder, vector: int, lanes: int) -> tuple[str, str]:
     return b.load("i64", entry, 8), b.emit(f"and i64 {bits}, {below}")
 
 
-def common_lanes(b: Builder, places: Sequence[tuple[str, str]]) -> str:
+def _common_lanes(b: Builder, places: Sequence[tuple[str, str]]) -> str:
     """Bits of the lanes that all vectors write."""
     found = places[0][1]
     for _, bits in places[1:]:
@@ -87,13 +107,10 @@ def common_lanes(b: Builder, places: Sequence[tuple[str, str]]) -> str:
     return found
 
 
-def write_places(
+def _write_places(
     b: Builder, outer: Element, values: list[str], places: Sequence[tuple[str, str | None]]
 ) -> None:
-    """Write a tile's sums with bias and activation; without bits, all lanes.
-
-    Reads %rows, %y, %y_row, %bias, %bias_row and %relu.
-    """
+    """Write a tile's sums with bias and activation; without bits, all lanes."""
     inner, vectors = outer.compute, len(places)
     ways = [_way(b, inner, bits) for _, bits in places]
     for r in range(len(values) // vectors):
@@ -139,11 +156,7 @@ class _Placed(Strips):
         y = b.add(b.mul(at.image, d.y_image), b.mul(at.group, d.y_group))
         line = b.mul(b.mul(at.row, d.y_width), self.outer.size)
         y = b.add(y, b.add(b.mul(at.slice, d.y_slice), line))
-        relu = b.emit(f"icmp ne i64 {d.relu}, 0")
-        has_bias = b.emit(f"icmp ne i64 {d.has_bias}, 0")
-        zero = b.global_constant(f"[{self.outer.size} x i8]", "zeroinitializer")
-        bias_row = b.select(has_bias, "i64", str(self.outer.size), "0")
-        bias = b.select(has_bias, "ptr", self.bias, zero)
+        bias, bias_row, relu = read_epilogue(b, d, self.outer, self.bias)
         bias = b.offset(bias, b.mul(b.mul(at.group, d.filters), bias_row))
         with (
             b.loop(at.m0, at.m1, self.rows) as i,
